@@ -1,0 +1,18 @@
+"""The errors that memdet raises on purpose."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: wrong usage or bad input.
+
+    The message is one line that says what is wrong, where, and how to mend it. The command line prints it without a
+    traceback and exits with code 2.
+    """
+
+
+class NotApplicableError(Exception):
+    """A detector cannot be computed on this model or sample set; the message says why.
+
+    The runner records it as rows with status ``not-applicable``; it never stops a run.
+    """

@@ -1,0 +1,72 @@
+"""What every score model offers to the floors above."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from memdet.errors import NotApplicableError
+from memdet.models.parametrisation import Parametrisation, eps_from_output
+from memdet.models.schedule import NoiseSchedule
+
+
+class ScoreModel(ABC):
+    """A diffusion model seen as ``score(x_t, t, condition)``.
+
+    Attributes:
+        name: As the user named it.
+        latent_shape: Of one noisy sample, without the batch.
+        schedule: Noise of every timestep.
+        parametrisation: What :meth:`predict` returns.
+        device, dtype: Of the inputs.
+        takes_prompts: Whether conditions are text, so that text controls have something to read.
+    """
+
+    name: str
+    latent_shape: tuple[int, ...]
+    schedule: NoiseSchedule
+    parametrisation: Parametrisation
+    device: torch.device
+    dtype: torch.dtype
+    takes_prompts: ClassVar[bool] = False
+
+    @abstractmethod
+    def embed(self, conditions: Sequence[str]) -> Tensor:
+        """Encode conditions, ``[batch, ...]``.
+
+        Raises:
+            UserError: A condition that the model does not know.
+        """
+
+    @abstractmethod
+    def embed_null(self) -> Tensor:
+        """Encode the null condition, ``[1, ...]``."""
+
+    @abstractmethod
+    def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+        """Raw network output at ``x`` ``[batch, *latent_shape]``, in :attr:`parametrisation`. Differentiable in x."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides the model's output."""
+
+    def decode(self, x0: Tensor) -> Tensor:
+        """Turn clean latents into images ``[batch, channels, height, width]`` in [0, 1].
+
+        Raises:
+            NotApplicableError: The model's samples are not images.
+        """
+        raise NotApplicableError(f"{self.name} does not generate images")
+
+    def eps(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+        """Noise prediction at ``x``, whatever the network's parametrisation."""
+        output = self.predict(x, t, embedding)
+        return eps_from_output(output, x, self.schedule.alpha(t), self.schedule.sigma(t), self.parametrisation)
+
+    def score(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+        """Gradient of the log density of ``x_t`` given the condition: ``-eps / sigma``."""
+        return -self.eps(x, t, embedding) / self.schedule.sigma(t)

@@ -1,0 +1,29 @@
+"""Named closed-form models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from memdet.models.base import ScoreModel
+from memdet.models.mixture import GaussianMixture
+from memdet.models.schedule import NoiseSchedule
+
+
+def mixture_2d(device: torch.device, dtype: torch.dtype) -> GaussianMixture:
+    """Two modes in the plane, tight and broad, in the ratio 5 : 95 (the toy example of arXiv 2412.04140)."""
+    return GaussianMixture(
+        "mixture-2d",
+        means=torch.tensor([[-2.0, 0.0], [1.0, 0.0]]),
+        stds=[0.02, 1.0],
+        weights=[0.05, 0.95],
+        conditions={"tight": [1.0, 0.0], "broad": [0.0, 1.0]},
+        schedule=NoiseSchedule.from_betas(np.linspace(1e-4, 0.02, 1_000)),
+        device=device,
+        dtype=dtype,
+    )
+
+
+CLOSED_FORM: dict[str, Callable[[torch.device, torch.dtype], ScoreModel]] = {"mixture-2d": mixture_2d}
