@@ -1,0 +1,108 @@
+"""What a detector is. Imports no torch, so that detectors can be listed without it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_origin, get_type_hints
+
+from memdet.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from memdet.probing import Probe
+
+Access = Literal["none", "text", "samples", "score", "gradient", "attention", "training-data"]
+
+
+@dataclass(frozen=True)
+class DetectorInfo:
+    """What a table says of a detector.
+
+    Attributes:
+        name: On the command line and in tables.
+        title: One line.
+        paper: Key in the bibliography, or None for ours and for controls.
+        access: What it must see: ``none`` or ``text`` for controls, else of the model.
+        year: Of the paper.
+        task: ``prompt`` or ``image``.
+        cost: Evaluations per item and seed, in words: F is a forward of one item and branch.
+        version: Raised when scores change.
+        whole_set: Scores all items in one call instead of batch by batch.
+        supervised: Fits labels, with cross-validation; controls only.
+        seeded: Whether the score depends on the seed; if not it is computed for one.
+    """
+
+    name: str
+    title: str
+    access: Access
+    cost: str
+    paper: str | None = None
+    year: int | None = None
+    task: Literal["prompt", "image"] = "prompt"
+    version: int = 1
+    whole_set: bool = False
+    supervised: bool = False
+    seeded: bool = True
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it never calls the model."""
+        return self.access in {"none", "text"}
+
+
+class Detector(ABC):
+    """Maps a probe to one number an item, larger meaning more memorized, always.
+
+    A subclass sets ``info``, declares its options as annotated class attributes with their defaults, and defines
+    :meth:`score`. Options come as keywords, or as text from the command line (``name@steps=50``).
+
+    Raises:
+        UserError: Unknown option, or a value that does not fit its annotation.
+
+    Example:
+        >>> from memdet.detectors.wen2024_magnitude import ScoreDifferenceNorm
+        >>> ScoreDifferenceNorm(steps="5").label
+        'wen2024@steps=5'
+    """
+
+    info: ClassVar[DetectorInfo]
+
+    def __init__(self, **options: Any) -> None:
+        from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+        hints = self.option_types()
+        for key, value in options.items():
+            if key not in hints:
+                known = ", ".join(hints) or "none"
+                raise UserError(f"detector {self.info.name} has no option {key!r}; its options: {known}")
+            adapter = TypeAdapter(hints[key], config=ConfigDict(strict=False))
+            try:
+                parsed = adapter.validate_strings(value) if isinstance(value, str) else adapter.validate_python(value)
+            except ValidationError as error:
+                reason = error.errors()[0]["msg"]
+                raise UserError(f"detector {self.info.name}: {key}={value!r}: {reason}") from None
+            setattr(self, key, parsed)
+
+    @classmethod
+    def option_types(cls) -> dict[str, Any]:
+        """Annotation of each option, in the order of declaration."""
+        hints = get_type_hints(cls, include_extras=True)
+        return {key: hint for key, hint in hints.items() if get_origin(hint) is not ClassVar and key != "info"}
+
+    @property
+    def label(self) -> str:
+        """Name, and the options that differ from their defaults: ``wen2024@steps=50``."""
+        changed = [
+            f"{key}={getattr(self, key)}" for key in self.option_types() if getattr(self, key) != getattr(type(self), key)
+        ]
+        return self.info.name + ("@" + ",".join(changed) if changed else "")
+
+    @abstractmethod
+    def score(self, probe: Probe) -> Tensor:
+        """Score each item of the probe, ``[batch]``; converted to float64 by the runner.
+
+        Raises:
+            NotApplicableError: The model or the sample set lacks what the detector needs.
+        """

@@ -1,0 +1,51 @@
+"""Frobenius norm of the difference of the conditional and null Hessians (memdet's own)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import PositiveInt
+
+from memdet.detectors.base import Detector, DetectorInfo
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from memdet.probing import Probe
+
+
+class CurvatureGap(Detector):
+    """``sqrt(mean_k norm(J_D v_k)^2)``, an estimate of the Frobenius norm of ``J_D = J_c - J_u``.
+
+    The v_k are Rademacher vectors, the same for all items of a seed, and products are one-sided finite differences at
+    the starting noise. With shared noise the null branch is evaluated once a seed, which leaves ``1 + probes`` forwards
+    an item: with one probe the cost of a guided step.
+
+    Attributes:
+        probes: Products per branch.
+        t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
+        backend: ``fd-one-sided``, or ``jvp`` and ``fd`` for a more exact product.
+    """
+
+    info = DetectorInfo(
+        name="curvature-gap",
+        title="Frobenius norm of the Hessian difference, by random probes",
+        year=2026,
+        access="score",
+        cost="2 F + 2 probes F (half of it with shared noise)",
+    )
+    probes: PositiveInt = 1
+    t: int | None = None
+    backend: Literal["jvp", "fd", "fd-one-sided"] = "fd-one-sided"
+
+    def score(self, probe: Probe) -> Tensor:
+        """Score each item, ``[batch]``."""
+        x, t = probe.at(self.t)
+        total: Tensor | None = None
+        for v in probe.directions(self.probes):
+            product = probe.jacobian_product(x, t, "cond", v, self.backend)
+            product = product - probe.jacobian_product(x, t, "null", v, self.backend)
+            square = product.double().flatten(1).square().sum(dim=1)
+            total = square if total is None else total + square
+        assert total is not None
+        return (total / self.probes).sqrt()

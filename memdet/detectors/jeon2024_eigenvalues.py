@@ -1,0 +1,62 @@
+"""Eigenvalues of the Hessian of the conditional log density (Jeon, Kim, No, arXiv 2412.04140v1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import PositiveFloat, PositiveInt
+
+from memdet.detectors.base import Detector, DetectorInfo
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from memdet.probing import Probe
+
+
+class Eigenvalues(Detector):
+    """A statistic of the spectrum of ``S_c = (J_c + J_c^T) / 2`` at one time.
+
+    Paper: Jeon, Kim, No, arXiv 2412.04140v1: memorized samples sit where the Hessian has large negative eigenvalues, and
+    no positive ones near the end of the trajectory. The spectrum is seen through ``krylov`` products per item: extreme
+    eigenvalues as Ritz values, counts by Gauss quadrature of the spectral density with one random start, exact where
+    ``krylov`` reaches the dimension.
+
+    Attributes:
+        statistic: ``smallest``: minus the smallest eigenvalue. ``count-below``: the number of eigenvalues below
+            ``-c / sigma^2``. ``positive``: minus the number of positive eigenvalues.
+        t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
+        krylov: Jacobian products per item.
+        c: Threshold of ``count-below``, in units of ``1 / sigma^2``.
+    """
+
+    info = DetectorInfo(
+        name="jeon2024-eigenvalues",
+        title="smallest eigenvalue, or a count, of the conditional Hessian",
+        paper="jeon2024geometric",
+        year=2024,
+        access="gradient",
+        cost="krylov JVP",
+    )
+    statistic: Literal["smallest", "count-below", "positive"] = "smallest"
+    t: int | None = None
+    krylov: PositiveInt = 10
+    c: PositiveFloat = 0.5
+
+    def score(self, probe: Probe) -> Tensor:
+        """Score each item, ``[batch]``."""
+        from memdet.curvature import ritz
+
+        x, t = probe.at(self.t)
+        (start,) = probe.directions(1, "gaussian")
+        values, weights = ritz(lambda v: probe.jacobian_product(x, t, "cond", v), start, self.krylov)
+        if self.statistic == "smallest":
+            return -values[:, 0]
+        d = x[0].numel()
+        if self.statistic == "count-below":
+            chosen, sign = values < -self.c / probe.model.schedule.sigma(t) ** 2, 1
+        else:
+            chosen, sign = values > 0, -1
+        if self.krylov >= d:
+            return sign * chosen.sum(dim=1).double()
+        return sign * d * (weights * chosen).sum(dim=1)

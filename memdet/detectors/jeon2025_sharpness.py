@@ -1,0 +1,48 @@
+"""Sharpness of the conditional density relative to the null one (Jeon, Kim, No, ICML 2025)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from memdet.detectors.base import Detector, DetectorInfo
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from memdet.probing import Probe
+
+
+class Sharpness(Detector):
+    """``norm(J_D s_D)^power`` with ``J_D = J_c - J_u`` and ``s_D = s_c - s_u``, at one time.
+
+    Paper: Jeon, Kim, No, "Understanding and Mitigating Memorization in Generative Models via Sharpness of Probability
+    Landscapes", ICML 2025, arXiv 2412.04140: the Hessian of log p(c | x) times its score, which weighs the score
+    difference by curvature. The paper squares the norm, the official code does not; with several seeds the mean over
+    seeds differs between the two. J s is a Jacobian-vector product: J is not symmetric in a trained network, and
+    ``J^T s`` would be another detector.
+
+    Attributes:
+        power: 2 as in the paper or 1 as in the official code.
+        t: Timestep on the unguided conditional trajectory; none means pure noise and the first step, as in the paper.
+        backend: ``jvp`` (exact), ``fd`` (central difference) or ``fd-one-sided``.
+    """
+
+    info = DetectorInfo(
+        name="jeon2025",
+        title="norm of the Hessian difference times the score difference",
+        paper="jeon2025sharpness",
+        year=2025,
+        access="gradient",
+        cost="2 F + 2 JVP",
+    )
+    power: Literal[1, 2] = 2
+    t: int | None = None
+    backend: Literal["jvp", "fd", "fd-one-sided"] = "jvp"
+
+    def score(self, probe: Probe) -> Tensor:
+        """Score each item, ``[batch]``."""
+        x, t = probe.at(self.t)
+        direction = probe.score(x, t, "cond") - probe.score(x, t, "null")
+        product = probe.jacobian_product(x, t, "cond", direction, self.backend)
+        product = product - probe.jacobian_product(x, t, "null", direction, self.backend)
+        return product.double().flatten(1).norm(dim=1) ** self.power

@@ -1,0 +1,129 @@
+"""Finds detectors: the files of this package, entry points of other packages, and plugin files."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+
+from memdet.detectors.base import Detector
+from memdet.errors import UserError
+
+ENTRY_POINT_GROUP = "memdet.detectors"
+_NO_DETECTORS = {"base", "registry"}
+
+
+def detector_classes(plugins: Sequence[Path] = ()) -> dict[str, type[Detector]]:
+    """All detectors by name: built-in ones, then entry points, then plugin files.
+
+    Args:
+        plugins: Python files that define detectors.
+
+    Raises:
+        UserError: A plugin cannot be loaded or defines no detector, or two detectors have one name.
+    """
+    found: dict[str, type[Detector]] = {}
+    _register(found, _built_in())
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            loaded = point.load()
+        except Exception as error:  # somebody else's package: name it instead of failing without a word
+            raise UserError(f"entry point {point.name} = {point.value} cannot be loaded: {error}") from error
+        if not (inspect.isclass(loaded) and issubclass(loaded, Detector)):
+            raise UserError(f"entry point {point.name} = {point.value} is not a subclass of memdet.Detector")
+        _register(found, [loaded])
+    for path in plugins:
+        _register(found, _load_plugin(path.resolve()))
+    return found
+
+
+def make_detector(text: str, classes: dict[str, type[Detector]]) -> Detector:
+    """Build a detector from ``name`` or ``name@option=value,option=value``.
+
+    Raises:
+        UserError: Unknown name (the nearest are shown), unknown option or bad value.
+
+    Example:
+        >>> make_detector("wen2024@steps=5", detector_classes()).label
+        'wen2024@steps=5'
+    """
+    name, _, tail = text.partition("@")
+    if name not in classes:
+        near = difflib.get_close_matches(name, classes, n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else "`memdet list detectors` shows the names"
+        raise UserError(f"unknown detector {name!r}: {hint}")
+    options = {}
+    for part in tail.split(",") if tail else []:
+        key, equals, value = part.partition("=")
+        if not (key and equals):
+            raise UserError(f"detector {text!r}: options are written {name}@option=value,option=value")
+        options[key] = value
+    return classes[name](**options)
+
+
+def make_detectors(texts: Iterable[str], classes: dict[str, type[Detector]]) -> list[Detector]:
+    """Build detectors, each variant once, in the order given."""
+    made = [make_detector(text, classes) for text in texts]
+    return list({detector.label: detector for detector in made}.values())
+
+
+@cache
+def _built_in() -> tuple[type[Detector], ...]:
+    package = importlib.import_module("memdet.detectors")
+    names = [module.name for module in pkgutil.iter_modules(package.__path__) if module.name not in _NO_DETECTORS]
+    return tuple(
+        cls for name in sorted(names) for cls in _classes_of(importlib.import_module(f"memdet.detectors.{name}"))
+    )
+
+
+def _classes_of(module: ModuleType) -> list[type[Detector]]:
+    """Detectors that a module defines itself."""
+    return [
+        cls
+        for cls in vars(module).values()
+        if inspect.isclass(cls)
+        and issubclass(cls, Detector)
+        and not inspect.isabstract(cls)
+        and cls.__module__ == module.__name__
+    ]
+
+
+@cache
+def _load_plugin(path: Path) -> tuple[type[Detector], ...]:
+    if not path.is_file():
+        raise UserError(f"plugin {path} does not exist")
+    name = f"memdet_plugin_{path.stem}_{abs(hash(path))}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"plugin {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the plugin author's mistake, whatever it is
+        raise UserError(f"plugin {path} cannot be loaded: {type(error).__name__}: {error}") from error
+    classes = _classes_of(module)
+    if not classes:
+        raise UserError(f"plugin {path} defines no subclass of memdet.Detector")
+    return tuple(classes)
+
+
+def _register(found: dict[str, type[Detector]], classes: Iterable[type[Detector]]) -> None:
+    for cls in classes:
+        if not hasattr(cls, "info"):
+            raise UserError(f"detector {cls.__qualname__} in {cls.__module__} has no info")
+        name = cls.info.name
+        if name in found and found[name] is not cls:
+            raise UserError(
+                f"two detectors are named {name!r}: {found[name].__module__}.{found[name].__qualname__} "
+                f"and {cls.__module__}.{cls.__qualname__}; rename one"
+            )
+        found[name] = cls

@@ -1,0 +1,93 @@
+"""From what a user writes to a score model."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+
+from memdet.errors import UserError
+from memdet.models.base import ScoreModel
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_HUB_FILES = ("model_index.json", "*/*.json", "*/*.txt", "*/*.model", "*/*.safetensors")
+_HUB_SKIPPED = ("*.fp16.*", "*.non_ema.*", "safety_checker/*", "feature_extractor/*")
+
+
+def zoo_directory() -> Path:
+    """Where the planted models' weights lie."""
+    return Path(str(files("memdet") / "zoo" / "weights"))
+
+
+def model_names() -> list[str]:
+    """Closed-form and planted models that ship with memdet."""
+    from memdet.models.closed_form import CLOSED_FORM
+
+    planted = [path.name for path in zoo_directory().iterdir() if (path / "model_index.json").is_file()]
+    return sorted([*CLOSED_FORM, *planted])
+
+
+def load_model(
+    reference: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> ScoreModel:
+    """Load a score model.
+
+    Args:
+        reference: A name from ``memdet list models``, a directory in the Stable Diffusion pipeline format, or a hub id
+            ``org/name`` or ``org/name@revision``.
+        device: Where it computes.
+        dtype: Of inputs and networks.
+
+    Returns:
+        The model, ready to score.
+
+    Raises:
+        UserError: Unknown name, missing directory, or not a model that memdet can read.
+
+    Example:
+        >>> load_model("mixture-2d").latent_shape
+        (2,)
+    """
+    from memdet.models.closed_form import CLOSED_FORM
+
+    name, device = str(reference), torch.device(device)
+    if name in CLOSED_FORM:
+        return CLOSED_FORM[name](device, dtype)
+    directory = resolve_directory(name)
+    from memdet.models.pipeline import StableDiffusionModel
+
+    return StableDiffusionModel(directory, name=name.rstrip("/").rsplit("/", 1)[-1], device=device, dtype=dtype)
+
+
+def resolve_directory(reference: str) -> Path:
+    """Directory of a pipeline, fetched from the hub if need be (cached there by huggingface_hub)."""
+    if (zoo_directory() / reference / "model_index.json").is_file():
+        return zoo_directory() / reference
+    path = Path(reference).expanduser()
+    if path.exists():
+        return path
+    if _HUB_ID.fullmatch(reference):
+        return _fetch(reference)
+    near = difflib.get_close_matches(reference, model_names(), n=3)
+    hint = f"did you mean {', '.join(near)}?" if near else "`memdet list models` shows the names"
+    raise UserError(f"model {reference!r} is no name, directory or hub id: {hint}")
+
+
+def _fetch(reference: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    repository, _, revision = reference.partition("@")
+    try:
+        return Path(
+            snapshot_download(
+                repository, revision=revision or None, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_SKIPPED
+            )
+        )
+    except Exception as error:  # the hub client raises many kinds; the user needs one line
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{reference!r} is no local directory and the hub did not give it ({type(error).__name__}: {reason})"
+        ) from error

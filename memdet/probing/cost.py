@@ -1,0 +1,30 @@
+"""What a score costs: network evaluations, counted per item."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Cost:
+    """Evaluations per item. An evaluation that all items of a sample set share counts as a share of one.
+
+    Attributes:
+        forwards: Network forwards of one item and one branch.
+        jvps: Forward-mode Jacobian products.
+        vjps: Reverse-mode Jacobian products.
+    """
+
+    forwards: float = 0.0
+    jvps: float = 0.0
+    vjps: float = 0.0
+
+    def add(self, other: Cost, share: float = 1.0) -> None:
+        """Add ``share`` times another cost."""
+        self.forwards += share * other.forwards
+        self.jvps += share * other.jvps
+        self.vjps += share * other.vjps
+
+    def count(self, *, forwards: int = 0, jvps: int = 0, vjps: int = 0) -> None:
+        """Add evaluations."""
+        self.add(Cost(forwards, jvps, vjps))

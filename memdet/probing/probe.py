@@ -1,0 +1,306 @@
+"""One batch of items under one noise seed on one score model: what detectors ask, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from memdet.curvature import Backend, JacobianOperator
+from memdet.errors import NotApplicableError
+from memdet.models import ScoreModel
+from memdet.probing import noise as draws
+from memdet.probing.cost import Cost
+from memdet.probing.trajectory import Trajectory
+
+Branch = Literal["cond", "null"]
+
+
+@dataclass(frozen=True)
+class Items:
+    """A batch of items.
+
+    Attributes:
+        ids, conditions, clusters: One string an item.
+        labels: 1 memorized, 0 not; only supervised controls may look.
+        has_prompts: Whether the conditions are text.
+    """
+
+    ids: Sequence[str]
+    conditions: Sequence[str]
+    clusters: Sequence[str]
+    labels: Sequence[int]
+    has_prompts: bool
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass
+class _Ledger:
+    """The account of one detector: what it paid, and for what already."""
+
+    cost: Cost = field(default_factory=Cost)
+    paid: set[Hashable] = field(default_factory=set)
+    supervised: bool = False
+
+
+class Probe:
+    """Gives detectors noise, predictions, trajectories and Jacobian products.
+
+    Each quantity is computed once however many detectors ask, and charged in full to every detector that asks, so the
+    cost of a row is what the detector would cost alone. Tensors that come from the probe must not be changed in place.
+    Where all items share the starting noise, it is one tensor expanded over the batch, and what depends on it alone is
+    evaluated once a seed.
+
+    Args:
+        model: Score model; None serves detectors that never ask for it.
+        items: The batch.
+        seed: Of all draws.
+        steps, guidance: Of the default trajectory.
+        noise: ``shared`` (one draw a seed) or ``per-item``.
+        n_items: Size of the sample set, over which shared evaluations are divided; the batch if not given.
+        seed_memo: Shared by the probes of one seed, so that shared evaluations are made once a seed.
+        memo: False forgets everything between detectors.
+    """
+
+    def __init__(
+        self,
+        model: ScoreModel | None,
+        items: Items,
+        *,
+        seed: int = 0,
+        steps: int = 50,
+        guidance: float = 7.5,
+        noise: Literal["shared", "per-item"] = "shared",
+        n_items: int | None = None,
+        seed_memo: dict[Hashable, Any] | None = None,
+        memo: bool = True,
+    ) -> None:
+        self._model, self._items, self.seed = model, items, seed
+        self.steps, self.guidance = steps, guidance
+        self._noise_kind = noise
+        self._n_items = n_items or len(items)
+        self._keeps = memo
+        self._seed_memo = seed_memo if seed_memo is not None else {}
+        self._memo: dict[Hashable, Any] = {}
+        self._ledger = _Ledger()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    # What the items are
+
+    @property
+    def model(self) -> ScoreModel:
+        """The score model."""
+        if self._model is None:
+            raise NotApplicableError("this probe has no model")
+        return self._model
+
+    @property
+    def prompts(self) -> Sequence[str]:
+        """Text of each item.
+
+        Raises:
+            NotApplicableError: The conditions are not text.
+        """
+        if not self._items.has_prompts:
+            raise NotApplicableError("the conditions of this sample set are not text")
+        return self._items.conditions
+
+    @property
+    def clusters(self) -> Sequence[str]:
+        """Family of near-duplicates of each item; what is fitted must keep a family on one side."""
+        return self._items.clusters
+
+    @property
+    def labels(self) -> Sequence[int]:
+        """Labels, for supervised controls alone.
+
+        Raises:
+            PermissionError: The detector does not declare itself supervised.
+        """
+        if not self._ledger.supervised:
+            raise PermissionError("a detector must not see labels; only a control that declares supervised=True may")
+        return self._items.labels
+
+    def uniform(self) -> Tensor:
+        """A random number in [0, 1) an item, from the seed and the item alone, ``[batch]`` in float64."""
+        return torch.tensor([draws.item_uniform(self.seed, name) for name in self._items.ids], dtype=torch.float64)
+
+    # Where the model is asked
+
+    @property
+    def timesteps(self) -> list[int]:
+        """Timesteps of the default trajectory, first (noisiest) to last."""
+        return self.model.schedule.timesteps(self.steps)
+
+    @property
+    def noise(self) -> Tensor:
+        """The starting noise x_T, ``[batch, *latent_shape]``."""
+        shape = self.model.latent_shape
+
+        def draw() -> Tensor:
+            if self._noise_kind == "shared":
+                return self._shared_draw(("noise",), lambda: draws.shared_noise(shape, self.seed))
+            return self._place(torch.stack([draws.item_noise(shape, self.seed, name) for name in self._items.ids]))
+
+        return self._remember(("noise",), draw)
+
+    def directions(self, count: int, kind: Literal["rademacher", "gaussian"] = "rademacher") -> list[Tensor]:
+        """Probe vectors of the seed, the same for all items, each ``[batch, *latent_shape]``."""
+        make = draws.rademacher if kind == "rademacher" else draws.gaussian
+
+        def vector(index: int) -> Tensor:
+            key = (kind, index)
+            return self._remember(
+                key, lambda: self._shared_draw(key, lambda: make(self.model.latent_shape, self.seed, index))
+            )
+
+        return [vector(index) for index in range(count)]
+
+    def trajectory(self, steps: int | None = None, guidance: float | None = None) -> Trajectory:
+        """DDIM trajectory of the protocol, or with other steps or guidance; extended lazily."""
+        length = self.steps if steps is None else steps
+        scale = self.guidance if guidance is None else guidance
+        return self._remember(("trajectory", length, scale), lambda: Trajectory(self, length, scale))
+
+    def at(self, t: int | None, guidance: float = 1.0) -> tuple[Tensor, int]:
+        """Where a detector of one time looks.
+
+        Args:
+            t: None for the starting noise and the first timestep; else the timestep on the trajectory nearest to it.
+            guidance: Of the trajectory; 1 is the unguided conditional one.
+
+        Returns:
+            Latents and their timestep.
+        """
+        if t is None:
+            return self.noise, self.timesteps[0]
+        trajectory = self.trajectory(guidance=guidance)
+        index = min(range(len(trajectory.timesteps)), key=lambda i: abs(trajectory.timesteps[i] - t))
+        return trajectory.state(index), trajectory.timesteps[index]
+
+    # What the model answers
+
+    def eps(self, x: Tensor, t: int, branch: Branch) -> Tensor:
+        """Noise prediction, ``[batch, *latent_shape]``. One forward."""
+
+        def evaluate(cost: Cost, rows: Tensor) -> Tensor:
+            with torch.no_grad():
+                value = self.model.eps(rows, t, self._embedding(branch, len(rows)))
+            cost.count(forwards=1)
+            return value
+
+        return self._evaluate("eps", x, t, branch, (), evaluate)
+
+    def score(self, x: Tensor, t: int, branch: Branch) -> Tensor:
+        """Score ``-eps / sigma``, ``[batch, *latent_shape]``. One forward, shared with :meth:`eps`."""
+        return -self.eps(x, t, branch) / self.model.schedule.sigma(t)
+
+    def difference(self, x: Tensor, t: int) -> Tensor:
+        """``D = eps_c - eps_u``, ``[batch, *latent_shape]``. Two forwards."""
+        return self.eps(x, t, "cond") - self.eps(x, t, "null")
+
+    def jacobian_product(self, x: Tensor, t: int, branch: Branch, v: Tensor, backend: Backend = "jvp") -> Tensor:
+        """``J v`` with J the Jacobian of the score at ``x``, ``[batch, *latent_shape]``.
+
+        Args:
+            x, v: ``[batch, *latent_shape]``.
+            t: Timestep.
+            branch: Of the model.
+            backend: ``jvp`` (exact), ``fd`` (two forwards), ``fd-one-sided`` (one forward beside the prediction at x);
+                ``vjp`` gives ``J^T v`` instead.
+        """
+        value = self.score(x, t, branch) if backend == "fd-one-sided" else None
+
+        def evaluate(cost: Cost, rows: Tensor, vectors: Tensor) -> Tensor:
+            embedding = self._embedding(branch, len(rows))
+            operator = JacobianOperator(
+                lambda z: self.model.score(z, t, embedding[: len(z)]),
+                rows,
+                backend,
+                value=None if value is None else value[: len(rows)],
+                count=cost.count,
+            )
+            return operator.rmv(vectors) if backend == "vjp" else operator.mv(vectors)
+
+        return self._evaluate(f"product-{backend}", x, t, branch, (v,), evaluate)
+
+    # Bookkeeping
+
+    @contextmanager
+    def charge(self, *, supervised: bool = False) -> Iterator[Cost]:
+        """Open the account of one detector; inside, every evaluation is charged to the cost that this yields."""
+        if not self._keeps:
+            self._memo.clear()
+            self._seed_memo.clear()
+        self._ledger = ledger = _Ledger(supervised=supervised)
+        try:
+            yield ledger.cost
+        finally:
+            self._ledger = _Ledger()
+
+    def _evaluate(
+        self, kind: str, x: Tensor, t: int, branch: Branch, vectors: tuple[Tensor, ...], compute: Callable[..., Tensor]
+    ) -> Tensor:
+        """Look a network evaluation up or make it, and charge it."""
+        inputs = (x, *vectors)
+        for tensor in inputs:
+            if len(tensor) != len(self):
+                raise ValueError(f"expected a batch of {len(self)}, got {len(tensor)}")
+        shared = branch == "null" and all(self._is_shared(tensor) for tensor in inputs)
+        key = (kind, t, branch, *((id(tensor), tensor._version) for tensor in inputs))
+
+        def make() -> tuple[Tensor, Cost, tuple[Tensor, ...]]:
+            cost = Cost()
+            value = compute(cost, *(tensor[:1] for tensor in inputs)) if shared else compute(cost, *inputs)
+            return value, cost, inputs  # the inputs stay alive, so their ids stay theirs
+
+        if shared:
+            # Across the batches of a seed the expanded tensors differ, their storage does not.
+            key = (kind, t, branch, *(tensor.data_ptr() for tensor in inputs))
+            if key not in self._seed_memo:
+                self._seed_memo[key] = make()
+            one, cost, _ = self._seed_memo[key]
+            value = self._remember(("expanded", key), lambda: one.expand(len(self), *one.shape[1:]))
+        else:
+            value, cost, _ = self._remember(key, make)
+        if key not in self._ledger.paid:
+            self._ledger.paid.add(key)
+            self._ledger.cost.add(cost, 1 / self._n_items if shared else 1.0)
+        return value
+
+    def _is_shared(self, tensor: Tensor) -> bool:
+        """Whether all rows are one draw of the seed."""
+        drawn: set[int] = self._seed_memo.get("drawn", set())
+        return tensor.data_ptr() in drawn and (len(tensor) == 1 or tensor.stride(0) == 0)
+
+    def _remember(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        if key not in self._memo:
+            self._memo[key] = make()
+        return self._memo[key]
+
+    def _shared_draw(self, key: Hashable, draw: Callable[[], Tensor]) -> Tensor:
+        """A draw of the seed: one tensor for all its batches, expanded over this one."""
+        if key not in self._seed_memo:
+            self._seed_memo[key] = self._place(draw())[None]
+            self._seed_memo.setdefault("drawn", set()).add(self._seed_memo[key].data_ptr())
+        one: Tensor = self._seed_memo[key]
+        return one.expand(len(self), *one.shape[1:])
+
+    def _place(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.model.device, self.model.dtype)
+
+    def _embedding(self, branch: Branch, rows: int) -> Tensor:
+        """Encoded conditions; text encoders are not part of a detector's cost."""
+        if branch == "cond":
+            embedding: Tensor = self._remember(("cond",), lambda: self.model.embed(self._items.conditions))
+            return embedding
+        null: Tensor = self._remember(("null",), self.model.embed_null)
+        return null.expand(rows, *null.shape[1:])
