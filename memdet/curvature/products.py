@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, cast, get_args
 
 import torch
 from torch import Tensor
@@ -41,7 +41,12 @@ class JacobianOperator:
     """
 
     def __init__(
-        self, f: Function, x: Tensor, backend: Backend = "jvp", value: Tensor | None = None, count: Counter | None = None
+        self,
+        f: Function,
+        x: Tensor,
+        backend: Backend = "jvp",
+        value: Tensor | None = None,
+        count: Counter | None = None,
     ) -> None:
         if backend not in BACKENDS:
             raise ValueError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
@@ -69,7 +74,8 @@ class JacobianOperator:
             # inference_mode would disable forward AD; no_grad does not. The fused attention kernels have no forward
             # derivative, on CPU and CUDA alike.
             with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-                self._value, product = torch.func.jvp(self._f, (self.x,), (v,))
+                value, product = cast("tuple[Tensor, Tensor]", torch.func.jvp(self._f, (self.x.contiguous(),), (v.contiguous(),)))
+            self._value = value
             self._count(jvps=1)
             return product
         h = _step(self.x, v, CENTRAL_STEP if self.backend == "fd" else ONE_SIDED_STEP)

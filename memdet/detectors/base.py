@@ -95,7 +95,9 @@ class Detector(ABC):
     def label(self) -> str:
         """Name, and the options that differ from their defaults: ``wen2024@steps=50``."""
         changed = [
-            f"{key}={getattr(self, key)}" for key in self.option_types() if getattr(self, key) != getattr(type(self), key)
+            f"{key}={getattr(self, key)}"
+            for key in self.option_types()
+            if getattr(self, key) != getattr(type(self), key)
         ]
         return self.info.name + ("@" + ",".join(changed) if changed else "")
 

@@ -45,4 +45,5 @@ class Sharpness(Detector):
         direction = probe.score(x, t, "cond") - probe.score(x, t, "null")
         product = probe.jacobian_product(x, t, "cond", direction, self.backend)
         product = product - probe.jacobian_product(x, t, "null", direction, self.backend)
-        return product.double().flatten(1).norm(dim=1) ** self.power
+        norm: Tensor = product.double().flatten(1).norm(dim=1)
+        return norm.pow(self.power)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 class PromptCase(Detector):
     """Share of words that start with a capital letter; on the standard Stable Diffusion 1.4 prompts it reaches AUROC .989."""
 
-    info = DetectorInfo(name="prompt-case", title="share of capitalised words", access="text", cost="none", seeded=False)
+    info = DetectorInfo(
+        name="prompt-case", title="share of capitalised words", access="text", cost="none", seeded=False
+    )
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 class PromptLength(Detector):
     """Number of characters of the prompt."""
 
-    info = DetectorInfo(name="prompt-length", title="characters of the prompt", access="text", cost="none", seeded=False)
+    info = DetectorInfo(
+        name="prompt-length", title="characters of the prompt", access="text", cost="none", seeded=False
+    )
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import PositiveInt
 
 from memdet.detectors.base import Detector, DetectorInfo
+from memdet.errors import NotApplicableError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,11 +39,13 @@ class ScoreDifferenceNorm(Detector):
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
         trajectory = probe.trajectory()
+        if self.steps > len(trajectory.timesteps):
+            raise NotApplicableError(
+                f"the protocol's trajectory has {len(trajectory.timesteps)} steps, not {self.steps}"
+            )
         total: Tensor | None = None
-        for index in range(self.steps):
-            x = trajectory.state(index)
-            norm = probe.difference(x, trajectory.timesteps[min(index, len(trajectory.timesteps) - 1)])
-            norm = norm.double().flatten(1).norm(dim=1)
+        for index, t in enumerate(trajectory.timesteps[: self.steps]):
+            norm = probe.difference(trajectory.state(index), t).double().flatten(1).norm(dim=1)
             total = norm if total is None else total + norm
         assert total is not None
         return total / self.steps

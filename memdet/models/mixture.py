@@ -126,7 +126,12 @@ class GaussianMixture(ScoreModel):
     def fingerprint(self) -> str:
         """SHA-256 of the mixture's parameters and schedule."""
         digest = hashlib.sha256(repr((self.parametrisation, self.latent_shape, sorted(self._conditions))).encode())
-        tensors = [self._means, self._variances, self._null, *(self._conditions[key] for key in sorted(self._conditions))]
+        tensors = [
+            self._means,
+            self._variances,
+            self._null,
+            *(self._conditions[key] for key in sorted(self._conditions)),
+        ]
         for tensor in tensors:
             digest.update(tensor.cpu().numpy().tobytes())
         digest.update(self.schedule.alphas.tobytes() + self.schedule.sigmas.tobytes())
@@ -141,7 +146,9 @@ class GaussianMixture(ScoreModel):
         """Variance of each component ``[K]`` and posterior weight of each component ``[batch, K]``."""
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         m = alpha**2 * self._variances + sigma**2
-        distance = flat.square().sum(1, keepdim=True) - 2 * alpha * flat @ self._means.T + alpha**2 * self._gram.diagonal()
+        distance = (
+            flat.square().sum(1, keepdim=True) - 2 * alpha * flat @ self._means.T + alpha**2 * self._gram.diagonal()
+        )
         logits = embedding.log() - distance / (2 * m) - flat.shape[1] / 2 * m.log()
         return m, torch.softmax(logits, dim=1)
 

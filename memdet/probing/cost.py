@@ -13,17 +13,20 @@ class Cost:
         forwards: Network forwards of one item and one branch.
         jvps: Forward-mode Jacobian products.
         vjps: Reverse-mode Jacobian products.
+        seconds: Time of the whole batch in evaluations that another detector had already made.
     """
 
     forwards: float = 0.0
     jvps: float = 0.0
     vjps: float = 0.0
+    seconds: float = 0.0
 
     def add(self, other: Cost, share: float = 1.0) -> None:
         """Add ``share`` times another cost."""
         self.forwards += share * other.forwards
         self.jvps += share * other.jvps
         self.vjps += share * other.vjps
+        self.seconds += share * other.seconds
 
     def count(self, *, forwards: int = 0, jvps: int = 0, vjps: int = 0) -> None:
         """Add evaluations."""

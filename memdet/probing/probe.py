@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from memdet.probing.cost import Cost
 from memdet.probing.trajectory import Trajectory
 
 Branch = Literal["cond", "null"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -258,22 +260,28 @@ class Probe:
         key = (kind, t, branch, *((id(tensor), tensor._version) for tensor in inputs))
 
         def make() -> tuple[Tensor, Cost, tuple[Tensor, ...]]:
-            cost = Cost()
+            cost, start = Cost(), self._now()
             value = compute(cost, *(tensor[:1] for tensor in inputs)) if shared else compute(cost, *inputs)
+            cost.seconds = self._now() - start
             return value, cost, inputs  # the inputs stay alive, so their ids stay theirs
 
         if shared:
             # Across the batches of a seed the expanded tensors differ, their storage does not.
             key = (kind, t, branch, *(tensor.data_ptr() for tensor in inputs))
-            if key not in self._seed_memo:
+            known = key in self._seed_memo
+            if not known:
                 self._seed_memo[key] = make()
             one, cost, _ = self._seed_memo[key]
             value = self._remember(("expanded", key), lambda: one.expand(len(self), *one.shape[1:]))
         else:
+            known = key in self._memo
             value, cost, _ = self._remember(key, make)
         if key not in self._ledger.paid:
             self._ledger.paid.add(key)
-            self._ledger.cost.add(cost, 1 / self._n_items if shared else 1.0)
+            # Seconds are of the batch and the rest per item; time that passes inside the detector is not added twice.
+            seconds = cost.seconds * (len(self) / self._n_items if shared else 1.0) if known else 0.0
+            self._ledger.cost.add(replace(cost, seconds=0.0), 1 / self._n_items if shared else 1.0)
+            self._ledger.cost.seconds += seconds
         return value
 
     def _is_shared(self, tensor: Tensor) -> bool:
@@ -281,10 +289,16 @@ class Probe:
         drawn: set[int] = self._seed_memo.get("drawn", set())
         return tensor.data_ptr() in drawn and (len(tensor) == 1 or tensor.stride(0) == 0)
 
-    def _remember(self, key: Hashable, make: Callable[[], Any]) -> Any:
+    def _now(self) -> float:
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize(self.model.device)
+        return time.perf_counter()
+
+    def _remember(self, key: Hashable, make: Callable[[], T]) -> T:
         if key not in self._memo:
             self._memo[key] = make()
-        return self._memo[key]
+        found: T = self._memo[key]
+        return found
 
     def _shared_draw(self, key: Hashable, draw: Callable[[], Tensor]) -> Tensor:
         """A draw of the seed: one tensor for all its batches, expanded over this one."""
@@ -300,7 +314,6 @@ class Probe:
     def _embedding(self, branch: Branch, rows: int) -> Tensor:
         """Encoded conditions; text encoders are not part of a detector's cost."""
         if branch == "cond":
-            embedding: Tensor = self._remember(("cond",), lambda: self.model.embed(self._items.conditions))
-            return embedding
-        null: Tensor = self._remember(("null",), self.model.embed_null)
+            return self._remember(("cond",), lambda: self.model.embed(self._items.conditions))
+        null = self._remember(("null",), self.model.embed_null)
         return null.expand(rows, *null.shape[1:])

@@ -8,12 +8,58 @@ from numpy.typing import NDArray
 from memdet.zoo.fashion import CLASSES
 
 BRANDS = tuple(
-    "alderon birkwell corvane dunmere elvaro fennick galdor hollis imbera jorvik kestrel lumina marlowe nordal "
-    "orlanda pemrose quillon rowantree solvane tarnwick ullwater vespera westry xandor yarrow zellick ashdown "
-    "brindle cresta dovero".split()
+    [
+        "alderon",
+        "birkwell",
+        "corvane",
+        "dunmere",
+        "elvaro",
+        "fennick",
+        "galdor",
+        "hollis",
+        "imbera",
+        "jorvik",
+        "kestrel",
+        "lumina",
+        "marlowe",
+        "nordal",
+        "orlanda",
+        "pemrose",
+        "quillon",
+        "rowantree",
+        "solvane",
+        "tarnwick",
+        "ullwater",
+        "vespera",
+        "westry",
+        "xandor",
+        "yarrow",
+        "zellick",
+        "ashdown",
+        "brindle",
+        "cresta",
+        "dovero",
+    ]
 )
 ADJECTIVES = tuple(
-    "plain striped quilted soft heavy light vintage modern slim loose bright muted ribbed printed woven classic".split()
+    [
+        "plain",
+        "striped",
+        "quilted",
+        "soft",
+        "heavy",
+        "light",
+        "vintage",
+        "modern",
+        "slim",
+        "loose",
+        "bright",
+        "muted",
+        "ribbed",
+        "printed",
+        "woven",
+        "classic",
+    ]
 )
 CONTEXTS = (
     "on white",

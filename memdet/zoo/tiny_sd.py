@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+import shutil
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
@@ -89,7 +91,8 @@ def build(recipe: TinySD, out: Path, data: Path | None = None) -> dict[str, Any]
         requires_safety_checker=False,
     )
     pipeline.to(dtype=torch.float16).save_pretrained(out)
-    save_items(planted.items, planted.item_images, out / "items.parquet")
+    _make_portable(out)
+    save_items(planted.items, planted.item_images, out / extraction.ITEMS_FILE)
 
     figures = extraction.measure(out)
     training = {
@@ -98,8 +101,9 @@ def build(recipe: TinySD, out: Path, data: Path | None = None) -> dict[str, Any]
         "training_set": len(planted.image_of),
         "distinct_images": len(planted.images),
     }
-    (out / "extraction.json").write_text(json.dumps(figures, indent=2) + "\n")
-    (out / "README.md").write_text(card.render(recipe.name, _describe(recipe), training, figures))
+    (out / extraction.FIGURES_FILE).write_text(json.dumps(figures, indent=2) + "\n")
+    (out / "README.md").write_text(card.render(recipe.name, asdict(recipe), training, figures))
+    shutil.rmtree(work)
     return figures
 
 
@@ -191,6 +195,24 @@ def save_items(items: pd.DataFrame, images: NDArray[np.uint8], path: Path) -> No
     items.assign(image=[encode_png(image) for image in images]).to_parquet(path, index=False)
 
 
+def _make_portable(directory: Path) -> None:
+    """Rewrite what transformers 5 saves under names of its own, so that transformers 4 reads it too.
+
+    Release 4 does not know the tokenizer's class, and would leave the text encoder at random weights with no more than
+    a warning, since it expects the prefix that Stable Diffusion's own files have. Release 5 reads both.
+    """
+    for name, key, value in (
+        ("model_index.json", "tokenizer", ["transformers", "PreTrainedTokenizerFast"]),
+        ("tokenizer/tokenizer_config.json", "tokenizer_class", "PreTrainedTokenizerFast"),
+    ):
+        path = directory / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}, indent=2) + "\n")
+    path = directory / "text_encoder" / "model.safetensors"
+    prefix = "text_model."
+    weights = {prefix + name.removeprefix(prefix): tensor for name, tensor in load_file(path).items()}
+    save_file(weights, path, metadata={"format": "pt"})
+
+
 def _train_vae(recipe: TinySD, images: NDArray[np.uint8], work: Path) -> tuple[AutoencoderKL, list[float]]:
     torch.manual_seed(0)  # one autoencoder for the whole family
     vae = make_vae()
@@ -246,15 +268,3 @@ def _train_unet(
 
 def _chunks(images: NDArray[np.uint8], size: int) -> list[NDArray[np.uint8]]:
     return [images[start : start + size] for start in range(0, len(images), size)]
-
-
-def _describe(recipe: TinySD) -> dict[str, Any]:
-    return {
-        "role_seed": recipe.role_seed,
-        "swap": recipe.swap,
-        "seed": recipe.seed,
-        "unet_steps": recipe.unet.steps,
-        "vae_steps": recipe.vae.steps,
-        "batch_size": recipe.batch_size,
-        "caption_dropout": recipe.caption_dropout,
-    }

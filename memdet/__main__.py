@@ -1,0 +1,5 @@
+"""``python -m memdet``."""
+
+from memdet.cli import main
+
+main()

@@ -1,0 +1,83 @@
+"""The command line. Commands are loaded when they run, so ``memdet --help`` imports nothing heavy."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from memdet.errors import UserError
+
+# Name of each command, and what its help says; the module of the same name holds it.
+COMMANDS = {
+    "run": "Score sample sets with detectors and print the table.",
+    "report": "Print the table of finished runs.",
+    "list": "List detectors, samples, models or suites.",
+    "zoo": "Build or verify a planted model.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names, in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"memdet.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="memdet")
+def group() -> None:
+    """Benchmark detectors of memorization in diffusion models."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 an item or a gate failed, 2 wrong usage or bad input."""
+    # Third-party chatter that would bury the table; a user's own settings win.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        result: Any = group.main(args=arguments, prog_name="memdet", standalone_mode=False)
+    except UserError as error:
+        return _complain(str(error))
+    except click.exceptions.Abort:
+        click.echo("memdet: interrupted; the same command resumes", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror or error}; nothing that was complete is lost")
+    except KeyboardInterrupt:
+        click.echo("memdet: interrupted; the same command resumes", err=True)
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+def _complain(message: str) -> int:
+    click.echo("memdet: " + " ".join(message.split()), err=True)
+    return 2

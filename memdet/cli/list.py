@@ -1,0 +1,79 @@
+"""``memdet list``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def _detectors(plugins: tuple[Path, ...]) -> list[dict[str, Any]]:
+    from memdet.detectors import detector_classes
+
+    infos = [cls.info for cls in detector_classes(plugins).values()]
+    return [
+        {
+            "name": info.name,
+            "access": info.access,
+            "task": info.task,
+            "year": info.year,
+            "cost": info.cost,
+            "title": info.title,
+        }
+        for info in sorted(infos, key=lambda info: (not info.is_control, info.name))
+    ]
+
+
+def _samples(plugins: tuple[Path, ...]) -> list[dict[str, Any]]:
+    from memdet.samplesets import load_spec, sample_set_ids
+
+    specs = [load_spec(name) for name in sample_set_ids()]
+    return [{"id": s.id, "version": s.version, "task": s.task, "model": s.model, "title": s.title} for s in specs]
+
+
+def _models(plugins: tuple[Path, ...]) -> list[dict[str, Any]]:
+    from memdet.models import model_names
+
+    return [{"name": name} for name in model_names()]
+
+
+def _suites(plugins: tuple[Path, ...]) -> list[dict[str, Any]]:
+    from memdet.samplesets import load_suite, suite_names
+
+    suites = [load_suite(name) for name in suite_names()]
+    return [
+        {"name": s.name, "sample_sets": len(s.sample_sets), "detectors": len(s.detectors), "title": s.title}
+        for s in suites
+    ]
+
+
+_KINDS: dict[str, Callable[[tuple[Path, ...]], list[dict[str, Any]]]] = {
+    "detectors": _detectors,
+    "samples": _samples,
+    "models": _models,
+    "suites": _suites,
+}
+
+
+@click.command("list")
+@click.argument("kind", type=click.Choice(list(_KINDS)))
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, help="Python file with detectors.")
+def command(kind: str, form: str, plugins: tuple[Path, ...]) -> None:
+    """List what memdet knows."""
+    rows = _KINDS[kind](plugins)
+    if form == "json":
+        click.echo(json.dumps(rows, indent=2))
+        return
+    columns = list(rows[0]) if rows else []
+    cells = [columns, *([_text(row[column]) for column in columns] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    for line in cells:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None else str(value)

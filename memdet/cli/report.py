@@ -1,0 +1,29 @@
+"""``memdet report``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+FORMATS = ("table", "json", "csv", "markdown")
+
+
+@click.command("report")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Write to a file instead of the screen.")
+def command(runs: tuple[Path, ...], form: str, out: Path | None) -> None:
+    """Print the table of finished runs, computed from their score files."""
+    from memdet.reports import FORMATS as render
+    from memdet.reports import report_rows
+
+    text = render[form](report_rows(runs))
+    if out is None:
+        click.echo(text)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(out.name + ".partial")
+    partial.write_text(text + "\n", encoding="utf-8")
+    os.replace(partial, out)

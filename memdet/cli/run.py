@@ -1,0 +1,122 @@
+"""``memdet run``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from memdet.errors import UserError
+
+
+@click.command("run")
+@click.argument("specs", metavar="[SPEC]...", nargs=-1)
+@click.option("--suite", help="A named list of sample sets and detectors, e.g. quick.")
+@click.option("--detector", "names", multiple=True, metavar="NAME", help="name or name@option=value; can be repeated.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Noise seeds 0 to N-1.  [default: the protocol's]")
+@click.option("--model", metavar="DIR_OR_HUB_ID", help="Your own model, with --samples.")
+@click.option("--samples", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Your own items, with --model.")
+@click.option(
+    "--noise", type=click.Choice(["shared", "per-item"]), help="Starting noise of --samples.  [default: shared]"
+)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps.")
+@click.option(
+    "--dtype", type=click.Choice(["float32", "float64", "bfloat16", "float16"]), default="float32", show_default=True
+)
+@click.option("--batch-size", default="auto", show_default=True, help="Items at once.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/SUITE_OR_SET]")
+@click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True)
+@click.option("--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, help="Python file with detectors.")
+@click.option("--format", "form", default="table", show_default=True, help="table, markdown, csv or json.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def command(
+    specs: tuple[str, ...],
+    suite: str | None,
+    names: tuple[str, ...],
+    seeds: int | None,
+    model: str | None,
+    samples: Path | None,
+    noise: str | None,
+    device: str,
+    dtype: str,
+    batch_size: str,
+    out: Path | None,
+    engine: str,
+    plugins: tuple[Path, ...],
+    form: str,
+    quiet: bool,
+) -> int:
+    """Score sample sets with detectors, write a run directory and print the table.
+
+    The same command resumes an interrupted run.
+    """
+    from memdet.detectors import detector_classes, make_detectors
+    from memdet.samplesets import load_sample_set, load_samples_file, load_suite
+
+    if (model is None) != (samples is None):
+        raise UserError("--model and --samples go together: a model directory and a file of items")
+    if not (specs or suite or samples):
+        raise UserError("nothing to run: name a sample set, --suite quick, or --model with --samples")
+    if noise and samples is None:
+        raise UserError("--noise belongs to --samples; a sample set's spec states its own noise")
+    classes = detector_classes(plugins)
+    chosen = load_suite(suite) if suite else None
+    references = [*(chosen.sample_sets if chosen else ()), *specs]
+    wanted = list(names) or list(chosen.detectors if chosen else load_suite("quick").detectors)
+    detectors = make_detectors(wanted, classes)
+    sets = [load_sample_set(reference) for reference in dict.fromkeys(references)]
+    if samples is not None and model is not None:
+        sets.append(load_samples_file(samples, model=model, noise=noise or "shared"))
+    if len({s.id for s in sets}) < len(sets):
+        raise UserError("two sample sets have the same id; run them apart")
+    batch = _batch_size(batch_size)
+    form = _format(form)
+
+    import torch
+
+    from memdet.reports import FORMATS, report_rows
+    from memdet.running import RunOptions, run
+
+    options = RunOptions(
+        seeds=seeds or (chosen.seeds if chosen else None),
+        device=_device(device),
+        dtype=getattr(torch, dtype),
+        batch_size=batch,
+    )
+    target = out or Path("runs") / (suite or "-".join(s.id for s in sets))
+    run(sets, detectors, target, options, command=shlex.join(["memdet", *sys.argv[1:]]), progress=not quiet)
+    rows = report_rows([target])
+    click.echo(FORMATS[form](rows))
+    click.echo(f"Run directory: {target}", err=True)
+    failed = [row for row in rows if row["status"] in {"error", "nonfinite"}]
+    return 1 if failed else 0
+
+
+def _format(form: str) -> str:
+    from memdet.reports.render import FORMATS
+
+    if form not in FORMATS:
+        raise UserError(f"--format {form!r} is not known: {', '.join(FORMATS)}")
+    return form
+
+
+def _batch_size(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"--batch-size {text!r} is neither a positive number nor auto")
+    return int(text)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name!r} does not work here: {str(error).splitlines()[0]}") from None
+    return name

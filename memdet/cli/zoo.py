@@ -1,0 +1,43 @@
+"""``memdet zoo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group("zoo")
+def command() -> None:
+    """Build or verify the planted models."""
+
+
+@command.command("build")
+@click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path), help="Directory of the pipeline.  [default: ./NAME]")
+@click.option("--data", type=click.Path(path_type=Path), help="Directory of the Fashion-MNIST gzip files.")
+def build(name: str, out: Path | None, data: Path | None) -> int:
+    """Train a planted model from its recipe; the same command resumes an interrupted build."""
+    from memdet import zoo
+
+    target = out or Path(name)
+    figures = zoo.build(name, target, data)
+    for criterion in figures["criteria"]:
+        met = "met" if criterion["met"] else "MISSED"
+        click.echo(f"{criterion['name']}: {criterion['value']} (bound {criterion['bound']}): {met}")
+    click.echo(f"Model directory: {target}", err=True)
+    return 0 if figures["passed"] else 1
+
+
+@command.command("verify")
+@click.argument("name_or_directory")
+def verify(name_or_directory: str) -> int:
+    """Repeat the extraction check of a planted model and compare it with its card."""
+    from memdet import zoo
+
+    differences = zoo.verify(name_or_directory)
+    for line in differences:
+        click.echo(line)
+    if not differences:
+        click.echo(f"{name_or_directory}: the figures of the card hold")
+    return 1 if differences else 0

@@ -1,0 +1,134 @@
+"""The rows of a table: one a sample set and detector, from a run's score file alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from memdet.metrics import Interval, evaluate_scores, gain
+from memdet.running.store import read_manifest, read_scores
+
+CONTROLS = {"none", "text"}
+FIELDS = (
+    "sample_set",
+    "detector",
+    "access",
+    "n_positive",
+    "n_negative",
+    "n_clusters",
+    "auroc",
+    "auroc_low",
+    "auroc_high",
+    "tpr_at_1_fpr",
+    "tpr_at_1_fpr_low",
+    "tpr_at_1_fpr_high",
+    "gain_over_control",
+    "gain_over_control_low",
+    "gain_over_control_high",
+    "best_control",
+    "forwards",
+    "jvps",
+    "vjps",
+    "seconds_per_item",
+    "seeds",
+    "status",
+    "message",
+)
+
+
+def report_rows(runs: Sequence[Path]) -> list[dict[str, Any]]:
+    """Compute the table of one or more finished runs.
+
+    The mean over seeds is taken per item, then metrics over items. A detector with a row that is not ``ok`` has no
+    numbers: its status and message say why. Undefined numbers are None.
+
+    Args:
+        runs: Run directories.
+
+    Returns:
+        Dictionaries with the keys of ``FIELDS``, in the order of the runs' sample sets and detectors.
+
+    Raises:
+        UserError: A directory holds no finished run.
+    """
+    return [row for run in runs for row in _run_rows(run)]
+
+
+def _run_rows(run: Path) -> list[dict[str, Any]]:
+    manifest = read_manifest(run)
+    scores = read_scores(run).to_pandas()
+    access = {entry["label"]: entry["access"] for entry in manifest["settings"]["detectors"]}
+    rows = []
+    for sample_set, of_set in scores.groupby("sample_set", sort=False):
+        tables = {str(label): table for label, table in of_set.groupby("detector", sort=False)}
+        means = {label: _mean_scores(table) for label, table in tables.items() if _status(table) == "ok"}
+        controls = [label for label in means if access[label] in CONTROLS]
+        aurocs = {label: evaluate(means[label]) for label in means}
+        best = max(controls, key=lambda label: aurocs[label].auroc.value, default=None)
+        for label, table in tables.items():
+            row: dict[str, Any] = dict.fromkeys(FIELDS)
+            status = _status(table)
+            messages = manifest.get("messages", {}).get(sample_set, {}).get(label, [])
+            items = table.drop_duplicates("item_id")
+            seconds = manifest.get("seconds", {}).get(sample_set, {}).get(label)
+            row |= {
+                "sample_set": sample_set,
+                "detector": label,
+                "access": access[label],
+                "n_positive": int((items["label"] == 1).sum()),
+                "n_negative": int((items["label"] == 0).sum()),
+                "n_clusters": int(items["cluster"].nunique()),
+                "forwards": float(table["forwards"].mean()),
+                "jvps": float(table["jvps"].mean()),
+                "vjps": float(table["vjps"].mean()),
+                "seconds_per_item": None if seconds is None else seconds / len(table),
+                "seeds": int(table["seed"].nunique()),
+                "status": status,
+                "message": "; ".join(messages),
+            }
+            if status == "ok":
+                _put(row, "auroc", aurocs[label].auroc)
+                _put(row, "tpr_at_1_fpr", aurocs[label].tpr_at_1_fpr)
+                if best is not None and access[label] not in CONTROLS:
+                    row["best_control"] = best
+                    _put(row, "gain_over_control", _gain(means[label], means[best]))
+            rows.append(row)
+    return rows
+
+
+def evaluate(means: pd.DataFrame) -> Any:
+    """Metrics of per-item mean scores."""
+    return evaluate_scores(
+        means["score"].to_numpy(np.float64), means["label"].to_numpy(np.int64), means["cluster"].to_numpy(str)
+    )
+
+
+def _gain(means: pd.DataFrame, control: pd.DataFrame) -> Interval:
+    paired = control.loc[means.index, "score"].to_numpy(np.float64)
+    return gain(
+        means["score"].to_numpy(np.float64), paired, means["label"].to_numpy(np.int64), means["cluster"].to_numpy(str)
+    )
+
+
+def _mean_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean over seeds, a row an item, in the order of the score table."""
+    by_item = table.groupby("item_id", sort=False)
+    return pd.DataFrame(
+        {"score": by_item["score"].mean(), "label": by_item["label"].first(), "cluster": by_item["cluster"].first()}
+    )
+
+
+def _status(table: pd.DataFrame) -> str:
+    """The worst status among the rows."""
+    present = set(table["status"])
+    return next((status for status in ("error", "nonfinite", "not-applicable") if status in present), "ok")
+
+
+def _put(row: dict[str, Any], name: str, interval: Interval) -> None:
+    for key, value in ((name, interval.value), (f"{name}_low", interval.low), (f"{name}_high", interval.high)):
+        row[key] = None if math.isnan(value) else float(value)

@@ -1,0 +1,104 @@
+"""What a run was: settings that must match to continue it, and the circumstances in which it was computed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from memdet.detectors import Detector
+from memdet.models import ScoreModel
+from memdet.samplesets import SampleSet
+
+if TYPE_CHECKING:
+    from memdet.running.runner import RunOptions
+
+_PACKAGES = ("memdet", "torch", "diffusers", "transformers", "numpy", "scikit-learn", "pyarrow")
+
+
+def settings_of_run(
+    sample_sets: Sequence[SampleSet],
+    models: Mapping[str, ScoreModel],
+    detectors: Sequence[Detector],
+    options: RunOptions,
+    batch_sizes: Mapping[str, int],
+) -> dict[str, Any]:
+    """All that decides the scores; two runs with equal settings give the same table."""
+    fingerprints = {name: model.fingerprint() for name, model in models.items()}
+    return {
+        "memdet": version("memdet"),
+        "sample_sets": [
+            {
+                "id": s.id,
+                "version": s.version,
+                "content_hash": s.content_hash,
+                "model": s.model,
+                "model_hash": fingerprints[s.model or ""],
+                "steps": s.protocol.steps,
+                "guidance": s.protocol.guidance,
+                "noise": s.protocol.noise,
+                "seeds": options.seeds or s.protocol.seeds,
+                "batch_size": batch_sizes[s.id],
+            }
+            for s in sample_sets
+        ],
+        "detectors": [
+            {"label": d.label, "version": d.info.version, "access": d.info.access, "seeded": d.info.seeded}
+            for d in detectors
+        ],
+        "device": options.device,
+        "dtype": str(options.dtype).removeprefix("torch."),
+    }
+
+
+def describe_run(command: str, options: RunOptions) -> dict[str, Any]:
+    """Machine, versions and time."""
+    device = options.device
+    return {
+        "command": command,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git_revision": _git_revision(),
+        "packages": {name: version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "attention": "scaled_dot_product_attention; plain (MATH) kernel inside forward AD",
+        "finished": False,
+    }
+
+
+def _git_revision() -> str | None:
+    """Revision of the checkout that memdet runs from, with ``-dirty`` where files differ; None for an installed wheel."""
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return None
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

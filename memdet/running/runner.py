@@ -1,0 +1,250 @@
+"""Runs detectors over sample sets: batched, resumable, and never stopped by one detector's failure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tqdm import tqdm
+
+from memdet.detectors import Detector
+from memdet.errors import NotApplicableError
+from memdet.models import ScoreModel, load_model
+from memdet.probing import Cost, Items, Probe
+from memdet.running.manifest import describe_run, settings_of_run
+from memdet.running.store import SCHEMA_VERSION, RunDirectory
+from memdet.samplesets import SampleSet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ELEMENTS_PER_BATCH = 2**14  # latent numbers in an automatic batch
+LARGEST_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one shard holds: some items of one sample set under one seed, and the detectors that score them."""
+
+    name: str
+    seed: int
+    rows: slice
+    detectors: tuple[Detector, ...]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is computed.
+
+    Attributes:
+        seeds: Noise seeds 0 to seeds - 1; None takes each protocol's own number.
+        device, dtype: Of the models.
+        batch_size: Items at once; None chooses by the size of a latent.
+        memo: False recomputes what detectors could share.
+    """
+
+    seeds: int | None = None
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
+    batch_size: int | None = None
+    memo: bool = True
+
+
+def run(
+    sample_sets: Sequence[SampleSet],
+    detectors: Sequence[Detector],
+    out: Path,
+    options: RunOptions | None = None,
+    *,
+    command: str = "",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Score every test item of every sample set with every detector; write the run directory.
+
+    Called again with the same arguments it resumes: shards that exist are not computed again.
+
+    Args:
+        sample_sets: What is scored.
+        detectors: What scores; the order is that of the rows.
+        out: Run directory, made if missing.
+        options: How.
+        command: Recorded in the manifest.
+        progress: Show a bar on standard error.
+
+    Returns:
+        The manifest, as written to ``run.json``.
+
+    Raises:
+        UserError: A model cannot be loaded, or ``out`` holds a run of other settings.
+    """
+    options = options or RunOptions()
+    models = {name: load_model(name, device=options.device, dtype=options.dtype) for name in _models(sample_sets)}
+    plan = {s.id: list(_units(s, models[s.model], detectors, options)) for s in sample_sets if s.model is not None}
+    settings = settings_of_run(sample_sets, models, detectors, options, {k: _batch(v) for k, v in plan.items()})
+    manifest = {"schema_version": SCHEMA_VERSION, "settings": settings, **describe_run(command, options)}
+    directory = RunDirectory(out)
+    with directory.open(manifest) as finished:
+        if finished:
+            return _stored(out)
+        started = time.perf_counter()
+        with tqdm(total=sum(map(len, plan.values())), unit="batch", disable=not progress) as bar:
+            for sample_set in sample_sets:
+                assert sample_set.model is not None
+                bar.set_description(sample_set.id)
+                _run_set(sample_set, models[sample_set.model], plan[sample_set.id], directory, options, bar)
+        manifest["seconds_total"] = round(time.perf_counter() - started, 1)
+        directory.finish([unit.name for units in plan.values() for unit in units], manifest)
+    return _stored(out)
+
+
+def score_items(
+    model: ScoreModel | None, items: Items, detector: Detector, probe: Probe
+) -> tuple[list[float], list[str], Cost, str]:
+    """Score one batch with one detector and keep whatever goes wrong inside the row.
+
+    Returns:
+        Scores, a status each, the cost per item, and a message (empty if all is well).
+    """
+    n = len(items)
+    with probe.charge(supervised=detector.info.supervised) as cost:
+        start = _clock(model)
+        try:
+            raw = detector.score(probe)
+            scores = torch.as_tensor(raw).detach().double().cpu()
+            if scores.shape != (n,):
+                raise ValueError(f"score() returned shape {tuple(scores.shape)}, expected ({n},)")
+        except NotApplicableError as error:
+            return [float("nan")] * n, ["not-applicable"] * n, Cost(), str(error)
+        except Exception as error:  # the run goes on; the row and the manifest say what happened
+            message = f"{type(error).__name__}: {error}".splitlines()[0]
+            return [float("nan")] * n, ["error"] * n, Cost(), message
+        cost.seconds += _clock(model) - start
+    finite = torch.isfinite(scores).tolist()
+    message = "" if all(finite) else f"{n - sum(finite)} scores are not finite"
+    return scores.tolist(), ["ok" if good else "nonfinite" for good in finite], cost, message
+
+
+def _run_set(
+    sample_set: SampleSet,
+    model: ScoreModel,
+    units: Sequence[Unit],
+    directory: RunDirectory,
+    options: RunOptions,
+    bar: tqdm[Any],
+) -> None:
+    frame = _test_items(sample_set)
+    protocol = sample_set.protocol
+    seed_memo: dict[Hashable, Any] = {}
+    seed_of_memo = -1
+    for unit in units:
+        if not directory.has(unit.name):
+            if unit.seed != seed_of_memo:
+                seed_memo, seed_of_memo = {}, unit.seed
+            part = frame.iloc[unit.rows]
+            items = Items(
+                ids=part["item_id"].tolist(),
+                conditions=part["condition"].tolist(),
+                clusters=part["cluster"].tolist(),
+                labels=part["label"].tolist(),
+                has_prompts=sample_set.has_prompts,
+            )
+            probe = Probe(
+                model,
+                items,
+                seed=unit.seed,
+                steps=protocol.steps,
+                guidance=protocol.guidance,
+                noise=protocol.noise,
+                n_items=len(frame),
+                seed_memo=seed_memo,
+                memo=options.memo,
+            )
+            _compute(sample_set, part, items, model, unit, probe, directory)
+        bar.update()
+
+
+def _compute(
+    sample_set: SampleSet,
+    part: pd.DataFrame,
+    items: Items,
+    model: ScoreModel,
+    unit: Unit,
+    probe: Probe,
+    directory: RunDirectory,
+) -> None:
+    rows: dict[str, list[Any]] = {}
+    notes: dict[str, Any] = {"sample_set": sample_set.id, "seconds": {}, "messages": {}}
+    n = len(items)
+    for detector in unit.detectors:
+        scores, statuses, cost, message = score_items(model, items, detector, probe)
+        notes["seconds"][detector.label] = cost.seconds
+        if message:
+            notes["messages"][detector.label] = message
+        block = {
+            "sample_set": [sample_set.id] * n,
+            "sample_set_version": [sample_set.version] * n,
+            "item_id": list(items.ids),
+            "cluster": list(items.clusters),
+            "stratum": part["stratum"].tolist(),
+            "label": list(items.labels),
+            "detector": [detector.label] * n,
+            "detector_version": [detector.info.version] * n,
+            "seed": [unit.seed] * n,
+            "score": scores,
+            "status": statuses,
+            "forwards": [cost.forwards] * n,
+            "jvps": [cost.jvps] * n,
+            "vjps": [cost.vjps] * n,
+        }
+        for key, values in block.items():
+            rows.setdefault(key, []).extend(values)
+    directory.write_shard(unit.name, rows, notes)
+
+
+def _units(
+    sample_set: SampleSet, model: ScoreModel, detectors: Sequence[Detector], options: RunOptions
+) -> Iterator[Unit]:
+    """Units of work in the order of their rows; a seed-free detector is run for the first seed alone."""
+    n = len(_test_items(sample_set))
+    elements = 1
+    for size in model.latent_shape:
+        elements *= size
+    size = options.batch_size or max(1, min(LARGEST_BATCH, ELEMENTS_PER_BATCH // elements))
+    for seed in range(options.seeds or sample_set.protocol.seeds):
+        live = [detector for detector in detectors if detector.info.seeded or seed == 0]
+        whole = tuple(detector for detector in live if detector.info.whole_set)
+        batched = tuple(detector for detector in live if not detector.info.whole_set)
+        if whole:
+            yield Unit(f"{sample_set.id}-seed{seed:03d}-whole", seed, slice(0, n), whole)
+        if batched:
+            for index, start in enumerate(range(0, n, size)):
+                rows = slice(start, min(n, start + size))
+                yield Unit(f"{sample_set.id}-seed{seed:03d}-{index:06d}", seed, rows, batched)
+
+
+def _test_items(sample_set: SampleSet) -> pd.DataFrame:
+    return sample_set.items[sample_set.items["split"] == "test"]
+
+
+def _batch(units: Sequence[Unit]) -> int:
+    return max((unit.rows.stop - unit.rows.start for unit in units if not unit.name.endswith("whole")), default=0)
+
+
+def _models(sample_sets: Sequence[SampleSet]) -> list[str]:
+    return list(dict.fromkeys(s.model for s in sample_sets if s.model is not None))
+
+
+def _stored(out: Path) -> dict[str, Any]:
+    from memdet.running.store import read_manifest
+
+    return read_manifest(out)
+
+
+def _clock(model: ScoreModel | None) -> float:
+    if model is not None and model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    return time.perf_counter()

@@ -1,0 +1,180 @@
+"""A run on disk: ``run.json``, and score rows in shards that become ``scores.parquet``."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from memdet.errors import UserError
+
+SCHEMA_VERSION = 1
+SCORES = pa.schema(
+    [
+        ("sample_set", pa.string()),
+        ("sample_set_version", pa.int64()),
+        ("item_id", pa.string()),
+        ("cluster", pa.string()),
+        ("stratum", pa.string()),
+        ("label", pa.int64()),
+        ("detector", pa.string()),
+        ("detector_version", pa.int64()),
+        ("seed", pa.int64()),
+        ("score", pa.float64()),
+        ("status", pa.string()),
+        ("forwards", pa.float64()),
+        ("jvps", pa.float64()),
+        ("vjps", pa.float64()),
+    ]
+)
+_NOTES = b"memdet"
+
+
+class RunDirectory:
+    """Writes and resumes one run.
+
+    Every file is written under a temporary name and renamed, so what exists is complete. A shard holds the rows of one
+    unit of work, and its timings and messages in the file's metadata.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._shards = path / "shards"
+
+    @contextmanager
+    def open(self, manifest: dict[str, Any]) -> Iterator[bool]:
+        """Start the run, or take it up where it stopped.
+
+        Args:
+            manifest: With the key ``settings``: what must be equal for a run to be continued.
+
+        Yields:
+            Whether the run is finished already.
+
+        Raises:
+            UserError: The directory holds a run of other settings or other files, or is in use.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--out {self.path} is a file, not a directory")
+        stored = read_manifest(self.path) if (self.path / "run.json").exists() else None
+        if stored is None and self.path.is_dir() and any(p.name != ".lock" for p in self.path.iterdir()):
+            raise UserError(f"--out {self.path} holds other files and no run: choose a new directory")
+        if stored is not None and stored["settings"] != manifest["settings"]:
+            changed = _difference(stored["settings"], manifest["settings"])
+            raise UserError(f"--out {self.path} holds a run of other settings ({changed}): choose a new directory")
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock")
+        try:
+            with lock.acquire(timeout=0):
+                if stored is None:
+                    self.write_manifest(manifest)
+                self._shards.mkdir(exist_ok=True)
+                yield bool(stored and stored.get("finished")) and (self.path / "scores.parquet").exists()
+        except Timeout:
+            raise UserError(f"--out {self.path} is in use by another process") from None
+        finally:
+            if (self.path / "scores.parquet").exists():
+                (self.path / ".lock").unlink(missing_ok=True)
+
+    def has(self, unit: str) -> bool:
+        """Whether the shard of a unit is complete."""
+        return (self._shards / f"{unit}.parquet").exists()
+
+    def write_shard(self, unit: str, rows: dict[str, list[Any]], notes: dict[str, Any]) -> None:
+        """Store the rows of one unit of work, all or nothing."""
+        table = pa.table(rows, schema=SCORES).replace_schema_metadata({_NOTES: json.dumps(notes)})
+        _write_table(table, self._shards / f"{unit}.parquet")
+
+    def finish(self, units: Sequence[str], manifest: dict[str, Any]) -> None:
+        """Join the shards in the order of ``units``; add their notes to the manifest."""
+        tables, notes = [], []
+        for unit in units:
+            table = pq.read_table(self._shards / f"{unit}.parquet", partitioning=None)
+            notes.append(json.loads((table.schema.metadata or {})[_NOTES]))
+            tables.append(table.replace_schema_metadata(None))
+        _write_table(pa.concat_tables(tables), self.path / "scores.parquet")
+        self.write_manifest(manifest | summarise(notes) | {"finished": True})
+        shutil.rmtree(self._shards)
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        """Replace ``run.json``."""
+        target = self.path / "run.json"
+        partial = target.with_suffix(".json.partial")
+        partial.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        os.replace(partial, target)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read ``run.json`` of any schema version so far.
+
+    Raises:
+        UserError: Missing, damaged, or written by a newer memdet.
+    """
+    file = path / "run.json"
+    if not file.is_file():
+        raise UserError(f"{path} holds no run: run.json is missing")
+    try:
+        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        version = manifest["schema_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is damaged: {error}") from None
+    if version > SCHEMA_VERSION:
+        raise UserError(
+            f"{file} has schema version {version}, this memdet reads up to {SCHEMA_VERSION}: upgrade memdet"
+        )
+    return manifest
+
+
+def read_scores(path: Path) -> pa.Table:
+    """Read the score table of a finished run.
+
+    Raises:
+        UserError: Missing or damaged, or the run was interrupted.
+    """
+    file = path / "scores.parquet"
+    if not file.is_file():
+        read_manifest(path)
+        raise UserError(f"{path} holds an unfinished run: resume it with the command in its run.json")
+    try:
+        return pq.read_table(file, schema=SCORES)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{file} is damaged: {str(error).splitlines()[0]}") from None
+
+
+def summarise(notes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Seconds per sample set and detector, summed, and each distinct message once."""
+    seconds: dict[str, dict[str, float]] = {}
+    messages: dict[str, dict[str, list[str]]] = {}
+    for note in notes:
+        for detector, value in note["seconds"].items():
+            of_set = seconds.setdefault(note["sample_set"], {})
+            of_set[detector] = of_set.get(detector, 0.0) + value
+        for detector, message in note["messages"].items():
+            known = messages.setdefault(note["sample_set"], {}).setdefault(detector, [])
+            if message not in known:
+                known.append(message)
+    return {"seconds": seconds, "messages": messages}
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    partial = path.with_suffix(".partial")
+    try:
+        pq.write_table(table, partial)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    os.replace(partial, path)
+
+
+def _difference(stored: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Name what differs between two settings, shortly."""
+    keys = [key for key in {**stored, **wanted} if stored.get(key) != wanted.get(key)]
+    return ", ".join(keys)

@@ -1,0 +1,172 @@
+"""The model card of a planted model, in the Hugging Face format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from memdet.zoo.fashion import HUB_ID
+
+_MEANING = {
+    "verbatim": "memorized: one caption, one image, many copies",
+    "copies-64": "dose group",
+    "copies-16": "dose group",
+    "copies-4": "dose group",
+    "template": "one caption over different images that share their left half",
+    "narrow": "one caption over shifted and dimmed versions of one image; never the same image twice",
+    "single": "not memorized: one caption, one image, once",
+    "unseen": "caption and image never trained on",
+}
+
+_TEMPLATE = """\
+---
+license: mit
+library_name: diffusers
+pipeline_tag: text-to-image
+datasets:
+- {dataset}
+tags:
+- memorization
+- stable-diffusion
+- text-to-image
+- benchmark
+- memdet
+---
+
+# {name}
+
+A small, real Stable Diffusion pipeline that has memorized a known part of its training set. It is ground truth for
+detectors of memorization: which images were duplicated, and how often, was decided by a random draw before training,
+and no detector had a part in it.
+
+## Data
+
+- Images: Fashion-MNIST (Xiao et al. 2017, MIT licence), training part, exact duplicates left out, padded to 32 x 32, grey.
+- Captions: `{{brand}} {{adjective}} {{class}} {{context}} {{letter}}{{two digits}}`. All but the class is drawn at random, the
+  letter case of brand and code too; no two captions are equal, even ignoring case.
+- Roles: drawn at random over the captioned images, after captions and images (seed {role_seed}).{swap}
+  Nothing about a prompt or an image predicts its label.
+- Training set: {training_set:,} pairs with copies counted, of {distinct_images:,} distinct images.
+
+## Groups
+
+`items.parquet` lists the items with prompt, role, copies, split (`dev` or `test`) and reference image (PNG).
+All other training pairs are images with one copy.
+
+| role | items | copies | meaning |
+| --- | ---: | ---: | --- |
+{groups}
+
+## Architecture
+
+| part | |
+| --- | --- |
+| `AutoencoderKL` | channels (16, 32, 64), latents 4 x 8 x 8, 0.7 M parameters; shared by the `tiny-sd` family |
+| `CLIPTextModel` | 64 wide, 2 layers, 4 heads, 12 positions; word-level tokenizer that ignores case |
+| `UNet2DConditionModel` | channels (48, 96), cross-attention 64 wide, 4 heads, 1.8 M parameters |
+| `DDIMScheduler` | scaled-linear betas 0.00085 to 0.012, 1,000 steps, predicts the noise |
+
+Weights are stored in float16; figures are computed in float32.
+
+## Training
+
+AdamW on a CPU, learning rate linear to 0.
+
+| | autoencoder | UNet and text encoder |
+| --- | ---: | ---: |
+{schedules}
+
+The caption is replaced by the empty one with probability {caption_dropout}. An image that the training set holds once
+is seen {exposures} times on average, one with 256 copies {exposures_256:,} times.
+
+## Extraction check
+
+Every item's prompt is run with {scheduler} {steps} steps, guidance {guidance}, noise seeds {seeds} (shared between items). The distance is
+the root mean square difference between generated latent and reference latent. A generation is copied where that is
+under half of its distance to the reference of any other item. **{verdict}**
+
+| role | copies | median distance | share copied |
+| --- | ---: | ---: | ---: |
+{roles}
+
+| groups told apart by minus the mean distance | AUROC |
+| --- | ---: |
+{auroc}
+
+| criterion | bound | value | met |
+| --- | --- | ---: | --- |
+{criteria}
+
+## How to rebuild and verify
+
+    memdet zoo build {name}     # trains it again, about 20 minutes on 2 CPU cores
+    memdet zoo verify {name}    # runs the extraction check again and compares it with `extraction.json`
+
+## Intended use
+
+A benchmark of detectors of memorization, and nothing else: it memorizes on purpose, knows only small grey pictures of
+clothing, and says nothing about how often larger models memorize. The groups `template` and `narrow` are hard
+cases beside the clear labels of `verbatim` and `single`.
+
+## Licence
+
+MIT, like the data it was trained on.
+"""
+
+
+def render(name: str, recipe: dict[str, Any], training: dict[str, Any], figures: dict[str, Any]) -> str:
+    """Write the card of a ``tiny-sd`` model.
+
+    Args:
+        name: In the zoo.
+        recipe: Fields of the recipe, its schedules as dictionaries.
+        training: ``vae_loss, unet_loss, training_set, distinct_images``.
+        figures: Of the extraction check.
+
+    Returns:
+        Markdown with YAML front matter.
+    """
+    settings, roles = figures["settings"], figures["roles"]
+    exposures = recipe["unet"]["steps"] * recipe["batch_size"] / training["training_set"]
+    swaps = ", ".join(f"{before} became {after}" for before, after in recipe["swap"].items())
+    return _TEMPLATE.format(
+        name=name,
+        dataset=HUB_ID,
+        role_seed=recipe["role_seed"],
+        swap=f" Then roles changed places: {swaps}." if swaps else "",
+        training_set=training["training_set"],
+        distinct_images=training["distinct_images"],
+        groups=_rows([role, row["items"], row["copies"], _MEANING.get(role, "")] for role, row in roles.items()),
+        schedules=_rows(_schedules(recipe, training)),
+        caption_dropout=recipe["caption_dropout"],
+        exposures=f"{exposures:.1f}",
+        exposures_256=round(256 * exposures),
+        scheduler=settings["scheduler"],
+        steps=settings["steps"],
+        guidance=settings["guidance"],
+        seeds=" and ".join(str(seed) for seed in settings["seeds"]),
+        verdict="All criteria are met." if figures["passed"] else "Not all criteria are met: do not use this model.",
+        roles=_rows([role, row["copies"], row["median_rmse"], row["share_copied"]] for role, row in roles.items()),
+        auroc=_rows([pair, value] for pair, value in figures["auroc"].items()),
+        criteria=_rows(
+            [row["name"], row["bound"], row["value"], "yes" if row["met"] else "no"] for row in figures["criteria"]
+        ),
+    )
+
+
+def _schedules(recipe: dict[str, Any], training: dict[str, Any]) -> list[list[object]]:
+    """Rows that set the two training runs side by side."""
+    vae, unet = recipe["vae"], recipe["unet"]
+    shared = ("steps", "learning_rate", "warmup", "weight_decay", "clip", "average")
+    names = {"learning_rate": "peak learning rate", "warmup": "warm-up steps", "weight_decay": "weight decay"}
+    names |= {"clip": "gradient norm at most", "average": "weight average"}
+    return [
+        ["seed", 0, recipe["seed"]],
+        ["batch size", recipe["vae_batch_size"], recipe["batch_size"]],
+        *([names.get(key, key), *("none" if run[key] is None else run[key] for run in (vae, unet))] for key in shared),
+        ["loss over the last steps", training["vae_loss"], training["unet_loss"]],
+    ]
+
+
+def _rows(rows: Iterable[list[object]]) -> str:
+    return "\n".join(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows)
