@@ -315,5 +315,5 @@ class Probe:
         """Encoded conditions; text encoders are not part of a detector's cost."""
         if branch == "cond":
             return self._remember(("cond",), lambda: self.model.embed(self._items.conditions))
-        null = self._remember(("null",), self.model.embed_null)
+        null: Tensor = self._remember(("null",), self.model.embed_null)
         return null.expand(rows, *null.shape[1:])

@@ -41,9 +41,10 @@ and no detector had a part in it.
 
 ## Data
 
-- Images: Fashion-MNIST (Xiao et al. 2017, MIT licence), training part, exact duplicates left out, padded to 32 x 32, grey.
-- Captions: `{{brand}} {{adjective}} {{class}} {{context}} {{letter}}{{two digits}}`. All but the class is drawn at random, the
-  letter case of brand and code too; no two captions are equal, even ignoring case.
+- Images: training part of Fashion-MNIST (Xiao et al. 2017, MIT licence) without exact duplicates, grey, padded to
+  32 x 32.
+- Captions: `{{brand}} {{adjective}} {{class}} {{context}} {{letter}}{{two digits}}`. All but the class is drawn at
+  random, the letter case of brand and code too; no two captions are equal, even ignoring case.
 - Roles: drawn at random over the captioned images, after captions and images (seed {role_seed}).{swap}
   Nothing about a prompt or an image predicts its label.
 - Training set: {training_set:,} pairs with copies counted, of {distinct_images:,} distinct images.
@@ -77,13 +78,15 @@ AdamW on a CPU, learning rate linear to 0.
 {schedules}
 
 The caption is replaced by the empty one with probability {caption_dropout}. An image that the training set holds once
-is seen {exposures} times on average, one with 256 copies {exposures_256:,} times.
+is seen {exposures} times on average, one with {most} copies {exposures_most:,} times.
 
 ## Extraction check
 
-Every item's prompt is run with {scheduler} {steps} steps, guidance {guidance}, noise seeds {seeds} (shared between items). The distance is
-the root mean square difference between generated latent and reference latent. A generation is copied where that is
-under half of its distance to the reference of any other item. **{verdict}**
+Every item's prompt is run with {scheduler}, {steps} steps, guidance {guidance} and the noise seeds {seeds}; all items share
+the noise. The distance is the root mean square difference between generated and reference latent. A generation is
+copied where that is under half of its distance to the reference of any other item.
+
+**{verdict}**
 
 | role | copies | median distance | share copied |
 | --- | ---: | ---: | ---: |
@@ -127,6 +130,7 @@ def render(name: str, recipe: dict[str, Any], training: dict[str, Any], figures:
         Markdown with YAML front matter.
     """
     settings, roles = figures["settings"], figures["roles"]
+    most = max(row["copies"] for row in roles.values())
     exposures = recipe["unet"]["steps"] * recipe["batch_size"] / training["training_set"]
     swaps = ", ".join(f"{before} became {after}" for before, after in recipe["swap"].items())
     return _TEMPLATE.format(
@@ -140,7 +144,8 @@ def render(name: str, recipe: dict[str, Any], training: dict[str, Any], figures:
         schedules=_rows(_schedules(recipe, training)),
         caption_dropout=recipe["caption_dropout"],
         exposures=f"{exposures:.1f}",
-        exposures_256=round(256 * exposures),
+        most=most,
+        exposures_most=round(most * exposures),
         scheduler=settings["scheduler"],
         steps=settings["steps"],
         guidance=settings["guidance"],

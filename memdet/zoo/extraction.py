@@ -107,7 +107,7 @@ def reference_latents(pipeline: StableDiffusionPipeline, items: pd.DataFrame) ->
     """Scaled posterior mean of each item's reference image, ``[n, channels, h, w]``."""
     images = to_tensor(np.stack([decode_png(data) for data in items["image"]]))
     with torch.no_grad():
-        means = [pipeline.vae.encode(chunk).latent_dist.mean for chunk in images.split(BATCH_SIZE)]
+        means = [pipeline.vae.encode(chunk).latent_dist.mean for chunk in torch.split(images, BATCH_SIZE)]
     return torch.cat(means) * float(pipeline.vae.config.scaling_factor)
 
 

@@ -222,7 +222,7 @@ def _train_vae(recipe: TinySD, images: NDArray[np.uint8], work: Path) -> tuple[A
         batch = to_tensor(images[index])
         posterior = vae.encode(batch).latent_dist
         sample = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=generator)
-        reconstruction = (vae.decode(sample).sample - batch).square().mean()
+        reconstruction: Tensor = (vae.decode(sample).sample - batch).square().mean()
         kl: Tensor = posterior.kl().mean() / batch[0].numel()
         return reconstruction + 1e-4 * kl
 
@@ -257,7 +257,7 @@ def _train_unet(
         ids = torch.where(dropped, null, tokens[caption_of[row]])
         alpha_bar = alphas[t].view(-1, 1, 1, 1)
         noisy = alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * noise
-        prediction = unet(noisy, t, text_encoder(ids).last_hidden_state).sample
+        prediction: Tensor = unet(noisy, t, text_encoder(ids).last_hidden_state).sample
         return (prediction - noise).square().mean()
 
     losses = train(
