@@ -42,7 +42,7 @@ def ritz(product: Callable[[Tensor], Tensor], start: Tensor, steps: int) -> tupl
         norm = w.norm(dim=1)
         # An invariant space is exhausted: go on with a fresh direction, and no link to it.
         broken = norm <= 1e-5 * size if w.dtype == torch.float32 else norm <= 1e-12 * size
-        fresh = _orthogonal(known, j)
+        fresh = _orthogonal(known)
         basis[:, j + 1] = torch.where(broken[:, None], fresh, w / norm.clamp_min(1e-30)[:, None])
         hessenberg[:, j + 1, j] = torch.where(broken, 0.0, norm).double()
     square = hessenberg[:, :steps, :]
@@ -50,10 +50,13 @@ def ritz(product: Callable[[Tensor], Tensor], start: Tensor, steps: int) -> tupl
     return values, vectors[:, 0, :].square()
 
 
-def _orthogonal(basis: Tensor, step: int) -> Tensor:
-    """A unit vector orthogonal to the basis of each item, ``[batch, d]``; zero where the basis spans everything."""
-    generator = torch.Generator().manual_seed(step)
-    w = torch.randn(basis.shape[2], generator=generator, dtype=torch.float64).to(basis).expand(basis.shape[0], -1)
+def _orthogonal(basis: Tensor) -> Tensor:
+    """A unit vector orthogonal to the basis of each item, ``[batch, d]``; zero where the basis spans everything.
+
+    It comes from the axis that the basis covers least: a drawn vector could be the one that the caller started from.
+    """
+    axis = torch.linalg.vector_norm(basis, dim=1).argmin(dim=1)
+    w = torch.nn.functional.one_hot(axis, basis.shape[2]).to(basis)
     for _ in range(2):
         w = w - ((basis @ w[:, :, None]).transpose(1, 2) @ basis).squeeze(1)
     norm = w.norm(dim=1, keepdim=True)

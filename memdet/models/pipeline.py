@@ -44,7 +44,7 @@ class DiffusersSchedule(NoiseSchedule):
         super().timesteps(steps)  # refuses impossible numbers of steps
         ddim: Any = self._ddim  # type: ignore[attr-defined]
         ddim.set_timesteps(steps)
-        return [int(t) for t in ddim.timesteps]
+        return [min(int(t), len(self.alphas) - 1) for t in ddim.timesteps]  # the offset can lead past the end
 
 
 class StableDiffusionModel(ScoreModel):
@@ -75,7 +75,7 @@ class StableDiffusionModel(ScoreModel):
         self._classes = check_directory(directory)
         self._unet = self._load_network("unet")
         self._text_encoder = self._load_network("text_encoder")
-        self._tokenizer = self._load_class("tokenizer").from_pretrained(directory / "tokenizer")
+        self._tokenizer = self._from_pretrained("tokenizer")
         self._vae: Any = None
         scheduler_config = _read_json(directory / "scheduler" / "scheduler_config.json")
         prediction = scheduler_config.get("prediction_type", "epsilon")
@@ -138,14 +138,25 @@ class StableDiffusionModel(ScoreModel):
 
     def _load_network(self, component: str) -> Any:
         cls = self._load_class(component)
-        dtype_word = "torch_dtype" if cls.__module__.startswith("diffusers") else "dtype"
-        options = {dtype_word: self.dtype, "use_safetensors": True}
+        from_diffusers = cls.__module__.startswith("diffusers")
+        options: dict[str, Any] = {"use_safetensors": True, "torch_dtype" if from_diffusers else "dtype": self.dtype}
+        if from_diffusers:
+            options["low_cpu_mem_usage"] = False  # its alternative needs another package and warns where that is missing
+        network, report = self._from_pretrained(component, output_loading_info=True, **options)
+        missing = sorted(report["missing_keys"])
+        if missing:  # both libraries would go on with random numbers in their place
+            folder = self._directory / component
+            raise UserError(f"{folder} lacks {len(missing)} weights of a {cls.__name__}, the first {missing[0]}")
+        return network.to(self.device).eval().requires_grad_(False)
+
+    def _from_pretrained(self, component: str, **options: Any) -> Any:
         try:
-            network = cls.from_pretrained(self._directory / component, **options)
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
+            return self._load_class(component).from_pretrained(self._directory / component, **options)
+        except UserError:
+            raise
+        except Exception as error:  # safetensors, JSON and shape errors come in many classes; the user needs one line
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise UserError(f"{self._directory / component} cannot be loaded: {reason}") from error
-        return network.to(self.device, self.dtype).eval().requires_grad_(False)
 
 
 def check_directory(directory: Path) -> dict[str, list[str]]:

@@ -82,9 +82,9 @@ is seen {exposures} times on average, one with {most} copies {exposures_most:,} 
 
 ## Extraction check
 
-Every item's prompt is run with {scheduler}, {steps} steps, guidance {guidance} and the noise seeds {seeds}; all items share
-the noise. The distance is the root mean square difference between generated and reference latent. A generation is
-copied where that is under half of its distance to the reference of any other item.
+Every item's prompt is run with {scheduler}, {steps} steps, guidance {guidance} and the noise seeds {seeds}; all items
+share the noise. The distance is the root mean square difference between generated and reference latent. A generation
+is copied where that is under half of its distance to the reference of any other item.
 
 **{verdict}**
 
@@ -99,6 +99,11 @@ copied where that is under half of its distance to the reference of any other it
 | criterion | bound | value | met |
 | --- | --- | ---: | --- |
 {criteria}
+
+## How to load
+
+    pipeline = StableDiffusionPipeline.from_pretrained(DIRECTORY).to(dtype=torch.float32)
+    image = pipeline(PROMPT, num_inference_steps={steps}, guidance_scale={guidance}, output_type="np").images[0]
 
 ## How to rebuild and verify
 

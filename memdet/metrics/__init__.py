@@ -1,0 +1,22 @@
+"""Metrics: pure NumPy functions, one frozen version."""
+
+from memdet.metrics._auroc import auroc, realised_fpr, tpr_at_fpr
+from memdet.metrics._bootstrap import Evaluation, Interval, evaluate_scores, gain
+from memdet.metrics._pairs import delong, holm, paired_permutation, permutation_above_half
+
+METRICS_VERSION = "1"
+
+__all__ = [
+    "METRICS_VERSION",
+    "Evaluation",
+    "Interval",
+    "auroc",
+    "delong",
+    "evaluate_scores",
+    "gain",
+    "holm",
+    "paired_permutation",
+    "permutation_above_half",
+    "realised_fpr",
+    "tpr_at_fpr",
+]

@@ -1,0 +1,28 @@
+"""Sample sets: specs, data and checksums, without torch."""
+
+from memdet.samplesets.load import (
+    SampleSet,
+    load_sample_set,
+    load_samples_file,
+    load_spec,
+    load_suite,
+    sample_set_ids,
+    suite_names,
+)
+from memdet.samplesets.sources import specs_directory
+from memdet.samplesets.spec import Protocol, SampleSetSpec, SuiteSpec, json_schema
+
+__all__ = [
+    "Protocol",
+    "SampleSet",
+    "SampleSetSpec",
+    "SuiteSpec",
+    "json_schema",
+    "load_sample_set",
+    "load_samples_file",
+    "load_spec",
+    "load_suite",
+    "sample_set_ids",
+    "specs_directory",
+    "suite_names",
+]

@@ -1,0 +1,272 @@
+"""Loads sample sets and suites."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from memdet.errors import UserError
+from memdet.samplesets.sources import read_source, specs_directory
+from memdet.samplesets.spec import Columns, Protocol, SampleSetSpec, SuiteSpec, label_text
+from memdet.samplesets.tables import Table, parse_json_lines, read_table
+from memdet.samplesets.yaml_file import nearest, read_bytes, read_yaml
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SAMPLE_KEYS = ("prompt", "memorized", "id", "cluster", "stratum")
+
+
+@dataclass(frozen=True, eq=False)
+class SampleSet:
+    """Items with a label for one model, and the protocol under which they are scored.
+
+    Attributes:
+        id, version, title, task: From the spec; of a samples file its name, 1, its name and ``prompt``.
+        model: What :func:`memdet.load_model` takes.
+        protocol: Steps, guidance, seeds and noise.
+        items: A row an item in the order of the file: ``item_id, condition, label`` (1 memorized, 0 not), ``cluster,
+            stratum, split`` (``dev`` or ``test``).
+        has_prompts: Whether the conditions are text.
+        content_hash: SHA-256 over the spec and the data file.
+        spec: None for a samples file.
+    """
+
+    id: str
+    version: int
+    title: str
+    task: str
+    model: str | None
+    protocol: Protocol
+    items: pd.DataFrame
+    has_prompts: bool
+    content_hash: str
+    spec: SampleSetSpec | None
+
+
+def sample_set_ids() -> list[str]:
+    """Ids of the sample sets that memdet knows, sorted."""
+    return sorted(path.stem for path in specs_directory().glob("*.yaml"))
+
+
+def suite_names() -> list[str]:
+    """Names of the suites that memdet knows, sorted."""
+    return sorted(path.stem for path in (specs_directory() / "suites").glob("*.yaml"))
+
+
+def load_spec(reference: str | Path) -> SampleSetSpec:
+    """Read a spec without its data.
+
+    Args:
+        reference: An id from ``memdet list samples``, or the path of a YAML file.
+
+    Raises:
+        UserError: Unknown id, missing file, or a spec with a mistake.
+    """
+    return read_yaml(_spec_path(reference), SampleSetSpec)
+
+
+def load_suite(name: str) -> SuiteSpec:
+    """Read a suite.
+
+    Args:
+        name: From ``memdet list suites``.
+
+    Raises:
+        UserError: Unknown name, or a suite file with a mistake.
+    """
+    if name not in suite_names():
+        advice = f"{nearest(name, suite_names(), 'that is none of them:')} `memdet list suites` shows all"
+        raise UserError(f"unknown suite {name!r} in {specs_directory() / 'suites'}: {advice}")
+    return read_yaml(specs_directory() / "suites" / f"{name}.yaml", SuiteSpec)
+
+
+def load_sample_set(reference: str | Path) -> SampleSet:
+    """Load a sample set with its items, fetching and checking the data file.
+
+    Args:
+        reference: An id from ``memdet list samples``, or the path of a YAML file.
+
+    Raises:
+        UserError: Unknown id, a mistake in the spec, or data that are missing, changed or wrong.
+
+    Example:
+        >>> load_sample_set("mixture-2d").items["label"].tolist().count(1)
+        20
+    """
+    path = _spec_path(reference)
+    spec = read_yaml(path, SampleSetSpec)
+    file, data, sha256 = read_source(spec.source, path)
+    model = spec.model
+    if model.startswith(("./", "../")):  # like a local source, it starts at the spec file
+        model = str((path.parent / model).resolve())
+    return SampleSet(
+        id=spec.id,
+        version=spec.version,
+        title=spec.title,
+        task=spec.task,
+        model=model,
+        protocol=spec.protocol,
+        items=_items(spec.columns, file, data),
+        has_prompts=spec.columns.prompt is not None,
+        content_hash=_content_hash(spec.model_dump(mode="json", exclude_defaults=True), sha256),
+        spec=spec,
+    )
+
+
+def load_samples_file(
+    path: str | Path,
+    *,
+    model: str,
+    noise: str = "shared",
+    steps: int = 50,
+    guidance: float = 7.5,
+    seeds: int = 1,
+) -> SampleSet:
+    """Load a user's own items from JSON Lines ``{"prompt": "...", "memorized": 1}``.
+
+    Args:
+        path: The file; ``id``, ``cluster`` and ``stratum`` are optional keys.
+        model: The model that has or has not memorized them.
+        noise: ``shared`` or ``per-item``.
+        steps: Of the DDIM scheduler.
+        guidance: Classifier-free guidance.
+        seeds: Number of noise seeds.
+
+    Raises:
+        UserError: Bad setting, or a line with a mistake.
+    """
+    path = Path(path).expanduser()
+    try:
+        protocol = Protocol.model_validate({"steps": steps, "guidance": guidance, "seeds": seeds, "noise": noise})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UserError(f"{path}: {problem['loc'][0]}={problem['input']!r}: {problem['msg']}") from None
+    data = read_bytes(path)
+    rows = parse_json_lines(path, data)
+    for number, row in enumerate(rows, start=1):
+        _check_sample(row, f"{path}, line {number}")
+    columns = {
+        "item_id": [row.get("id", f"item-{number:05d}") for number, row in enumerate(rows, start=1)],
+        "condition": [row["prompt"] for row in rows],
+        "label": [row["memorized"] for row in rows],
+    }
+    columns["cluster"] = [row.get("cluster", item) for row, item in zip(rows, columns["item_id"], strict=True)]
+    columns["stratum"] = [row.get("stratum", "all") for row in rows]
+    columns["split"] = ["test"] * len(rows)
+    table = Table(path, columns, range(1, len(rows) + 1))
+    _check_items(table, 'write "memorized": 1 for the memorized prompts and 0 for the others')
+    settings = {"protocol": protocol.model_dump(mode="json")}
+    return SampleSet(
+        id=path.stem,
+        version=1,
+        title=path.name,
+        task="prompt",
+        model=model,
+        protocol=protocol,
+        items=_frame(columns),
+        has_prompts=True,
+        content_hash=_content_hash(settings, hashlib.sha256(data).hexdigest()),
+        spec=None,
+    )
+
+
+def _spec_path(reference: str | Path) -> Path:
+    text = str(reference)
+    if isinstance(reference, str) and text in sample_set_ids():
+        return specs_directory() / f"{text}.yaml"
+    path = Path(reference).expanduser()
+    if isinstance(reference, Path) or path.is_file() or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+        if not path.exists():
+            raise UserError(f"{path}: this spec file does not exist; correct the path, or see `memdet list samples`")
+        return path
+    advice = f"{nearest(text, sample_set_ids(), 'no id is near:')} `memdet list samples` shows all"
+    raise UserError(f"unknown sample set {text!r} in {specs_directory()}: {advice}")
+
+
+def _items(columns: Columns, path: Path, data: bytes) -> pd.DataFrame:
+    """The items in memdet's own columns, without the rows that have neither label."""
+    wanted = {
+        "item_id": columns.id,
+        "condition": columns.prompt or columns.condition or "",
+        "cluster": columns.cluster or columns.id,
+        "stratum": columns.stratum,
+        "split": columns.split,
+    }
+    label = columns.label
+    table = read_table(path, data, [label.column, *(name for name in wanted.values() if name)])
+    labels = {label_text(value): 1 for value in label.positive} | {label_text(value): 0 for value in label.negative}
+    values = [label_text(value) for value in table.columns[label.column]]
+    kept = [index for index, value in enumerate(values) if value in labels]
+    defaults = {"stratum": "all", "split": "test"}
+    items: dict[str, list[Any]] = {"label": [labels[values[index]] for index in kept]}
+    for name, column in wanted.items():
+        if column is None:
+            items[name] = [defaults[name]] * len(kept)
+        else:
+            items[name] = [_cell(table, column, index) for index in kept]
+    shown = ", ".join(repr(value)[:40] for value in sorted(set(values))[:8])
+    advice = f"column {label.column!r} holds {shown or 'nothing'}: correct columns.label in the spec"
+    _check_items(Table(path, items, [table.lines[index] for index in kept], table.unit), advice)
+    return _frame(items)
+
+
+def _cell(table: Table, column: str, index: int) -> str:
+    """A value as text; numbers as ids are taken, gaps are not."""
+    value = table.columns[column][index]
+    text = label_text(value) if isinstance(value, int | float | str) and value == value else ""
+    if not text.strip():
+        raise UserError(f"{table.where(index)}: column {column!r} is empty or not text; fill it or remove the row")
+    return text
+
+
+def _check_sample(row: dict[str, Any], where: str) -> None:
+    for key in row:
+        if key not in _SAMPLE_KEYS:
+            known = f"known ones are {', '.join(_SAMPLE_KEYS)}"
+            raise UserError(f"{where}: unknown key {key!r}: {nearest(key, _SAMPLE_KEYS, known)}")
+    for key in ("prompt", "memorized"):
+        if key not in row:
+            raise UserError(f'{where}: key {key!r} is missing; write {{"prompt": "...", "memorized": 0 or 1}}')
+    if type(row["memorized"]) is not int or row["memorized"] not in (0, 1):
+        raise UserError(f"{where}: memorized is {json.dumps(row['memorized'])[:40]}; write the number 0 or 1")
+    for key in ("prompt", "id", "cluster", "stratum"):
+        if key in row and not (isinstance(row[key], str) and row[key].strip()):
+            raise UserError(f"{where}: {key} is {json.dumps(row[key])[:40]}; write text in quotes that is not empty")
+
+
+def _check_items(table: Table, advice: str) -> None:
+    """What must hold for every sample set, wherever it comes from."""
+    columns = table.columns
+    seen: dict[str, int] = {}
+    for index, item in enumerate(columns["item_id"]):
+        if item in seen:
+            first = f"{table.unit} {table.lines[seen[item]]}"
+            raise UserError(f"{table.where(index)}: item id {item!r} is also in {first}; give each item its own id")
+        seen[item] = index
+        if columns["split"][index] not in ("dev", "test"):
+            raise UserError(f"{table.where(index)}: split is {columns['split'][index]!r}; write dev or test")
+        for name in ("item_id", "condition", "cluster", "stratum"):
+            if any("\ud800" <= letter <= "\udfff" for letter in columns[name][index]):
+                raise UserError(f"{table.where(index)}: {name} holds half a surrogate pair; write whole characters")
+    tested = {label for label, split in zip(columns["label"], columns["split"], strict=True) if split == "test"}
+    if len(tested) < 2:
+        have = {frozenset({1}): "only memorized items", frozenset({0}): "no memorized items"}
+        raise UserError(f"{table.path} has {have.get(frozenset(tested), 'no labelled items')} to test; {advice}")
+
+
+def _frame(columns: dict[str, list[Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    names = ["item_id", "condition", "label", "cluster", "stratum", "split"]
+    return pd.DataFrame({name: columns[name] for name in names}).astype({"label": "int64"})
+
+
+def _content_hash(description: dict[str, Any], sha256: str) -> str:
+    canonical = json.dumps(description, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(f"{canonical}\n{sha256}".encode()).hexdigest()

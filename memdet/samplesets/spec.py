@@ -1,0 +1,201 @@
+"""What a sample-set spec and a suite may say."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=100)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Address = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
+LabelValue = bool | int | float | str
+
+
+class _Strict(BaseModel):
+    """No unknown fields, no conversions, no changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class _InsideDirectory(_Strict):
+    file: Text
+
+    @field_validator("file")
+    @classmethod
+    def _stay_inside(cls, file: str) -> str:
+        if re.match(r"([A-Za-z]:|[\\/])", file) or ".." in re.split(r"[\\/]", file):
+            raise ValueError(f"{file!r} leaves its directory; write a relative path without '..'")
+        return file
+
+
+class BundledSource(_InsideDirectory):
+    """A file in the ``datasets_spec`` directory that ships with memdet."""
+
+    kind: Literal["bundled"]
+    sha256: Sha256
+
+
+class ZooSource(_InsideDirectory):
+    """A file beside the weights of a planted model."""
+
+    kind: Literal["zoo"]
+    model: Slug
+    sha256: Sha256
+
+
+class LocalSource(_Strict):
+    """A file of the user's; a relative path starts at the spec file."""
+
+    kind: Literal["local"]
+    path: Text
+    sha256: Sha256 | None = None
+
+
+class UrlSource(_Strict):
+    """A file fetched from an address and kept in the user's cache."""
+
+    kind: Literal["url"]
+    url: Address
+    sha256: Sha256
+
+
+class HubSource(_InsideDirectory):
+    """A file of a dataset repository on the Hugging Face hub."""
+
+    kind: Literal["hub"]
+    repo: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
+    revision: Text
+    sha256: Sha256
+
+
+Source = BundledSource | ZooSource | LocalSource | UrlSource | HubSource
+
+
+class LabelColumn(_Strict):
+    """The column that decides the label; rows with values in neither list are left out.
+
+    Values are compared as text, so that ``1`` finds the number and the text; truth values are ``true`` and ``false``.
+    """
+
+    column: Text
+    positive: list[LabelValue] = Field(min_length=1, description="Values that mean memorized.")
+    negative: list[LabelValue] = Field(min_length=1, description="Values that mean not memorized.")
+
+    @model_validator(mode="after")
+    def _be_disjoint(self) -> LabelColumn:
+        both = {label_text(value) for value in self.positive} & {label_text(value) for value in self.negative}
+        if both:
+            raise ValueError(f"{min(both)!r} is both positive and negative; name each value once")
+        return self
+
+
+class Columns(_Strict):
+    """Columns of the data file; exactly one of ``prompt`` and ``condition`` is given."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["prompt"]}, {"required": ["condition"]}]},
+    )
+
+    id: Text
+    prompt: Text | None = Field(default=None, description="Text that the model is conditioned on.")
+    condition: Text | None = Field(default=None, description="A condition that is not text, e.g. a class.")
+    label: LabelColumn
+    stratum: Text | None = None
+    cluster: Text | None = None
+    split: Text | None = None
+
+    @model_validator(mode="after")
+    def _have_one_condition(self) -> Columns:
+        if (self.prompt is None) == (self.condition is None):
+            raise ValueError("name exactly one of the columns 'prompt' and 'condition'")
+        return self
+
+
+class Protocol(_Strict):
+    """How samples are generated while detectors look."""
+
+    scheduler: Literal["ddim"] = "ddim"
+    steps: int = Field(ge=1, le=1000)
+    guidance: float = Field(ge=0)
+    seeds: int = Field(ge=1, description="Noise seeds 0 to seeds - 1.")
+    noise: Literal["shared", "per-item"] = Field(description="One starting noise a seed, or one an item and seed.")
+
+
+class Asset(_Strict):
+    """Something remote that the sample set needs or came from."""
+
+    name: Text
+    address: Address
+    status: Text = Field(description="Whether it can be had, and since when not.")
+    mirrors: list[Address] = []
+
+
+class SampleSetSpec(_Strict):
+    """A sample set: items with a label for one model, and how they are to be used."""
+
+    schema_version: Literal[1]
+    id: Slug
+    version: int = Field(ge=1, description="Changed data means a new version; a published one is never edited.")
+    title: Text
+    task: Literal["prompt", "image"]
+    model: Text = Field(description="Name in the zoo, closed form, directory, or hub id org/name@revision.")
+    source: Source = Field(discriminator="kind")
+    columns: Columns
+    label_rule: Text = Field(description="What makes an item memorized, in words.")
+    strata: Text = Field(description="What the strata are, in words.")
+    clusters: Text = Field(description="What the clusters are, in words.")
+    protocol: Protocol
+    blind_controls: dict[Slug, Annotated[float, Field(ge=0, le=1)]] = Field(
+        description="Control name to the AUROC that it may not be shown to exceed."
+    )
+    licence: Text
+    citation: Text
+    provenance: Text
+    known_problems: list[Text]
+    assets: list[Asset]
+
+
+class SuiteSpec(_Strict):
+    """A named list of sample sets and detectors."""
+
+    name: Slug
+    title: Text
+    sample_sets: list[Text] = Field(min_length=1)
+    detectors: list[Text] = Field(min_length=1)
+    seeds: int | None = Field(default=None, ge=1, description="Instead of each protocol's own number.")
+
+
+PARTS: dict[str, type[BaseModel]] = {
+    "bundled": BundledSource,
+    "zoo": ZooSource,
+    "local": LocalSource,
+    "url": UrlSource,
+    "hub": HubSource,
+    "columns": Columns,
+    "label": LabelColumn,
+    "protocol": Protocol,
+    "assets": Asset,
+}
+"""Model of a nested part, by its field name, or by its kind for a source."""
+
+
+def label_text(value: object) -> str:
+    """The text that two label values are compared by.
+
+    Example:
+        >>> [label_text(value) for value in (True, 1, 1.0, "1", "verbatim")]
+        ['true', '1', '1', '1', 'verbatim']
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a sample-set spec, as published in ``datasets_spec/schema.json``."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **SampleSetSpec.model_json_schema()}

@@ -1,0 +1,54 @@
+"""What several test folders share: a tiny pipeline with random weights, written once a session."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from memdet.models import ScoreModel
+
+
+@pytest.fixture(scope="session")
+def random_pipeline(tmp_path_factory) -> Path:
+    """Directory of a Stable Diffusion pipeline that was never trained, in float32."""
+    from diffusers import StableDiffusionPipeline
+
+    from memdet.zoo import tiny_sd
+
+    torch.manual_seed(0)
+    tokenizer = tiny_sd.make_tokenizer()
+    pipeline = StableDiffusionPipeline(
+        vae=tiny_sd.make_vae(),
+        text_encoder=tiny_sd.make_text_encoder(len(tokenizer)),
+        tokenizer=tokenizer,
+        unet=tiny_sd.make_unet(),
+        scheduler=tiny_sd.make_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    directory = tmp_path_factory.mktemp("pipeline") / "random-sd"
+    pipeline.save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def random_model(random_pipeline) -> ScoreModel:
+    """The random pipeline as a score model."""
+    from memdet.models import load_model
+
+    return load_model(random_pipeline)
+
+
+@pytest.fixture
+def copy_of_pipeline(random_pipeline, tmp_path) -> Callable[[], Path]:
+    """Gives copies of the random pipeline that a test may change."""
+
+    def copy() -> Path:
+        return Path(shutil.copytree(random_pipeline, tmp_path / f"copy-{len(list(tmp_path.iterdir()))}"))
+
+    return copy

@@ -1,0 +1,84 @@
+"""Noise schedules against diffusers and known values."""
+
+import numpy as np
+import pytest
+from diffusers import DDIMScheduler
+from problems import scaled_linear_betas
+
+from memdet.errors import UserError
+from memdet.models import NoiseSchedule
+from memdet.models.pipeline import DiffusersSchedule
+
+
+def stable_diffusion(**options):
+    settings = {
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "clip_sample": False,
+        "set_alpha_to_one": False,
+        "steps_offset": 1,
+    }
+    return DDIMScheduler(**settings | options)
+
+
+def test_betas_are_scaled_linear():
+    """Linear betas between the same ends, a known mistake, give .429."""
+    read = DiffusersSchedule(stable_diffusion().config)
+    made = NoiseSchedule.from_betas(scaled_linear_betas())
+    for schedule in (read, made):
+        assert schedule.sigma(249) ** 2 == pytest.approx(0.325, abs=5e-4)
+    linear = NoiseSchedule.from_betas(np.linspace(0.00085, 0.012, 1_000))
+    assert linear.sigma(249) ** 2 == pytest.approx(0.429, abs=5e-4)
+
+
+def test_variance_is_preserved_and_agrees_with_the_scheduler():
+    ddim = stable_diffusion()
+    schedule = DiffusersSchedule(ddim.config)
+    np.testing.assert_allclose(schedule.alphas**2 + schedule.sigmas**2, 1, atol=1e-12)
+    np.testing.assert_allclose(schedule.alphas**2, ddim.alphas_cumprod.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(schedule.alphas, NoiseSchedule.from_betas(scaled_linear_betas()).alphas, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("to_one", "alpha"), [(True, 1.0), (False, (1 - 0.00085) ** 0.5)])
+def test_last_step_lands_where_the_scheduler_says(to_one, alpha):
+    schedule = DiffusersSchedule(stable_diffusion(set_alpha_to_one=to_one).config)
+    assert schedule.final_alpha == pytest.approx(alpha, rel=1e-6)
+    assert schedule.final_alpha**2 + schedule.final_sigma**2 == pytest.approx(1)
+
+
+@pytest.mark.parametrize("steps", [5, 10, 50, 100])
+def test_timesteps_are_those_of_ddim(steps):
+    ddim = stable_diffusion(timestep_spacing="leading")
+    ddim.set_timesteps(steps)
+    expected = ddim.timesteps.tolist()
+    assert NoiseSchedule.from_betas(scaled_linear_betas()).timesteps(steps) == expected
+    assert DiffusersSchedule(ddim.config).timesteps(steps) == expected
+
+
+def test_timesteps_follow_the_spacing_of_the_configuration():
+    assert DiffusersSchedule(stable_diffusion(timestep_spacing="trailing").config).timesteps(4) == [999, 749, 499, 249]
+
+
+def test_all_timesteps_stay_on_the_schedule():
+    for schedule in (
+        NoiseSchedule.from_betas(scaled_linear_betas()),
+        DiffusersSchedule(stable_diffusion().config),
+        NoiseSchedule.rectified_flow(),
+    ):
+        timesteps = schedule.timesteps(1_000)
+        assert len(timesteps) == 1_000
+        assert max(timesteps) == 999
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1_001])
+def test_impossible_numbers_of_steps(steps):
+    for schedule in (NoiseSchedule.from_betas(scaled_linear_betas()), DiffusersSchedule(stable_diffusion().config)):
+        with pytest.raises(UserError, match=f"1 to 1000 steps on this schedule, not {steps}"):
+            schedule.timesteps(steps)
+
+
+def test_rectified_flow_is_a_straight_path():
+    schedule = NoiseSchedule.rectified_flow(100)
+    assert (schedule.alpha(24), schedule.sigma(24)) == (pytest.approx(0.75), pytest.approx(0.25))
+    np.testing.assert_allclose(schedule.alphas + schedule.sigmas, 1)

@@ -1,0 +1,98 @@
+"""Remote sources against a server on this machine; nothing leaves it."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+
+from memdet.samplesets import load_sample_set
+
+DATA = "name,text,role\na,x,copied\nb,y,once\n"
+SHA = hashlib.sha256(DATA.encode()).hexdigest()
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "items.csv").write_text(DATA, newline="\n")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(served))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/items.csv"
+        server.shutdown()
+        thread.join()
+
+
+def test_an_address_is_fetched_once(address: str, spec: dict[str, Any], write: Callable[..., Path], tmp_path: Path):
+    spec["source"] = {"kind": "url", "url": address, "sha256": SHA}
+    assert load_sample_set(write(spec, None)).items["item_id"].tolist() == ["a", "b"]
+    (tmp_path / "served" / "items.csv").unlink()
+    assert load_sample_set(write(spec, None)).items["item_id"].tolist() == ["a", "b"]
+    assert [path.name for path in (tmp_path / "cache" / "memdet" / "samplesets").iterdir()] == [f"{SHA}.csv"]
+
+
+def test_a_changed_file_at_an_address_is_refused(
+    address: str, spec: dict[str, Any], write: Callable[..., Path], refused: Callable[..., str]
+):
+    spec["source"] = {"kind": "url", "url": address, "sha256": "0" * 64}
+    path = write(spec, None)
+    refused(
+        lambda: load_sample_set(path),
+        address,
+        f"{path} expects sha256 {'0' * 64}, found {SHA}",
+        "look for a mirror",
+    )
+
+
+def test_an_address_that_does_not_answer_is_named(
+    address: str, spec: dict[str, Any], write: Callable[..., Path], refused: Callable[..., str]
+):
+    for url in (address.replace("items", "none"), "http://127.0.0.1:1/items.csv"):
+        spec["source"] = {"kind": "url", "url": url, "sha256": SHA}
+        path = write(spec, None)
+        refused(lambda path=path: load_sample_set(path), url, str(path), "cannot be fetched", "check the network")
+
+
+HUB = {"kind": "hub", "repo": "org/name", "revision": "abc", "file": "sub/items.csv", "sha256": SHA}
+
+
+def test_a_hub_file_is_asked_for_by_revision(
+    spec: dict[str, Any], write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    asked: list[Any] = []
+
+    def download(*args: Any, **kwargs: Any) -> str:
+        asked.append((args, kwargs))
+        return str(tmp_path / "items.csv")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    spec["source"] = HUB
+    assert len(load_sample_set(write(spec, DATA)).items) == 2
+    assert asked == [(("org/name", "sub/items.csv"), {"revision": "abc", "repo_type": "dataset"})]
+
+
+def test_a_hub_that_does_not_answer_is_named(
+    spec: dict[str, Any], write: Callable[..., Path], refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+):
+    def download(*args: Any, **kwargs: Any) -> str:
+        raise huggingface_hub.errors.LocalEntryNotFoundError("offline\nand more")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    spec["source"] = HUB
+    refused(
+        lambda: load_sample_set(write(spec, None)),
+        "https://huggingface.co/datasets/org/name/resolve/abc/sub/items.csv",
+        "small.yaml",
+        "cannot be fetched: offline; check the network",
+    )

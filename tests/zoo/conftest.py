@@ -1,0 +1,52 @@
+"""A miniature of the planted data set, drawn by the same code."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from memdet.zoo import planting
+from memdet.zoo.planting import Role
+
+SMALL_FILLER = 20
+SMALL_VARIANTS = 4
+SMALL_ROLES = {
+    "verbatim": Role(8, 6),
+    "single": Role(8, 1),
+    "copies-4": Role(2, 4),
+    "copies-16": Role(3, 16),
+    "copies-64": Role(2, 64),
+    "template": Role(4, SMALL_VARIANTS),
+    "narrow": Role(4, SMALL_VARIANTS),
+    "unseen": Role(5, 0),
+}
+
+
+@pytest.fixture
+def small_roles(monkeypatch):
+    monkeypatch.setattr(planting, "ROLES", SMALL_ROLES)
+    monkeypatch.setattr(planting, "FILLER", SMALL_FILLER)
+    monkeypatch.setattr(planting, "VARIANTS", SMALL_VARIANTS)
+
+
+@pytest.fixture(scope="session")
+def small_source():
+    """Images and class numbers in place of Fashion-MNIST's."""
+    rng = np.random.default_rng(3)
+    images = rng.integers(1, 256, size=(300, 28, 28), dtype=np.uint8)
+    return images, np.arange(300) % 10
+
+
+@pytest.fixture
+def small_files(tmp_path, small_source) -> Path:
+    """The same images as the original gzip-compressed IDX files."""
+    directory = tmp_path / "fashion"
+    directory.mkdir()
+    images, classes = small_source
+    for name, array in (("images-idx3", images), ("labels-idx1", classes.astype(np.uint8))):
+        header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">u4").tobytes()
+        (directory / f"train-{name}-ubyte.gz").write_bytes(gzip.compress(header + array.tobytes()))
+    return directory

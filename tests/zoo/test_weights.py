@@ -1,0 +1,77 @@
+"""The weights that ship with memdet."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import memdet.zoo as zoo
+from memdet.zoo import extraction
+from memdet.zoo.planting import ROLES
+
+
+@pytest.fixture(scope="module", params=zoo.recipe_names())
+def directory(request):
+    return zoo.weights_directory(request.param)
+
+
+@pytest.fixture(scope="module")
+def figures(directory):
+    return json.loads((directory / "extraction.json").read_text())
+
+
+def test_weights_are_small_and_half(directory):
+    paths = sorted(directory.glob("*/*.safetensors"))
+    assert [path.parent.name for path in paths] == ["text_encoder", "unet", "vae"]
+    assert sum(path.stat().st_size for path in paths) < 6e6
+    for path in paths:
+        assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
+    assert not (directory / "training").exists()
+
+
+def test_items_are_the_declared_roles(directory):
+    items = pd.read_parquet(directory / "items.parquet")
+    assert items["role"].value_counts().to_dict() == {name: role.items for name, role in ROLES.items()}
+    assert items.groupby("role")["copies"].unique().map(list).to_dict() == {
+        name: [role.copies] for name, role in ROLES.items()
+    }
+    assert items["prompt"].str.lower().is_unique
+    assert items["image"].nunique() == len(items)
+
+
+def test_the_planting_worked(figures):
+    assert figures["passed"]
+    assert [criterion["name"] for criterion in figures["criteria"] if not criterion["met"]] == []
+
+
+def test_the_criteria_follow_from_the_figures(figures):
+    assert extraction._criteria(figures["roles"], figures["auroc"]) == figures["criteria"]
+
+
+def test_the_card_shows_the_figures(directory, figures):
+    card = (directory / "README.md").read_text()
+    front = yaml.safe_load(card.split("---")[1])
+    assert front["license"] == "mit"
+    assert front["library_name"] == "diffusers"
+    assert front["datasets"] == ["zalando-datasets/fashion_mnist"]
+    for role, row in figures["roles"].items():
+        assert f"| {role} | {row['copies']} | {row['median_rmse']} | {row['share_copied']} |" in card
+        assert f"| {role} | {row['items']} | {row['copies']} | " in card
+    for pair, value in figures["auroc"].items():
+        assert f"| {pair} | {value} |" in card
+    for row in figures["criteria"]:
+        assert f"| {row['name']} | {row['bound']} | {row['value']} | yes |" in card
+
+
+def test_verbatim_items_come_out_of_the_model(directory):
+    items = pd.read_parquet(directory / "items.parquet").query("role == 'verbatim'").head(8)
+    pipeline = extraction.load_pipeline(directory)
+    generated = extraction.generate(pipeline, items["prompt"].tolist(), seed=0)
+    distances = extraction._distances(generated, extraction.reference_latents(pipeline, items))
+    assert (distances.argmin(axis=1) == range(8)).all()
+    assert distances.diagonal().max() < 0.2
