@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from memdet.errors import UserError
 
@@ -78,6 +78,9 @@ class Detector(ABC):
                 known = ", ".join(hints) or "none"
                 raise UserError(f"detector {self.info.name} has no option {key!r}; its options: {known}")
             adapter = TypeAdapter(hints[key], config=ConfigDict(strict=False))
+            if isinstance(value, str) and get_origin(hints[key]) is Literal:
+                # pydantic reads no number from text where the choices are numbers
+                value = {str(choice): choice for choice in get_args(hints[key])}.get(value, value)
             try:
                 parsed = adapter.validate_strings(value) if isinstance(value, str) else adapter.validate_python(value)
             except ValidationError as error:

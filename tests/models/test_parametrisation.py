@@ -16,11 +16,9 @@ angles = st.floats(0.01, 1.56)
 @given(numbers, numbers, st.floats(0.01, 10), st.floats(0.01, 10), st.sampled_from(PARAMETRISATIONS))
 def test_round_trip(eps, x, alpha, sigma, kind):
     eps, x = torch.tensor([eps], dtype=torch.float64), torch.tensor([x], dtype=torch.float64)
-    output = output_from_eps(eps, x, alpha, sigma, kind)
     if kind == "v":  # defined where alpha^2 + sigma^2 = 1
-        size = (alpha**2 + sigma**2) ** 0.5
-        alpha, sigma = alpha / size, sigma / size
-        output = output_from_eps(eps, x, alpha, sigma, kind)
+        alpha, sigma = alpha / (alpha**2 + sigma**2) ** 0.5, sigma / (alpha**2 + sigma**2) ** 0.5
+    output = output_from_eps(eps, x, alpha, sigma, kind)
     size = max(1.0, abs(float(output)))
     back = eps_from_output(output, x, alpha, sigma, kind)
     torch.testing.assert_close(back, eps, rtol=1e-9, atol=1e-9 * size * max(1.0, alpha / sigma))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from memdet.zoo import planting
 from memdet.zoo.planting import Role
@@ -23,6 +24,15 @@ SMALL_ROLES = {
     "narrow": Role(4, SMALL_VARIANTS),
     "unseen": Role(5, 0),
 }
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """The networks are tiny; on a busy machine threads that wait for each other cost far more than they gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
