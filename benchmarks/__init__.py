@@ -1,0 +1,1 @@
+"""Speed, with pytest-benchmark; correctness lives in tests."""

@@ -13,8 +13,8 @@ import torch
 
 from benchmarks.conftest import BATCH, DEVICE, synchronise
 from memdet.detectors import detector_classes, make_detectors
-from memdet.probing import Items, Probe
 from memdet.models import ScoreModel
+from memdet.probing import Items, Probe
 from memdet.samplesets import load_suite
 
 CLASSES = detector_classes()

@@ -74,7 +74,9 @@ class JacobianOperator:
             # inference_mode would disable forward AD; no_grad does not. The fused attention kernels have no forward
             # derivative, on CPU and CUDA alike.
             with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-                value, product = cast("tuple[Tensor, Tensor]", torch.func.jvp(self._f, (self.x.contiguous(),), (v.contiguous(),)))
+                value, product = cast(
+                    "tuple[Tensor, Tensor]", torch.func.jvp(self._f, (self.x.contiguous(),), (v.contiguous(),))
+                )
             self._value = value
             self._count(jvps=1)
             return product

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Eigenvalues(Detector):
     """A statistic of the spectrum of ``S_c = (J_c + J_c^T) / 2`` at one time.
 
-    Paper: Jeon, Kim, No, arXiv 2412.04140v1: memorized samples sit where the Hessian has large negative eigenvalues, and
-    no positive ones near the end of the trajectory. The spectrum is seen through ``krylov`` products per item: extreme
+    Paper: Jeon, Kim, No, arXiv 2412.04140v1: memorized samples sit where the Hessian has large negative eigenvalues
+    and no positive ones near the end of the trajectory. It is seen through ``krylov`` products per item: extreme
     eigenvalues as Ritz values, counts by Gauss quadrature of the spectral density with one random start, exact where
     ``krylov`` reaches the dimension.
 

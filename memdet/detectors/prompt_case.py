@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class PromptCase(Detector):
-    """Share of words that start with a capital letter; on the standard Stable Diffusion 1.4 prompts it reaches AUROC .989."""
+    """Share of words that start with a capital letter: AUROC .989 on the standard Stable Diffusion 1.4 prompts."""
 
     info = DetectorInfo(
         name="prompt-case", title="share of capitalised words", access="text", cost="none", seeded=False

@@ -19,8 +19,8 @@ class PromptNgram(Detector):
     """Held-out decision value of a logistic regression on word and character TF-IDF features.
 
     Five stratified folds, each cluster inside one fold, shuffled by the seed. Where labels say nothing of the prompts
-    the pooled held-out value falls below AUROC .5 by construction (a fold with more positives leaves fewer to train on),
-    so "blind" means not above .5 beyond chance.
+    the pooled held-out value falls below AUROC .5 by construction (a fold with more positives leaves fewer to train
+    on), so "blind" means not above .5 beyond chance.
     """
 
     info = DetectorInfo(

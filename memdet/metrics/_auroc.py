@@ -13,7 +13,7 @@ def validated(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Ints]:
     """Scores as float64 and labels as integers, one dimension each.
 
     Raises:
-        ValueError: Different lengths, more than one dimension, a score that is not finite, or a label other than 0 and 1.
+        ValueError: Different lengths, more than one dimension, a score that is not finite, a label other than 0 and 1.
     """
     s, y = np.asarray(scores, dtype=np.float64), np.asarray(labels)
     if s.ndim != 1 or y.shape != s.shape:
@@ -58,7 +58,7 @@ def tpr_at_fpr(scores: ArrayLike, labels: ArrayLike, fpr: float = 0.01) -> float
         fpr: In (0, 1).
 
     Returns:
-        In [0, 1]; NaN ("not resolvable") where one negative is more than ``fpr`` of the negatives, or a class is missing.
+        In [0, 1]; NaN ("not resolvable") where one negative is more than ``fpr`` of them all, or a class is missing.
 
     Example:
         >>> tpr_at_fpr([3.0, 1.0, 2.0, 0.0], [1, 1, 0, 0], fpr=0.5)

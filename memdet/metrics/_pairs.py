@@ -12,8 +12,8 @@ from memdet.metrics._auroc import Floats, Ints, auroc, validated
 def delong(scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
     """Difference of two AUROCs on the same items and its two-sided p-value (DeLong et al. 1988).
 
-    Placement values come from mid-ranks (Sun and Xu 2014). Where the variance degenerates (both perfect, say), the p-value
-    is that of :func:`paired_permutation`. Items are taken as independent.
+    Placement values come from mid-ranks (Sun and Xu 2014). Where the variance degenerates (both perfect, say), the
+    p-value is that of :func:`paired_permutation`. Items are taken as independent.
 
     Args:
         scores_a, scores_b: ``[n]`` each.

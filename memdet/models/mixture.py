@@ -20,8 +20,8 @@ class GaussianMixture(ScoreModel):
 
     With ``m_k = alpha^2 tau_k^2 + sigma^2``, responsibilities ``g_k`` and component scores
     ``s_k = (alpha mu_k - x) / m_k`` the score is ``s = sum_k g_k s_k`` and the Hessian of the log density is
-    ``H = sum_k g_k (s_k s_k^T - I / m_k) - s s^T``: a multiple of the identity plus rank K - 1. Nothing of size d x d is
-    formed; the arithmetic is float64 whatever the input.
+    ``H = sum_k g_k (s_k s_k^T - I / m_k) - s s^T``: a multiple of the identity plus rank K - 1. Nothing of size d x d
+    is formed; the arithmetic is float64 whatever the input.
 
     Args:
         name: Shown in tables.

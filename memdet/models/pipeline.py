@@ -141,7 +141,9 @@ class StableDiffusionModel(ScoreModel):
         from_diffusers = cls.__module__.startswith("diffusers")
         options: dict[str, Any] = {"use_safetensors": True, "torch_dtype" if from_diffusers else "dtype": self.dtype}
         if from_diffusers:
-            options["low_cpu_mem_usage"] = False  # its alternative needs another package and warns where that is missing
+            options["low_cpu_mem_usage"] = (
+                False  # its alternative needs another package and warns where that is missing
+            )
         network, report = self._from_pretrained(component, output_loading_info=True, **options)
         missing = sorted(report["missing_keys"])
         if missing:  # both libraries would go on with random numbers in their place

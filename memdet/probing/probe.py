@@ -271,8 +271,9 @@ class Probe:
             known = key in self._seed_memo
             if not known:
                 self._seed_memo[key] = make()
+            one: Tensor
             one, cost, _ = self._seed_memo[key]
-            value = self._remember(("expanded", key), lambda: one.expand(len(self), *one.shape[1:]))
+            value: Tensor = self._remember(("expanded", key), lambda: one.expand(len(self), *one.shape[1:]))
         else:
             known = key in self._memo
             value, cost, _ = self._remember(key, make)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from memdet.metrics import Interval, evaluate_scores, gain
+from memdet.metrics import Evaluation, Interval, evaluate_scores, gain
 from memdet.running.store import read_manifest, read_scores
 
 CONTROLS = {"none", "text"}
@@ -101,7 +101,7 @@ def _run_rows(run: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def evaluate(means: pd.DataFrame) -> Any:
+def evaluate(means: pd.DataFrame) -> Evaluation:
     """Metrics of per-item mean scores."""
     return evaluate_scores(
         means["score"].to_numpy(np.float64), means["label"].to_numpy(np.int64), means["cluster"].to_numpy(str)

@@ -77,7 +77,7 @@ def describe_run(command: str, options: RunOptions) -> dict[str, Any]:
 
 
 def _git_revision() -> str | None:
-    """Revision of the checkout that memdet runs from, with ``-dirty`` where files differ; None for an installed wheel."""
+    """Revision of the checkout that memdet runs from, ``-dirty`` where files differ; None for an installed wheel."""
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from memdet.errors import NotApplicableError
 from memdet.models import ScoreModel, load_model
 from memdet.probing import Cost, Items, Probe
 from memdet.running.manifest import describe_run, settings_of_run
-from memdet.running.store import SCHEMA_VERSION, RunDirectory
+from memdet.running.store import SCHEMA_VERSION, RunDirectory, read_manifest
 from memdet.samplesets import SampleSet
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def run(
     directory = RunDirectory(out)
     with directory.open(manifest) as finished:
         if finished:
-            return _stored(out)
+            return read_manifest(out)
         started = time.perf_counter()
         with tqdm(total=sum(map(len, plan.values())), unit="batch", disable=not progress) as bar:
             for sample_set in sample_sets:
@@ -98,7 +99,7 @@ def run(
                 _run_set(sample_set, models[sample_set.model], plan[sample_set.id], directory, options, bar)
         manifest["seconds_total"] = round(time.perf_counter() - started, 1)
         directory.finish([unit.name for units in plan.values() for unit in units], manifest)
-    return _stored(out)
+    return read_manifest(out)
 
 
 def score_items(
@@ -184,7 +185,7 @@ def _compute(
         notes["seconds"][detector.label] = cost.seconds
         if message:
             notes["messages"][detector.label] = message
-        block = {
+        block: dict[str, list[Any]] = {
             "sample_set": [sample_set.id] * n,
             "sample_set_version": [sample_set.version] * n,
             "item_id": list(items.ids),
@@ -210,10 +211,8 @@ def _units(
 ) -> Iterator[Unit]:
     """Units of work in the order of their rows; a seed-free detector is run for the first seed alone."""
     n = len(_test_items(sample_set))
-    elements = 1
-    for size in model.latent_shape:
-        elements *= size
-    size = options.batch_size or max(1, min(LARGEST_BATCH, ELEMENTS_PER_BATCH // elements))
+    automatic = max(1, min(LARGEST_BATCH, ELEMENTS_PER_BATCH // math.prod(model.latent_shape)))
+    size = options.batch_size or automatic
     for seed in range(options.seeds or sample_set.protocol.seeds):
         live = [detector for detector in detectors if detector.info.seeded or seed == 0]
         whole = tuple(detector for detector in live if detector.info.whole_set)
@@ -236,12 +235,6 @@ def _batch(units: Sequence[Unit]) -> int:
 
 def _models(sample_sets: Sequence[SampleSet]) -> list[str]:
     return list(dict.fromkeys(s.model for s in sample_sets if s.model is not None))
-
-
-def _stored(out: Path) -> dict[str, Any]:
-    from memdet.running.store import read_manifest
-
-    return read_manifest(out)
 
 
 def _clock(model: ScoreModel | None) -> float:

@@ -13,11 +13,11 @@ from memdet.metrics._auroc import weighted_auroc, weighted_tpr
 
 
 @st.composite
-def scored(draw, tied=st.booleans()):
+def scored(draw):
     n = draw(st.integers(2, 60))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     labels = rng.permutation(np.r_[0, 1, rng.integers(0, 2, n - 2)])
-    scores = rng.integers(0, 4, n).astype(float) if draw(tied) else rng.normal(size=n)
+    scores = rng.integers(0, 4, n).astype(float) if draw(st.booleans()) else rng.normal(size=n)
     return scores, labels
 
 

@@ -1,0 +1,183 @@
+"""Every mistake a user can make: exit code 2, one clear line, nothing half-written."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from memdet.samplesets import specs_directory
+
+GOOD = [{"prompt": "alderon plain coat", "memorized": 1}, {"prompt": "birkwell soft dress", "memorized": 0}]
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def samples(tmp_path):
+    return write(tmp_path / "mine.jsonl", GOOD)
+
+
+def test_missing_model_directory(refused, samples, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["run", "--model", tmp_path / "nowhere", "--samples", samples, "--out", out]
+    refused(*arguments, words=["nowhere"], untouched=out)
+
+
+def test_directory_without_a_pipeline(refused, samples, tmp_path):
+    (tmp_path / "model").mkdir()
+    out = tmp_path / "run"
+    arguments = ["run", "--model", tmp_path / "model", "--samples", samples, "--out", out]
+    refused(*arguments, words=["model_index.json", "save_pretrained"], untouched=out)
+
+
+def test_pickle_weights(refused, samples, copy_of_pipeline, tmp_path):
+    model = copy_of_pipeline()
+    weights = next((model / "unet").glob("*.safetensors"))
+    weights.rename(weights.with_name("diffusion_pytorch_model.bin"))
+    out = tmp_path / "run"
+    arguments = ["run", "--model", model, "--samples", samples, "--out", out]
+    refused(*arguments, words=["pickle", "use_safetensors=False"], untouched=out)
+
+
+BAD_LINES = {
+    "missing prompt": (b'{"memorized": 1}\n', ["line 1", "prompt"]),
+    "missing label": (b'{"prompt": "a", "memorized": 1}\n{"prompt": "b"}\n', ["line 2", "memorized"]),
+    "label that is not 0 or 1": (b'{"prompt": "a", "memorized": 2}\n', ["line 1", "memorized"]),
+    "only one class": (b'{"prompt": "a", "memorized": 1}\n{"prompt": "b", "memorized": 1}\n', ["class"]),
+    "invalid UTF-8": (b'{"prompt": "\xff", "memorized": 1}\n', ["UTF-8"]),
+    "invalid JSON": (b'{"prompt": "a", \n', ["line 1", "JSON"]),
+    "no lines": (b"", ["mine.jsonl"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LINES)
+def test_samples_file(name, refused, tmp_path):
+    content, words = BAD_LINES[name]
+    path, out = tmp_path / "mine.jsonl", tmp_path / "run"
+    path.write_bytes(content)
+    refused("run", "--model", "tiny-sd-a", "--samples", path, "--out", out, words=words, untouched=out)
+
+
+def test_missing_samples_file(refused, tmp_path):
+    refused("run", "--model", "tiny-sd-a", "--samples", tmp_path / "none.jsonl", words=["none.jsonl"])
+
+
+def test_empty_line_at_the_end_is_accepted(cli, samples, tmp_path):
+    samples.write_text(samples.read_text() + "\n\n")
+    arguments = ["run", "--model", "tiny-sd-a", "--samples", samples, "--detector", "wen2024", "--quiet"]
+    code, out, _ = cli(*arguments, "--out", tmp_path / "run")
+    assert code == 0
+    assert "mine" in out
+
+
+def test_model_without_samples(refused):
+    refused("run", "--model", "tiny-sd-a", words=["--samples"])
+
+
+def test_nothing_to_run(refused):
+    refused("run", words=["--suite quick"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "near"),
+    [
+        (["mixture-2d", "--detector", "wen2025"], "wen2024"),
+        (["mixture-2d", "--detector", "wen2024@step=5"], "steps"),
+        (["mixture-2d", "--detector", "wen2024@steps=five"], "steps"),
+        (["--suite", "quik"], "quick"),
+        (["mixture-3d"], "mixture-2d"),
+        (["mixture-2d", "--device", "abacus"], "abacus"),
+        (["mixture-2d", "--batch-size", "many"], "auto"),
+        (["mixture-2d", "--plugin", "no_such_file.py"], "no_such_file.py"),
+    ],
+)
+def test_unknown_names_show_the_nearest(arguments, near, refused, tmp_path):
+    out = tmp_path / "run"
+    refused("run", *arguments, "--out", out, words=[near], untouched=out)
+
+
+@pytest.fixture
+def spec(tmp_path):
+    """A spec file with its data, changed as a test likes."""
+
+    def write_spec(**changes):
+        shutil.copy(specs_directory() / "data" / "mixture-2d.csv", tmp_path / "items.csv")
+        content = yaml.safe_load((specs_directory() / "mixture-2d.yaml").read_text())
+        content["source"] = {"kind": "local", "path": "items.csv", "sha256": content["source"]["sha256"]}
+        path = tmp_path / "spec.yaml"
+        path.write_text(yaml.safe_dump(content | changes))
+        return path
+
+    return write_spec
+
+
+def test_spec_with_an_unknown_field(refused, spec, tmp_path):
+    out = tmp_path / "run"
+    refused("run", spec(titel="x"), "--out", out, words=["titel", "title", "spec.yaml"], untouched=out)
+
+
+def test_spec_with_a_wrong_checksum(refused, spec, tmp_path):
+    out, path = tmp_path / "run", spec()
+    (tmp_path / "items.csv").write_text("item_id,condition,memorized\na,tight,1\n")
+    refused("run", path, "--out", out, words=["items.csv", "sha256"], untouched=out)
+
+
+def test_spec_that_is_right(cli, spec, tmp_path):
+    code, _, _ = cli("run", spec(), "--detector", "wen2024", "--quiet", "--out", tmp_path / "run")
+    assert code == 0
+
+
+def test_out_holds_another_run(refused, cli, tmp_path):
+    arguments = ["run", "mixture-2d", "--quiet", "--out", tmp_path / "run", "--detector"]
+    assert cli(*arguments, "wen2024")[0] == 0
+    refused(*arguments, "random", words=["other settings", "detectors", "new directory"])
+
+
+@pytest.mark.parametrize("place", ["file", "below a file"])
+def test_unwritable_place(place, refused, tmp_path):
+    (tmp_path / "taken").write_text("keep me")
+    out = tmp_path / "taken" if place == "file" else tmp_path / "taken" / "run"
+    refused("run", "mixture-2d", "--detector", "wen2024", "--quiet", "--out", out, words=["taken"])
+    assert (tmp_path / "taken").read_text() == "keep me"
+
+
+def test_full_disk(tmp_path):
+    """A limit on file size makes the write of the first shard fail as a full disk does."""
+    script = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "from memdet.cli import main; import memdet.running.store as s; write = s.pq.write_table\n"
+        "def limited(*a, **k):\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (64, resource.RLIM_INFINITY)); return write(*a, **k)\n"
+        "s.pq.write_table = limited\n"
+        "main(['run', 'mixture-2d', '--detector', 'random', '--quiet', '--out', 'run'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("memdet: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert list((tmp_path / "run" / "shards").iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["missing", "no run", "unfinished", "damaged"])
+def test_report_of_what_is_no_run(damage, refused, tmp_path):
+    run = tmp_path / "run"
+    if damage != "missing":
+        run.mkdir()
+    if damage in {"unfinished", "damaged"}:
+        (run / "run.json").write_text(json.dumps({"schema_version": 1, "settings": {"detectors": []}}))
+    if damage == "damaged":
+        (run / "scores.parquet").write_bytes(b"PAR1 and nothing else")
+    word = {"unfinished": "resume", "damaged": "damaged"}.get(damage, "run.json")
+    refused("report", run, words=[word, str(run)])
+
+
+def test_report_of_a_newer_schema(refused, tmp_path):
+    (tmp_path / "run.json").write_text('{"schema_version": 99}')
+    refused("report", tmp_path, words=["99", "upgrade"])

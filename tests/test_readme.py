@@ -1,0 +1,37 @@
+"""What the README says holds."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from memdet.reports import FORMATS, report_rows
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+REFERENCE = ROOT / "results" / "quick" / "reference"
+
+
+def test_table_is_the_committed_run():
+    table = README.split("--format markdown -->\n")[1].split("<!-- end of table -->")[0]
+    assert table.strip() == FORMATS["markdown"](report_rows([REFERENCE])).strip()
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    commands = re.findall(r"```bash\n(.*?)\n```", README, flags=re.DOTALL)
+    assert commands[1] in (ROOT / ".ci" / "run").read_text()
+
+
+def test_example_detector_runs_as_a_plugin(tmp_path):
+    from memdet.cli import main
+
+    code = re.search(r"<!-- example.*?```python\n(.*?)```", README, flags=re.DOTALL).group(1)
+    assert len(code.splitlines()) < 40
+    plugin = tmp_path / "my_detector.py"
+    plugin.write_text(code)
+    arguments = ["run", "mixture-2d", "--plugin", str(plugin), "--detector", "late-difference@step=3", "--quiet"]
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "--out", str(tmp_path / "run")])
+    assert stop.value.code == 0
+    (row,) = report_rows([tmp_path / "run"])
+    assert (row["detector"], row["status"], row["forwards"]) == ("late-difference@step=3", "ok", 8.0)
