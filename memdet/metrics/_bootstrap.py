@@ -56,8 +56,8 @@ def evaluate_scores(
     """AUROC and TPR at 1 % FPR with percentile intervals of a cluster bootstrap.
 
     Clusters are drawn with replacement within each label; a cluster that holds both labels counts as one in each. Where
-    every draw gives the same value the bootstrap says nothing (an AUROC of 1, say); the interval is then Clopper and
-    Pearson's for that many successes among the effective number of clusters.
+    the percentiles coincide the bootstrap says nothing (an AUROC of 1, say); the interval is then Clopper and Pearson's
+    for that many successes among the effective number of clusters.
 
     Args:
         scores: ``[n]``, finite.
@@ -151,8 +151,8 @@ def _interval(value: float, draws: list[Floats], n: float, level: float) -> Inte
         return Interval(value, float("nan"), float("nan"))
     values = np.concatenate(draws)
     tail = (1 - level) / 2
-    if np.ptp(values) > 0:
-        low, high = np.quantile(values, [tail, 1 - tail])
+    low, high = np.quantile(values, [tail, 1 - tail])
+    if low < high:
         return Interval(value, float(low), float(high))
     successes = value * n
     low = float(stats.beta.ppf(tail, successes, n - successes + 1)) if successes > 0 else 0.0

@@ -1,4 +1,4 @@
-"""Named closed-form models."""
+"""Named closed-form models. They compute in float64, whatever the networks of a run compute in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from memdet.models.mixture import GaussianMixture
 from memdet.models.schedule import NoiseSchedule
 
 
-def mixture_2d(device: torch.device, dtype: torch.dtype) -> GaussianMixture:
+def mixture_2d(device: torch.device) -> GaussianMixture:
     """Two modes in the plane, tight and broad, in the ratio 5 : 95 (the toy example of arXiv 2412.04140)."""
     return GaussianMixture(
         "mixture-2d",
@@ -22,8 +22,7 @@ def mixture_2d(device: torch.device, dtype: torch.dtype) -> GaussianMixture:
         conditions={"tight": [1.0, 0.0], "broad": [0.0, 1.0]},
         schedule=NoiseSchedule.from_betas(np.linspace(1e-4, 0.02, 1_000)),
         device=device,
-        dtype=dtype,
     )
 
 
-CLOSED_FORM: dict[str, Callable[[torch.device, torch.dtype], ScoreModel]] = {"mixture-2d": mixture_2d}
+CLOSED_FORM: dict[str, Callable[[torch.device], ScoreModel]] = {"mixture-2d": mixture_2d}

@@ -39,7 +39,7 @@ def load_model(
         reference: A name from ``memdet list models``, a directory in the Stable Diffusion pipeline format, or a hub id
             ``org/name`` or ``org/name@revision``.
         device: Where it computes.
-        dtype: Of inputs and networks.
+        dtype: Of networks and their inputs; closed forms compute in float64.
 
     Returns:
         The model, ready to score.
@@ -55,7 +55,7 @@ def load_model(
 
     name, device = str(reference), torch.device(device)
     if name in CLOSED_FORM:
-        return CLOSED_FORM[name](device, dtype)
+        return CLOSED_FORM[name](device)
     directory = resolve_directory(name)
     from memdet.models.pipeline import StableDiffusionModel
 

@@ -83,6 +83,10 @@ class StableDiffusionModel(ScoreModel):
             raise UserError(f"{directory}: scheduler predicts {prediction!r}; known: {', '.join(_PREDICTION_TYPES)}")
         self.parametrisation = _PREDICTION_TYPES[prediction]
         self.schedule = DiffusersSchedule(scheduler_config)
+        if self.schedule.alphas.min() < 1e-6:
+            raise UserError(
+                f"{directory}: the scheduler ends in pure noise (zero terminal SNR), which memdet cannot invert"
+            )
         self.latent_shape = _latent_shape(directory, self._unet.config)
 
     def embed(self, conditions: Sequence[str]) -> Tensor:

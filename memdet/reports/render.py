@@ -37,38 +37,34 @@ def to_csv(rows: Rows) -> str:
 def to_markdown(rows: Rows) -> str:
     """One table a sample set."""
     parts = []
-    for title, cells in _tables(rows):
+    for title, cells, notes in _tables(rows):
         lines = [f"**{title}**", "", _markdown_line(HEADERS), _markdown_line(["---"] + ["--:"] * 7 + ["---"])]
         lines += [_markdown_line(row) for row in cells]
+        lines += ["", *notes] if notes else []
         parts.append("\n".join(lines))
     return "\n\n".join([*parts, LEGEND.replace("*:", r"\*:")])
 
 
-def to_table(rows: Rows, width: int | None = None) -> str:
-    """For a terminal, with rich.
-
-    Args:
-        rows: From :func:`memdet.reports.rows.report_rows`.
-        width: Columns of the terminal; found by itself if not given. Narrow terminals wrap cells rather than cut them.
-    """
+def to_table(rows: Rows) -> str:
+    """For a terminal: as wide as its cells, which are never cut or wrapped."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=width, file=io.StringIO(), highlight=False)
-    if width is None and console.width < 100:
-        console = Console(width=120, file=io.StringIO(), highlight=False)
-    for title, cells in _tables(rows):
+    output = io.StringIO()
+    console = Console(width=1_000, file=output, highlight=False, markup=False)
+    for title, cells, notes in _tables(rows):
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for index, header in enumerate(HEADERS):
-            numeric = 0 < index < len(HEADERS) - 1
-            table.add_column(header, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+            table.add_column(header, justify="right" if 0 < index < len(HEADERS) - 1 else "left", no_wrap=True)
         for row in cells:
             table.add_row(*row)
         console.print(table)
+        for note in notes:
+            console.print(note)
+        if notes:
+            console.print()
     console.print(LEGEND)
-    output = console.file
-    assert isinstance(output, io.StringIO)
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines())
 
 
@@ -80,22 +76,26 @@ FORMATS: dict[str, Callable[[Rows], str]] = {
 }
 
 
-def _tables(rows: Rows) -> list[tuple[str, list[list[str]]]]:
-    """Title and cells of each sample set."""
+def _tables(rows: Rows) -> list[tuple[str, list[list[str]], list[str]]]:
+    """Title, cells and notes of each sample set."""
     tables = []
     for sample_set, group in groupby(rows, key=lambda row: row["sample_set"]):
         members = list(group)
         first = members[0]
         seeds = max(row["seeds"] for row in members)
         title = f"{sample_set}: {first['n_positive']} memorized, {first['n_negative']} not, {seeds} noise seed"
-        tables.append((title + ("s" if seeds > 1 else ""), [_cells(row) for row in members]))
+        by_message: dict[str, list[str]] = {}
+        for row in members:
+            if row["message"]:
+                by_message.setdefault(f"{row['status']}: {row['message']}", []).append(row["detector"])
+        notes = [f"{', '.join(names)}: {message}." for message, names in by_message.items()]
+        tables.append((title + ("s" if seeds > 1 else ""), [_cells(row) for row in members], notes))
     return tables
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     control = row["access"] in {"none", "text"}
     tpr = _interval(row, "tpr_at_1_fpr")
-    status = row["status"] if not row["message"] else f"{row['status']}: {row['message']}"
     seconds = row["seconds_per_item"]
     counted = row["status"] == "ok"
     return [
@@ -105,7 +105,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         "-" if row["gain_over_control"] is None else _interval(row, "gain_over_control", sign=True),
         *(_count(row[key]) if counted else "-" for key in ("forwards", "jvps", "vjps")),
         f"{1e3 * seconds:.2f}" if counted and seconds is not None else "-",
-        status,
+        row["status"],
     ]
 
 
@@ -113,8 +113,14 @@ def _interval(row: dict[str, Any], name: str, *, sign: bool = False) -> str:
     value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
     if value is None:
         return "-"
+    text = _number(value, sign=sign)
+    return text if low is None or high is None else f"{text} [{_number(low)}, {_number(high)}]"
+
+
+def _number(value: float, *, sign: bool = False) -> str:
+    """Three digits without a leading zero: .973, +.120, 1.000."""
     text = f"{value:+.3f}" if sign else f"{value:.3f}"
-    return text if low is None or high is None else f"{text} [{low:.3f}, {high:.3f}]"
+    return text.replace("0.", ".", 1) if abs(float(text)) < 1 else text
 
 
 def _count(value: float) -> str:

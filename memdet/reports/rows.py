@@ -65,7 +65,8 @@ def _run_rows(run: Path) -> list[dict[str, Any]]:
     access = {entry["label"]: entry["access"] for entry in manifest["settings"]["detectors"]}
     rows = []
     for sample_set, of_set in scores.groupby("sample_set", sort=False):
-        tables = {str(label): table for label, table in of_set.groupby("detector", sort=False)}
+        found = {str(label): table for label, table in of_set.groupby("detector", sort=False)}
+        tables = {label: found[label] for label in access if label in found}
         means = {label: _mean_scores(table) for label, table in tables.items() if _status(table) == "ok"}
         controls = [label for label in means if access[label] in CONTROLS]
         aurocs = {label: evaluate(means[label]) for label in means}

@@ -41,6 +41,7 @@ def settings_of_run(
                 "content_hash": s.content_hash,
                 "model": s.model,
                 "model_hash": fingerprints[s.model or ""],
+                "dtype": str(models[s.model or ""].dtype).removeprefix("torch."),
                 "steps": s.protocol.steps,
                 "guidance": s.protocol.guidance,
                 "noise": s.protocol.noise,
@@ -54,7 +55,6 @@ def settings_of_run(
             for d in detectors
         ],
         "device": options.device,
-        "dtype": str(options.dtype).removeprefix("torch."),
     }
 
 

@@ -49,7 +49,7 @@ BAD_LINES = {
     "missing prompt": (b'{"memorized": 1}\n', ["line 1", "prompt"]),
     "missing label": (b'{"prompt": "a", "memorized": 1}\n{"prompt": "b"}\n', ["line 2", "memorized"]),
     "label that is not 0 or 1": (b'{"prompt": "a", "memorized": 2}\n', ["line 1", "memorized"]),
-    "only one class": (b'{"prompt": "a", "memorized": 1}\n{"prompt": "b", "memorized": 1}\n', ["class"]),
+    "only one class": (b'{"prompt": "a", "memorized": 1}\n{"prompt": "b", "memorized": 1}\n', ["only memorized"]),
     "invalid UTF-8": (b'{"prompt": "\xff", "memorized": 1}\n', ["UTF-8"]),
     "invalid JSON": (b'{"prompt": "a", \n', ["line 1", "JSON"]),
     "no lines": (b"", ["mine.jsonl"]),
