@@ -113,8 +113,8 @@ is copied where that is under half of its distance to the reference of any other
 ## Intended use
 
 A benchmark of detectors of memorization, and nothing else: it memorizes on purpose, knows only small grey pictures of
-clothing, and says nothing about how often larger models memorize. The groups `template` and `narrow` are hard
-cases beside the clear labels of `verbatim` and `single`.
+clothing, and says nothing about how often larger models memorize. The groups `template` and `narrow` are
+harder cases: the distance to one reference does not say how well their many images were learned.
 
 ## Licence
 
