@@ -1,12 +1,16 @@
 """What must hold on the planted set: controls are blind, and the score difference is not."""
 
+from pathlib import Path
+
 import pytest
 
 from memdet.detectors import detector_classes, make_detectors
 from memdet.metrics import auroc, holm, permutation_above_half
+from memdet.reports import report_rows
 from memdet.running import RunOptions, read_scores, run
 from memdet.samplesets import load_sample_set
 
+REFERENCE = Path(__file__).resolve().parents[1] / "results" / "quick" / "reference"
 CONTROLS = ["prompt-length", "prompt-case", "prompt-digits", "prompt-ngram"]
 
 
@@ -35,4 +39,12 @@ def test_no_prompt_control_is_above_chance(means):
 @pytest.mark.slow
 def test_score_difference_finds_what_was_planted(means):
     assert auroc(means["wen2024@steps=5"]["score"], means["wen2024@steps=5"]["label"]) > 0.9
+    # A single first step cannot do much better: at pure noise even exact conditional means differ from the overall mean
+    # by amounts that overlap between copied images and whole classes.
     assert auroc(means["wen2024"]["score"], means["wen2024"]["label"]) > 0.85
+
+
+def test_published_run_has_the_score_difference_over_50_steps_above_nine_tenths():
+    rows = report_rows([REFERENCE])
+    (row,) = [r for r in rows if (r["sample_set"], r["detector"]) == ("tiny-sd-a-verbatim", "wen2024@steps=50")]
+    assert row["auroc_low"] > 0.9
