@@ -25,7 +25,7 @@ def evaluate(
     """Score sample sets with detectors and compute the table.
 
     Args:
-        detectors: Instances, or what the command line takes: ``"wen2024@steps=5"``.
+        detectors: Instances, or what the command line takes: ``"wen2024@steps=5"``; controls are added.
         sample_sets: Loaded sets, ids or paths of specs.
         seeds: Noise seeds 0 to seeds - 1; None takes each protocol's own number.
         out: Run directory to keep (and to resume); a temporary one if not given.
@@ -39,12 +39,12 @@ def evaluate(
 
     Example:
         >>> table = evaluate(["wen2024"], ["mixture-2d"], seeds=1)
-        >>> table["n_negative"].tolist()
-        [380]
+        >>> table.set_index("detector").loc["wen2024", "n_negative"]
+        np.int64(380)
     """
     import pandas as pd
 
-    from memdet.detectors import detector_classes, make_detector
+    from memdet.detectors import detector_classes, make_detector, with_controls
     from memdet.reports import FIELDS, report_rows
     from memdet.running import RunOptions, run
     from memdet.samplesets import load_sample_set
@@ -54,5 +54,12 @@ def evaluate(
     sets = [load_sample_set(s) if isinstance(s, str) else s for s in sample_sets]
     with tempfile.TemporaryDirectory() as temporary:
         target = Path(out) if out is not None else Path(temporary) / "run"
-        run(sets, made, target, RunOptions(seeds=seeds, device=device), command="memdet.evaluate", progress=False)
+        run(
+            sets,
+            with_controls(made, classes),
+            target,
+            RunOptions(seeds=seeds, device=device),
+            command="memdet.evaluate",
+            progress=False,
+        )
         return pd.DataFrame(report_rows([target]), columns=list(FIELDS))

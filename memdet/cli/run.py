@@ -50,9 +50,9 @@ def command(
 ) -> int:
     """Score sample sets with detectors, write a run directory and print the table.
 
-    The same command resumes an interrupted run.
+    Controls are always scored too. The same command resumes an interrupted run.
     """
-    from memdet.detectors import detector_classes, make_detectors
+    from memdet.detectors import detector_classes, make_detectors, with_controls
     from memdet.samplesets import load_sample_set, load_samples_file, load_suite
 
     if (model is None) != (samples is None):
@@ -65,7 +65,7 @@ def command(
     chosen = load_suite(suite) if suite else None
     references = [*(chosen.sample_sets if chosen else ()), *specs]
     wanted = list(names) or list(chosen.detectors if chosen else load_suite("quick").detectors)
-    detectors = make_detectors(wanted, classes)
+    detectors = with_controls(make_detectors(wanted, classes), classes)
     sets = [load_sample_set(reference) for reference in dict.fromkeys(references)]
     if samples is not None and model is not None:
         sets.append(load_samples_file(samples, model=model, noise=noise or "shared"))

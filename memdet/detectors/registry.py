@@ -75,6 +75,15 @@ def make_detectors(texts: Iterable[str], classes: dict[str, type[Detector]]) -> 
     return list({detector.label: detector for detector in made}.values())
 
 
+def with_controls(detectors: Sequence[Detector], classes: dict[str, type[Detector]]) -> list[Detector]:
+    """Put the controls before the detectors, those that are missing included: no table stands without them."""
+    named = {detector.label: detector for detector in detectors}
+    controls = [cls() for cls in classes.values() if cls.info.is_control]
+    missing = [control for control in controls if control.label not in named]
+    given = [detector for detector in detectors if detector.info.is_control]
+    return [*given, *missing, *(detector for detector in detectors if not detector.info.is_control)]
+
+
 @cache
 def _built_in() -> tuple[type[Detector], ...]:
     package = importlib.import_module("memdet.detectors")

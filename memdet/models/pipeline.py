@@ -175,7 +175,8 @@ def check_directory(directory: Path) -> dict[str, list[str]]:
         UserError: As for :class:`StableDiffusionModel`.
     """
     if not directory.is_dir():
-        raise UserError(f"model directory {directory} does not exist")
+        problem = "is not a directory" if directory.exists() else "does not exist"
+        raise UserError(f"model directory {directory} {problem}")
     index_file = directory / "model_index.json"
     wanted = "a directory written by StableDiffusionPipeline.save_pretrained"
     if not index_file.is_file():

@@ -32,8 +32,7 @@ FIELDS = {
 
 @pytest.fixture
 def finished(cli, tmp_path):
-    names = ["--detector", "random", "--detector", "wen2024", "--detector", "prompt-length"]
-    assert cli("run", "mixture-2d", *names, "--quiet", "--out", tmp_path / "run")[0] == 0
+    assert cli("run", "mixture-2d", "--detector", "wen2024", "--quiet", "--out", tmp_path / "run")[0] == 0
     return tmp_path / "run"
 
 
@@ -47,6 +46,13 @@ def test_json_report(cli, finished):
     assert (wen["n_positive"], wen["n_negative"], wen["forwards"], wen["jvps"]) == (20, 380, 2.0, 0.0)
     assert wen["gain_over_control"] == pytest.approx(wen["auroc"] - control["auroc"])
     assert control["gain_over_control"] is None
+
+
+def test_controls_stand_in_every_table(cli, finished):
+    rows = json.loads(cli("report", finished, "--format", "json")[1])
+    controls = ["random", "prompt-length", "prompt-case", "prompt-digits", "prompt-ngram"]
+    assert {row["detector"] for row in rows} == {*controls, "wen2024"}
+    assert rows[-1]["detector"] == "wen2024"
 
 
 def test_csv_report_holds_the_same_numbers(cli, finished):
