@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Names = NDArray[Any]
+
+_SLACK = 1e-12  # so that a rate such as 0.3 - 0.2 still admits 1 of 10
 
 
 def validated(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Ints]:
@@ -19,16 +24,32 @@ def validated(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Ints]:
     if s.ndim != 1 or y.shape != s.shape:
         raise ValueError(f"scores and labels need one shape (n,), got {s.shape} and {y.shape}")
     if not np.isfinite(s).all():
-        raise ValueError(f"{int((~np.isfinite(s)).sum())} scores are not finite")
+        raise ValueError(f"{int((~np.isfinite(s)).sum())} of {len(s)} scores are not finite; drop or mend them first")
     if not np.isin(y, (0, 1)).all():
         raise ValueError("labels are 0 or 1")
     return s, y.astype(np.int64)
 
 
+def validated_clusters(clusters: ArrayLike, shape: tuple[int, ...]) -> Names:
+    """Names of clusters, one an item.
+
+    Raises:
+        ValueError: Another shape than that of the scores, or an item without a cluster (None, NaN).
+    """
+    names = np.asarray(clusters)
+    if names.shape != shape:
+        raise ValueError(f"clusters need shape {shape}, got {names.shape}")
+    if names.dtype.kind in "fO" and any(name is None or name != name for name in names.tolist()):
+        # NumPy holds all missing names for equal, which would make one family of unrelated items.
+        raise ValueError("an item has no cluster; give an item without near-duplicates a cluster of its own")
+    return names
+
+
 def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
     """Probability that a positive scores above a negative, ties counting half (mid-ranks).
 
-    Never flipped: a value below .5 means worse than chance.
+    Never flipped, clipped or squashed: a value below .5 means worse than chance. Exactly 1 (0) where every positive
+    scores above (below) every negative.
 
     Args:
         scores: ``[n]``, larger means positive; any finite range.
@@ -38,7 +59,7 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
         In [0, 1]; NaN where a class is missing.
 
     Raises:
-        ValueError: As for :func:`validated`.
+        ValueError: Shapes differ or are not ``[n]``, a score is not finite, a label is neither 0 nor 1.
 
     Example:
         >>> auroc([3.0, 2.0, 2.0, 1.0], [1, 1, 0, 0])
@@ -52,6 +73,7 @@ def tpr_at_fpr(scores: ArrayLike, labels: ArrayLike, fpr: float = 0.01) -> float
     """Largest true positive rate whose realised false positive rate is at most ``fpr``.
 
     An item is flagged where its score reaches the threshold; thresholds are the scores themselves, or above them all.
+    Never the point nearest to ``fpr``, never interpolated.
 
     Args:
         scores, labels: As for :func:`auroc`.
@@ -60,52 +82,83 @@ def tpr_at_fpr(scores: ArrayLike, labels: ArrayLike, fpr: float = 0.01) -> float
     Returns:
         In [0, 1]; NaN ("not resolvable") where one negative is more than ``fpr`` of them all, or a class is missing.
 
+    Raises:
+        ValueError: As for :func:`auroc`, or ``fpr`` outside (0, 1).
+
     Example:
         >>> tpr_at_fpr([3.0, 1.0, 2.0, 0.0], [1, 1, 0, 0], fpr=0.5)
         1.0
     """
-    s, y = validated(scores, labels)
-    negatives = int((y == 0).sum())
-    if negatives == 0 or negatives == len(y) or 1 / negatives > fpr:
-        return float("nan")
-    return float(weighted_tpr(s, y, np.ones((1, len(s))), fpr)[0])
+    return _operating_point(scores, labels, fpr)[0]
 
 
 def realised_fpr(scores: ArrayLike, labels: ArrayLike, fpr: float = 0.01) -> float:
-    """False positive rate at the threshold that :func:`tpr_at_fpr` takes; NaN where that is not resolvable."""
-    s, y = validated(scores, labels)
-    tpr = tpr_at_fpr(s, y, fpr)
-    if np.isnan(tpr):
-        return float("nan")
-    _, true, false = _cumulative(s, y, np.ones((1, len(s))))
-    reached = np.isclose(true[0], tpr) & (false[0] <= fpr)
-    return float(false[0][reached].min()) if reached.any() else 0.0
+    """False positive rate at the threshold that :func:`tpr_at_fpr` takes.
+
+    The smallest, where several thresholds reach the same true positive rate.
+
+    Args:
+        scores, labels, fpr: As for :func:`tpr_at_fpr`.
+
+    Returns:
+        In [0, fpr]; NaN where :func:`tpr_at_fpr` is.
+
+    Raises:
+        ValueError: As for :func:`tpr_at_fpr`.
+
+    Example:
+        >>> realised_fpr([4.0, 3.0, 2.0, 1.0, 0.0], [0, 1, 0, 0, 0], fpr=0.5)
+        0.25
+    """
+    return _operating_point(scores, labels, fpr)[1]
 
 
-def weighted_auroc(scores: Floats, labels: Ints, weights: Floats) -> Floats:
-    """AUROC of each row of integer ``weights`` ``[draws, n]``: an item counts as often as its weight says."""
-    _, true, false = _cumulative(scores, labels, weights)
-    before = np.concatenate([np.zeros((len(true), 1)), true[:, :-1]], axis=1)
-    steps = np.diff(false, axis=1, prepend=0.0)
-    area: Floats = (steps * (true + before) / 2).sum(axis=1)
+def roc_counts(scores: Floats, labels: Ints, weights: Floats) -> tuple[Floats, Floats]:
+    """Flagged positives and negatives ``[draws, 1 + thresholds]`` at descending thresholds, the first above all scores.
+
+    An item counts as often as its weight says. Whole counts rather than rates, so that what is made of them is exact
+    and a perfect detector gets exactly 1.
+
+    Args:
+        scores, labels: ``[n]``, validated.
+        weights: ``[draws, n]``, whole numbers.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranked, w, y = scores[order], weights[:, order], labels[order]
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) if len(ranked) else np.empty(0, np.int64)
+    start = np.zeros((len(weights), 1))
+    true = np.cumsum(w * (y == 1), axis=1)[:, last]
+    false = np.cumsum(w * (y == 0), axis=1)[:, last]
+    return np.hstack([start, true]), np.hstack([start, false])
+
+
+def area_of(true: Floats, false: Floats) -> Floats:
+    """AUROC ``[draws]`` of :func:`roc_counts`; NaN where a class is missing."""
+    twice = (np.diff(false, axis=1) * (true[:, 1:] + true[:, :-1])).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        area: Floats = twice / (2 * true[:, -1] * false[:, -1])
     return area
 
 
-def weighted_tpr(scores: Floats, labels: Ints, weights: Floats, fpr: float) -> Floats:
-    """True positive rate at ``fpr`` of each row of ``weights`` ``[draws, n]``."""
-    _, true, false = _cumulative(scores, labels, weights)
-    allowed = false <= fpr + 1e-12
-    best: Floats = np.where(allowed, true, 0.0).max(axis=1)
-    return best
+def best_of(true: Floats, false: Floats, fpr: float) -> tuple[Floats, Floats]:
+    """True and false positive rate ``[draws]`` at the best threshold that ``fpr`` allows; both classes are present."""
+    allowed = false <= (fpr + _SLACK) * false[:, -1:]
+    best = np.where(allowed, true, -1.0).argmax(axis=1)  # the first of several, hence the smallest false positive rate
+    rows = np.arange(len(true))
+    return true[rows, best] / true[:, -1], false[rows, best] / false[:, -1]
 
 
-def _cumulative(scores: Floats, labels: Ints, weights: Floats) -> tuple[Floats, Floats, Floats]:
-    """Distinct thresholds, descending, and the rates ``[draws, thresholds]`` of positives and negatives at each."""
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order]
-    last = np.flatnonzero(np.append(np.diff(ranked) != 0, True))
-    w, y = weights[:, order], labels[order]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        true = np.cumsum(w * (y == 1), axis=1)
-        false = np.cumsum(w * (y == 0), axis=1)
-        return ranked[last], true[:, last] / true[:, -1:], false[:, last] / false[:, -1:]
+def weighted_auroc(scores: Floats, labels: Ints, weights: Floats) -> Floats:
+    """AUROC ``[draws]`` of each row of ``weights`` ``[draws, n]``: an item counts as often as its weight says."""
+    return area_of(*roc_counts(scores, labels, weights))
+
+
+def _operating_point(scores: ArrayLike, labels: ArrayLike, fpr: float) -> tuple[float, float]:
+    if not 0 < fpr < 1:
+        raise ValueError(f"fpr is a share in (0, 1), got {fpr}")
+    s, y = validated(scores, labels)
+    negatives = int((y == 0).sum())
+    if negatives == 0 or negatives == len(y) or 1 / negatives > fpr + _SLACK:
+        return float("nan"), float("nan")
+    true, false = best_of(*roc_counts(s, y, np.ones((1, len(s)))), fpr)
+    return float(true[0]), float(false[0])

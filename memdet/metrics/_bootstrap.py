@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from memdet.metrics._auroc import Floats, Ints, auroc, tpr_at_fpr, validated, weighted_auroc, weighted_tpr
+from memdet.metrics._auroc import (
+    Floats,
+    Ints,
+    Names,
+    area_of,
+    auroc,
+    best_of,
+    roc_counts,
+    tpr_at_fpr,
+    validated,
+    validated_clusters,
+    weighted_auroc,
+)
 
 DRAWS = 2_000
 LEVEL = 0.95
@@ -55,36 +68,47 @@ def evaluate_scores(
 ) -> Evaluation:
     """AUROC and TPR at 1 % FPR with percentile intervals of a cluster bootstrap.
 
-    Clusters are drawn with replacement within each label; a cluster that holds both labels counts as one in each. Where
-    the percentiles coincide the bootstrap says nothing (an AUROC of 1, say); the interval is then Clopper and Pearson's
-    for that many successes among the effective number of clusters.
+    Clusters are drawn with replacement within each label; a cluster that holds both labels counts as one in each.
+
+    Where the percentiles coincide (every draw of a perfect detector is perfect) the bootstrap says nothing. The
+    interval is then that of Clopper and Pearson (1934) for ``value * n`` successes in ``n`` trials, ``n`` being the
+    effective number of clusters: the smaller side's for AUROC, the positives' for TPR. At a value of 1 that is
+    ``[(alpha / 2)^(1 / n), 1]`` with ``alpha = 1 - level``, a bound of the rule-of-three type: ``n`` independent
+    families without one failure. It is exact for TPR at a fixed threshold and clusters of one size; elsewhere it is a
+    cautious convention.
 
     Args:
         scores: ``[n]``, finite.
         labels: ``[n]``, 1 or 0.
-        clusters: ``[n]``, anything hashable by NumPy.
-        draws: Of the bootstrap.
+        clusters: ``[n]``, names that NumPy can sort: numbers or strings.
+        draws: Of the bootstrap, at least 1.
         seed: Of its generator.
-        level: Of the intervals.
+        level: Of the intervals, in (0, 1).
 
     Returns:
         The evaluation; NaN in what is undefined.
 
     Raises:
-        ValueError: Wrong shapes, labels, or scores that are not finite.
+        ValueError: Wrong shapes or labels, scores that are not finite, an item without a cluster, ``draws`` or
+            ``level`` out of range.
+
+    Example:
+        >>> result = evaluate_scores([3.0, 2.0, 1.0, 0.0], [1, 1, 0, 0], ["a", "b", "c", "d"])
+        >>> result.auroc.value, round(result.auroc.low, 3), result.auroc.high
+        (1.0, 0.158, 1.0)
     """
     s, y = validated(scores, labels)
-    names = np.asarray(clusters)
-    if names.shape != s.shape:
-        raise ValueError(f"clusters need shape {s.shape}, got {names.shape}")
+    names = validated_clusters(clusters, s.shape)
+    _check(draws, level)
     effective = {label: _effective(names[y == label]) for label in (0, 1)}
     smaller = min(effective.values())
     area, rate = auroc(s, y), tpr_at_fpr(s, y)
     areas, rates = [], []
     if not np.isnan(area):
         for weights in resample(y, names, draws, seed):
-            areas.append(weighted_auroc(s, y, weights))
-            rates.append(weighted_tpr(s, y, weights, 0.01))
+            true, false = roc_counts(s, y, weights)
+            areas.append(area_of(true, false))
+            rates.append(best_of(true, false, 0.01)[0])
     return Evaluation(
         n_positive=int(y.sum()),
         n_negative=int((1 - y).sum()),
@@ -112,26 +136,33 @@ def gain(
         labels, clusters, draws, seed, level: As for :func:`evaluate_scores`.
 
     Returns:
-        The difference and its interval, in [-1, 1].
+        The difference and its percentile interval, in [-1, 1]; NaN where a class is missing. Where no draw changes the
+        difference (both perfect, say) the interval is that point and says nothing.
+
+    Raises:
+        ValueError: As for :func:`evaluate_scores`.
     """
     s, y = validated(scores, labels)
     c, _ = validated(control_scores, labels)
+    names = validated_clusters(clusters, s.shape)
+    _check(draws, level)
     value = auroc(s, y) - auroc(c, y)
     if np.isnan(value):
         return Interval(value, value, value)
     differences = [
-        weighted_auroc(s, y, weights) - weighted_auroc(c, y, weights)
-        for weights in resample(y, np.asarray(clusters), draws, seed)
+        weighted_auroc(s, y, weights) - weighted_auroc(c, y, weights) for weights in resample(y, names, draws, seed)
     ]
     low, high = np.quantile(np.concatenate(differences), [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high))
 
 
-def resample(labels: Ints, clusters: np.ndarray, draws: int, seed: int) -> list[Floats]:
-    """Chunks of bootstrap weights ``[draws, n]``: how often each item was drawn, clusters kept whole."""
+def resample(labels: Ints, clusters: Names, draws: int, seed: int) -> Iterator[Floats]:
+    """Chunks of bootstrap weights ``[draws, n]``: how often each item was drawn, clusters kept whole.
+
+    Both labels are present. One chunk is held at a time.
+    """
     rng = np.random.default_rng(seed)
     n = len(labels)
-    chunks = []
     size = max(1, _CHUNK // max(1, n))
     for start in range(0, draws, size):
         count = min(size, draws - start)
@@ -142,8 +173,14 @@ def resample(labels: Ints, clusters: np.ndarray, draws: int, seed: int) -> list[
             k = int(family.max()) + 1
             drawn = rng.multinomial(k, np.full(k, 1 / k), size=count)
             weights[:, members] = drawn[:, family]
-        chunks.append(weights)
-    return chunks
+        yield weights
+
+
+def _check(draws: int, level: float) -> None:
+    if draws < 1:
+        raise ValueError(f"draws is at least 1, got {draws}")
+    if not 0 < level < 1:
+        raise ValueError(f"level is a share in (0, 1), such as 0.95, got {level}")
 
 
 def _interval(value: float, draws: list[Floats], n: float, level: float) -> Interval:
@@ -160,7 +197,7 @@ def _interval(value: float, draws: list[Floats], n: float, level: float) -> Inte
     return Interval(value, low, high)
 
 
-def _effective(clusters: np.ndarray) -> float:
+def _effective(clusters: Names) -> float:
     if not len(clusters):
         return 0.0
     _, sizes = np.unique(clusters, return_counts=True)

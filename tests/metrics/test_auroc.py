@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from memdet.metrics import auroc, realised_fpr, tpr_at_fpr
-from memdet.metrics._auroc import weighted_auroc, weighted_tpr
+from memdet.metrics._auroc import best_of, roc_counts, weighted_auroc
 
 
 @st.composite
@@ -58,6 +58,51 @@ def test_tpr_equals_brute_force(data, fpr):
         assert realised_fpr(scores, labels, fpr) <= fpr
 
 
+@given(scored(), st.sampled_from([0.1, 0.2, 0.5]))
+def test_operating_point_is_one_of_scikit_learn(data, fpr):
+    scores, labels = data
+    false, true, _ = roc_curve(labels, scores, drop_intermediate=False)
+    if 1 / (labels == 0).sum() <= fpr:
+        best = true[false <= fpr + 1e-12].max()
+        assert tpr_at_fpr(scores, labels, fpr) == pytest.approx(best)
+        assert realised_fpr(scores, labels, fpr) == pytest.approx(false[true == best].min())
+
+
+@given(scored())
+def test_swapped_labels_give_the_complement(data):
+    scores, labels = data
+    assert auroc(scores, 1 - labels) == pytest.approx(1 - auroc(scores, labels), abs=1e-12)
+
+
+@given(st.integers(1, 120), st.integers(1, 120), st.integers(0, 2**32 - 1))
+def test_separated_classes_give_exactly_one_and_zero(positives, negatives, seed):
+    labels = np.r_[np.ones(positives, int), np.zeros(negatives, int)]
+    scores = np.random.default_rng(seed).random(len(labels)) + 2 * labels
+    assert auroc(scores, labels) == 1.0
+    assert auroc(-scores, labels) == 0.0
+
+
+def test_a_threshold_above_all_scores_flags_nobody():
+    # One of 100 negatives leads and 1 % is allowed, yet flagging it gains no positive.
+    scores, labels = np.r_[9.0, np.zeros(104)], np.r_[np.zeros(100), np.ones(5)]
+    assert tpr_at_fpr(scores, labels) == 0.0
+    assert realised_fpr(scores, labels) == 0.0
+
+
+def test_a_rate_with_rounding_error_admits_what_it_says():
+    scores, labels = np.arange(20.0), np.r_[np.zeros(9), np.ones(10), 0]
+    assert 0.3 - 0.2 < 0.1
+    assert tpr_at_fpr(scores, labels, 0.3 - 0.2) == tpr_at_fpr(scores, labels, 0.1) == 1.0
+    assert realised_fpr(scores, labels, 0.3 - 0.2) == 0.1
+
+
+@pytest.mark.parametrize(("negatives", "resolvable"), [(99, False), (100, True)])
+def test_one_percent_needs_a_hundred_negatives(negatives, resolvable):
+    scores, labels = np.arange(negatives + 5.0), np.r_[np.zeros(negatives), np.ones(5)]
+    assert math.isnan(tpr_at_fpr(scores, labels)) is not resolvable
+    assert math.isnan(realised_fpr(scores, labels)) is not resolvable
+
+
 def test_tpr_does_not_take_the_nearest_false_positive_rate():
     # 100 negatives, two of them above every positive: 1 % FPR flags one negative and no positive.
     scores = np.r_[np.full(2, 9.0), np.zeros(98), np.ones(50)]
@@ -75,14 +120,15 @@ def test_weights_count_as_repetitions(data, seed):
     assert weighted_auroc(scores, labels, weights[None].astype(float))[0] == pytest.approx(
         auroc(repeated, repeated_labels)
     )
-    assert weighted_tpr(scores, labels, weights[None].astype(float), 0.3)[0] == pytest.approx(
-        brute_force_tpr(repeated, repeated_labels, 0.3)
-    )
+    rate, _ = best_of(*roc_counts(scores, labels, weights[None].astype(float)), 0.3)
+    assert rate[0] == pytest.approx(brute_force_tpr(repeated, repeated_labels, 0.3))
 
 
 def test_missing_class_is_undefined():
     assert math.isnan(auroc([1.0, 2.0], [1, 1]))
     assert math.isnan(tpr_at_fpr([1.0, 2.0], [1, 1]))
+    assert math.isnan(realised_fpr([1.0, 2.0], [1, 1]))
+    assert math.isnan(auroc([], []))
 
 
 @pytest.mark.parametrize(
@@ -97,3 +143,9 @@ def test_missing_class_is_undefined():
 def test_bad_input_is_named(scores, labels, words):
     with pytest.raises(ValueError, match=words):
         auroc(scores, labels)
+
+
+@pytest.mark.parametrize("fpr", [0.0, 1.0, -0.1, 5, math.nan])
+def test_a_rate_outside_its_range_is_named(fpr):
+    with pytest.raises(ValueError, match="fpr"):
+        tpr_at_fpr([1.0, 2.0], [0, 1], fpr)

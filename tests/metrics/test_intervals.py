@@ -13,6 +13,7 @@ from memdet.metrics import (
     paired_permutation,
     permutation_above_half,
 )
+from memdet.metrics._bootstrap import resample
 
 
 def binormal(rng, n=60, shift=1.0):
@@ -47,6 +48,46 @@ def test_copies_inside_a_cluster_add_no_certainty():
     assert clustered.n_effective == once.n_effective == 60
 
 
+def test_correlated_clusters_widen_the_interval():
+    rng = np.random.default_rng(7)
+    clusters = np.repeat(np.arange(40), 10)
+    labels = (clusters < 20).astype(int)
+    scores = rng.normal(size=40)[clusters] + 0.3 * rng.normal(size=400) + labels
+    clustered = evaluate_scores(scores, labels, clusters)
+    blind = evaluate_scores(scores, labels, np.arange(400))
+    assert width(clustered.auroc) > 2 * width(blind.auroc)
+    assert width(clustered.tpr_at_1_fpr) > 1.5 * width(blind.tpr_at_1_fpr)
+    assert (clustered.n_clusters, clustered.n_effective, blind.n_effective) == (40, 20, 200)
+
+
+def test_effective_number_is_that_of_the_smaller_side():
+    # Positives: families of 6, 1 and 1, hence 8^2 / 38; negatives: five singles.
+    labels = np.r_[np.ones(8, int), np.zeros(5, int)]
+    clusters = np.r_[np.zeros(6, int), 1, 2, 3:8]
+    result = evaluate_scores(np.arange(13.0), labels, clusters, draws=10)
+    assert (result.n_positive, result.n_negative, result.n_clusters) == (8, 5, 8)
+    assert result.n_effective == pytest.approx(64 / 38)
+
+
+def test_a_cluster_with_both_labels_is_drawn_in_parts():
+    labels = np.array([1, 1, 0, 0, 0])
+    clusters = np.array(["a", "b", "a", "a", "c"])
+    weights = np.concatenate(list(resample(labels, clusters, 200, seed=0)))
+    assert (weights[:, 2] == weights[:, 3]).all()
+    assert (weights[:, 0] != weights[:, 2]).any()
+    assert (weights[:, 0] + weights[:, 1] == 2).all()
+    assert (weights[:, 2] + weights[:, 4] == 2).all()
+
+
+def test_an_interval_is_the_percentiles_of_resampled_aurocs():
+    scores, labels = binormal(np.random.default_rng(8), n=25)
+    clusters = np.arange(50) // 2
+    drawn = np.concatenate(list(resample(labels, clusters, 60, seed=9))).astype(int)
+    areas = [auroc(np.repeat(scores, w), np.repeat(labels, w)) for w in drawn]
+    result = evaluate_scores(scores, labels, clusters, draws=60, seed=9, level=0.8).auroc
+    assert (result.low, result.high) == pytest.approx(tuple(np.quantile(areas, [0.1, 0.9])))
+
+
 def test_same_seed_gives_the_same_interval():
     scores, labels = binormal(np.random.default_rng(1))
     first, again, other = (evaluate_scores(scores, labels, np.arange(120), seed=seed).auroc for seed in (3, 3, 4))
@@ -61,6 +102,57 @@ def test_a_perfect_detector_has_no_empty_interval():
     assert result.auroc.low == pytest.approx(0.025 ** (1 / 20))
     assert result.tpr_at_1_fpr.low == pytest.approx(0.025 ** (1 / 20))
     assert result.auroc.high == result.tpr_at_1_fpr.high == 1.0
+
+
+def test_rounding_does_not_hide_a_degenerate_bootstrap():
+    for n in range(100, 130):
+        labels = np.r_[np.ones(n, int), np.zeros(2 * n + 1, int)]
+        scores = np.random.default_rng(n).random(len(labels)) + 2 * labels
+        result = evaluate_scores(scores, labels, np.arange(len(labels)), draws=50).auroc
+        assert result.low == pytest.approx(0.025 ** (1 / n))
+
+
+def test_a_worthless_detector_has_no_empty_interval():
+    labels = np.r_[np.ones(20, int), np.zeros(120, int)]
+    result = evaluate_scores(-labels.astype(float), labels, np.arange(140))
+    assert (result.auroc.low, result.tpr_at_1_fpr.low) == (0.0, 0.0)
+    assert result.auroc.high == result.tpr_at_1_fpr.high == pytest.approx(1 - 0.025 ** (1 / 20))
+
+
+def test_families_weaken_a_perfect_score():
+    labels = np.r_[np.ones(20, int), np.zeros(120, int)]
+    clusters = np.r_[np.repeat(np.arange(4), 5), 10:130]
+    result = evaluate_scores(labels.astype(float), labels, clusters)
+    assert result.auroc.low == result.tpr_at_1_fpr.low == pytest.approx(0.025 ** (1 / 4))
+
+
+def test_a_missing_class_leaves_all_undefined():
+    result = evaluate_scores([1.0, 2.0], [1, 1], [0, 1])
+    assert np.isnan([result.auroc.low, result.auroc.value, result.tpr_at_1_fpr.value]).all()
+    assert result.n_effective == 0
+    assert np.isnan(gain([1.0, 2.0], [2.0, 1.0], [1, 1], [0, 1]).value)
+    assert np.isnan(delong([1.0, 2.0], [2.0, 1.0], [1, 1])).all()
+    assert np.isnan(paired_permutation([1.0, 2.0], [2.0, 1.0], [1, 1]))
+    assert np.isnan(permutation_above_half([1.0, 2.0], [1, 1], [0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"clusters": [0, 1]}, "clusters need shape"),
+        ({"clusters": [0, 1, 2, np.nan]}, "no cluster"),
+        ({"clusters": ["a", "b", None, None]}, "no cluster"),
+        ({"draws": 0}, "draws"),
+        ({"level": 95}, "level"),
+        ({"scores": [1.0, 2.0, 3.0, np.inf]}, "not finite"),
+    ],
+)
+def test_bad_input_is_named(changed, words):
+    given = {"scores": [1.0, 2.0, 3.0, 4.0], "labels": [0, 1, 0, 1], "clusters": [0, 1, 2, 3]} | changed
+    with pytest.raises(ValueError, match=words):
+        evaluate_scores(**given)
+    with pytest.raises(ValueError, match=words):
+        gain(control_scores=[1.0, 2.0, 3.0, 4.0], **given)
 
 
 def test_few_negatives_do_not_resolve_one_percent():
@@ -108,6 +200,22 @@ def test_delong_falls_back_where_both_are_perfect():
     labels = np.array([0] * 10 + [1] * 10)
     a = labels + np.linspace(0, 0.1, 20)
     assert delong(a, a * 2, labels) == (0.0, 1.0)
+    constant = np.zeros(20)
+    assert delong(a, constant, labels) == (0.5, paired_permutation(a, constant, labels))
+
+
+def test_delong_of_a_single_positive_is_the_permutation():
+    rng = np.random.default_rng(10)
+    a, b, labels = rng.normal(size=12), rng.normal(size=12), np.r_[1, np.zeros(11, int)]
+    assert delong(a, b, labels) == (auroc(a, labels) - auroc(b, labels), paired_permutation(a, b, labels))
+
+
+def test_permutation_of_clusters_counts_families_not_items():
+    # Two families of either label, perfectly ranked: 1 of the 6 ways to label them reaches that.
+    clusters = np.repeat(np.arange(4), 25)
+    labels = (clusters >= 2).astype(int)
+    p = permutation_above_half(clusters.astype(float), labels, clusters, draws=4_000)
+    assert p == pytest.approx(1 / 6, abs=4 * np.sqrt(5 / 36 / 4_000))
 
 
 def test_permutation_tests_know_signal_from_noise():
@@ -129,3 +237,11 @@ def test_permutation_refuses_mixed_clusters():
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
+    assert holm([0.01, np.nan, 0.03]) == pytest.approx([0.02, np.nan, 0.03], nan_ok=True)
+    assert holm([]).shape == (0,)
+
+
+@pytest.mark.parametrize("p_values", [[1.1], [-0.1], [[0.1, 0.2]], 0.5])
+def test_holm_refuses_what_are_not_p_values(p_values):
+    with pytest.raises(ValueError, match="p_values"):
+        holm(p_values)
