@@ -39,8 +39,8 @@ def test_no_prompt_control_is_above_chance(means):
 @pytest.mark.slow
 def test_score_difference_finds_what_was_planted(means):
     assert auroc(means["wen2024@steps=5"]["score"], means["wen2024@steps=5"]["label"]) > 0.9
-    # A single first step cannot do much better: at pure noise even exact conditional means differ from the overall mean
-    # by amounts that overlap between copied images and whole classes.
+    # One step sees less: at pure noise the norm compares conditional means with the overall mean, and whole classes lie
+    # about as far from it as single copied images do.
     assert auroc(means["wen2024"]["score"], means["wen2024"]["label"]) > 0.85
 
 
