@@ -25,6 +25,8 @@ _PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth")
 class DiffusersSchedule(NoiseSchedule):
     """Noise and timesteps of a pipeline's own scheduler configuration, read as DDIM."""
 
+    _ddim: Any
+
     def __init__(self, config: Any) -> None:
         from diffusers import DDIMScheduler
 
@@ -42,7 +44,7 @@ class DiffusersSchedule(NoiseSchedule):
     def timesteps(self, steps: int) -> list[int]:
         """Timesteps of a DDIM trajectory with the spacing that the pipeline's configuration asks for."""
         super().timesteps(steps)  # refuses impossible numbers of steps
-        ddim: Any = self._ddim  # type: ignore[attr-defined]
+        ddim = self._ddim
         ddim.set_timesteps(steps)
         return [min(int(t), len(self.alphas) - 1) for t in ddim.timesteps]  # the offset can lead past the end
 

@@ -67,7 +67,7 @@ def _locate(source: Source, spec_path: Path) -> Path:
 
 def _fetch_url(source: UrlSource, spec_path: Path) -> Path:
     import platformdirs
-    import pooch  # type: ignore[import-untyped]
+    import pooch
 
     suffix = Path(source.url.partition("?")[0].partition("#")[0]).suffix
     cache = Path(platformdirs.user_cache_dir("memdet")) / "samplesets"

@@ -89,7 +89,7 @@ def train(
                 group["lr"] = schedule.learning_rate * schedule.factor(step)
             loss = loss_of(step, generator)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
             if schedule.clip is not None:
                 nn.utils.clip_grad_norm_(parameters, schedule.clip)
             optimizer.step()
