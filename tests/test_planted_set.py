@@ -38,10 +38,8 @@ def test_no_prompt_control_is_above_chance(means):
 
 @pytest.mark.slow
 def test_score_difference_finds_what_was_planted(means):
-    assert auroc(means["wen2024@steps=5"]["score"], means["wen2024@steps=5"]["label"]) > 0.9
-    # One step sees less: at pure noise the norm compares conditional means with the overall mean, and whole classes lie
-    # about as far from it as single copied images do.
-    assert auroc(means["wen2024"]["score"], means["wen2024"]["label"]) > 0.85
+    for name in ("wen2024", "wen2024@steps=5"):
+        assert auroc(means[name]["score"], means[name]["label"]) > 0.9
 
 
 def test_published_run_has_the_score_difference_over_50_steps_above_nine_tenths():

@@ -13,13 +13,14 @@ FORMATS = ("table", "json", "csv", "markdown")
 @click.command("report")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option("--by-stratum", is_flag=True, help="A table for each stratum of memorized items.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write to a file instead of the screen.")
-def command(runs: tuple[Path, ...], form: str, out: Path | None) -> None:
+def command(runs: tuple[Path, ...], form: str, by_stratum: bool, out: Path | None) -> None:
     """Print the table of finished runs, computed from their score files."""
     from memdet.reports import FORMATS as render
     from memdet.reports import report_rows
 
-    text = render[form](report_rows(runs))
+    text = render[form](report_rows(runs, by_stratum=by_stratum))
     if out is None:
         click.echo(text)
         return

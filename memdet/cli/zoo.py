@@ -16,12 +16,13 @@ def command() -> None:
 @click.argument("name")
 @click.option("--out", type=click.Path(path_type=Path), help="Directory of the pipeline.  [default: ./NAME]")
 @click.option("--data", type=click.Path(path_type=Path), help="Directory of the Fashion-MNIST gzip files.")
-def build(name: str, out: Path | None, data: Path | None) -> int:
+@click.option("--seed", type=click.IntRange(min=0), help="Other roles, weights and batches than the shipped model's.")
+def build(name: str, out: Path | None, data: Path | None, seed: int | None) -> int:
     """Train a planted model from its recipe; the same command resumes an interrupted build."""
     from memdet import zoo
 
     target = out or Path(name)
-    figures = zoo.build(name, target, data)
+    figures = zoo.build(name, target, data, seed)
     for criterion in figures["criteria"]:
         met = "met" if criterion["met"] else "MISSED"
         click.echo(f"{criterion['name']}: {criterion['value']} (bound {criterion['bound']}): {met}")

@@ -2,62 +2,207 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from memdet.curvature.checks import finite
+from memdet.curvature.estimate import Estimate
 
-def ritz(product: Callable[[Tensor], Tensor], start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """Ritz values of the symmetric part ``S = (J + J^T) / 2`` of each item, and their weights.
+Product = Callable[[Tensor], Tensor]
 
-    Arnoldi with classical Gram-Schmidt done twice. The whole Hessenberg matrix is kept: where J is not symmetric its
-    symmetric part ``(H + H^T) / 2`` is the projection of S on the Krylov space, so no transposed product is needed,
-    while three-term Lanczos would return values outside the spectrum.
+
+@dataclass(frozen=True)
+class Extreme:
+    """Extreme eigenvalues of the symmetric part.
+
+    Attributes:
+        value: Ritz values ``[batch, k]``, the most extreme first; float64.
+        residual: Norm of ``S q - value q`` of each Ritz vector as the recurrence knows it, ``[batch, k]``. Where J is
+            symmetric it is exact, and an eigenvalue lies within it; elsewhere it holds the part of J alone.
+        products: Jacobian products an item.
+    """
+
+    value: Tensor
+    residual: Tensor
+    products: int
+
+
+@dataclass(frozen=True)
+class KrylovSpace:
+    """Projection of J on the Krylov space of each item.
+
+    Attributes:
+        hessenberg: ``Q^T J Q``, ``[batch, m, m]`` float64.
+        tail: Entry below it, the norm of what J adds to the space in the last step, ``[batch]``.
+        values: Eigenvalues of its symmetric part ``Q^T S Q``, ascending, ``[batch, m]``.
+        coordinates: Their eigenvectors in the basis, as columns, ``[batch, m, m]``.
+        dimension: d of an item.
+        products: m.
+    """
+
+    hessenberg: Tensor
+    tail: Tensor
+    values: Tensor
+    coordinates: Tensor
+    dimension: int
+    products: int
+
+    @property
+    def weights(self) -> Tensor:
+        """Gauss quadrature of the spectral measure of the start (Ubaru et al. 2017), ``[batch, m]``, summing to 1."""
+        return self.coordinates[:, 0, :].square()
+
+    @property
+    def asymmetry(self) -> Tensor:
+        """``norm(J - J^T) / norm(J + J^T)`` (Frobenius) within the space, ``[batch]``; 0 where J is symmetric."""
+        transposed = self.hessenberg.transpose(1, 2)
+        skew = torch.linalg.matrix_norm(self.hessenberg - transposed)
+        ratio: Tensor = skew / torch.linalg.matrix_norm(self.hessenberg + transposed)
+        return ratio
+
+    def extreme(self, k: int = 1, which: Literal["smallest", "largest"] = "smallest") -> Extreme:
+        """The ``k`` smallest or largest eigenvalues of S."""
+        m = self.values.shape[1]
+        if not 1 <= k <= m:
+            raise ValueError(f"k = {k} eigenvalues of a Krylov space of dimension {m}: take 1 to {m}, or more steps")
+        order = range(k) if which == "smallest" else range(m - 1, m - 1 - k, -1)
+        index = torch.tensor(list(order), device=self.values.device)
+        residual = self.tail[:, None] * self.coordinates[:, -1, :].abs()
+        return Extreme(self.values[:, index], residual[:, index], self.products)
+
+    def count(self, threshold: Tensor | float) -> Tensor:
+        """Estimated number of eigenvalues of S below ``threshold`` (a number, or one an item), ``[batch]``.
+
+        By quadrature from one start; exact where the space is the whole space. Several starts:
+        :func:`spectral_density`.
+        """
+        bound = torch.as_tensor(threshold, dtype=torch.float64, device=self.values.device).reshape(-1, 1)
+        below = self.values < bound
+        if self.products == self.dimension:
+            return below.sum(dim=1).double()
+        return self.dimension * (self.weights * below).sum(dim=1)
+
+
+def krylov(product: Product, start: Tensor, steps: int) -> KrylovSpace:
+    """Arnoldi on every item at once, and the symmetric part of the Hessenberg matrix.
+
+    Classical Gram-Schmidt done twice, all items in step, nothing waits for the device. The whole Hessenberg matrix H is
+    kept: ``(H + H^T) / 2`` is ``Q^T S Q`` with ``S = (J + J^T) / 2``, so no transposed product is needed, while
+    three-term Lanczos on a Jacobian that is not symmetric returns values outside the spectrum. An item whose space is
+    exhausted goes on with a fresh direction orthogonal to it. The basis ``[batch, steps, d]`` is the only large memory.
 
     Args:
         product: ``v -> J v`` for ``v`` of shape ``[batch, ...]``.
-        start: Starting vectors, ``[batch, ...]``.
-        steps: Number of products; at most the dimension of an item is used.
+        start: Starting vectors, ``[batch, ...]``, not zero.
+        steps: Number of products, at most d.
 
-    Returns:
-        Ritz values ``[batch, steps]`` ascending, and the squared first components of their vectors ``[batch, steps]``:
-        the weights of the Gauss quadrature of the spectral measure of ``start`` (Ubaru et al. 2017). Float64.
+    Raises:
+        ValueError: More steps than dimensions, or a product that is not finite.
+
+    Example:
+        >>> scale = torch.tensor([[-3.0, -1.0, 2.0]], dtype=torch.float64)
+        >>> krylov(lambda v: scale * v, torch.ones_like(scale), 3).extreme(1).value
+        tensor([[-3.]], dtype=torch.float64)
     """
     shape, batch = start.shape, start.shape[0]
     d = start[0].numel()
-    steps = min(steps, d)
-    basis = start.new_zeros(batch, steps + 1, d)
+    if not 1 <= steps <= d:
+        raise ValueError(f"{steps} Krylov steps in {d} dimensions: take 1 to {d}")
+    tolerance = 1e-12 if start.dtype == torch.float64 else 1e-5
+    basis = start.new_zeros(batch, steps, d)
     hessenberg = torch.zeros(batch, steps + 1, steps, dtype=torch.float64, device=start.device)
+    covered = torch.zeros(batch, d, dtype=start.dtype, device=start.device)  # squared norm of each axis in the space
     first = start.reshape(batch, d)
     basis[:, 0] = first / first.norm(dim=1, keepdim=True)
     for j in range(steps):
+        known = basis[:, : j + 1]
+        covered += basis[:, j].square()
         w = product(basis[:, j].view(shape)).reshape(batch, d)
         size = w.norm(dim=1)
-        known = basis[:, : j + 1]
-        for _ in range(2):
-            overlap = (known @ w[:, :, None]).squeeze(2)
-            w = w - (overlap[:, None, :] @ known).squeeze(1)
-            hessenberg[:, : j + 1, j] += overlap.double()
+        w, overlap = _orthogonalise(w, known)
+        w, rest = _orthogonalise(w, known)
+        hessenberg[:, : j + 1, j] = overlap.double() + rest.double()
         norm = w.norm(dim=1)
-        # An invariant space is exhausted: go on with a fresh direction, and no link to it.
-        broken = norm <= 1e-5 * size if w.dtype == torch.float32 else norm <= 1e-12 * size
-        fresh = _orthogonal(known)
-        basis[:, j + 1] = torch.where(broken[:, None], fresh, w / norm.clamp_min(1e-30)[:, None])
+        broken = norm <= tolerance * size
         hessenberg[:, j + 1, j] = torch.where(broken, 0.0, norm).double()
+        if j + 1 < steps:
+            following = w / norm.clamp_min(1e-30)[:, None]
+            basis[:, j + 1] = torch.where(broken[:, None], _fresh(known, covered), following)
+    finite("J v", hessenberg)
     square = hessenberg[:, :steps, :]
-    values, vectors = torch.linalg.eigh((square + square.transpose(1, 2)) / 2)
-    return values, vectors[:, 0, :].square()
+    values, coordinates = torch.linalg.eigh((square + square.transpose(1, 2)) / 2)
+    return KrylovSpace(square, hessenberg[:, steps, steps - 1], values, coordinates, d, steps)
 
 
-def _orthogonal(basis: Tensor) -> Tensor:
-    """A unit vector orthogonal to the basis of each item, ``[batch, d]``; zero where the basis spans everything.
+@dataclass(frozen=True)
+class SpectralDensity:
+    """Spectral measure of S by stochastic Lanczos quadrature.
 
-    It comes from the axis that the basis covers least: a drawn vector could be the one that the caller started from.
+    Attributes:
+        nodes, weights: ``[starts, batch, m]`` float64; the weights of a start sum to 1.
+        dimension: d of an item.
+        products: Jacobian products an item, over all starts.
     """
-    axis = torch.linalg.vector_norm(basis, dim=1).argmin(dim=1)
-    w = torch.nn.functional.one_hot(axis, basis.shape[2]).to(basis)
-    for _ in range(2):
-        w = w - ((basis @ w[:, :, None]).transpose(1, 2) @ basis).squeeze(1)
-    norm = w.norm(dim=1, keepdim=True)
-    return torch.where(norm > 1e-6, w / norm.clamp_min(1e-30), 0.0)
+
+    nodes: Tensor
+    weights: Tensor
+    dimension: int
+    products: int
+
+    def trace(self, function: Callable[[Tensor], Tensor]) -> Estimate:
+        """``tr function(S)``; ``function`` works on eigenvalues elementwise, ``[starts, batch, m]``."""
+        return Estimate.of_samples(self.dimension * (self.weights * function(self.nodes)).sum(dim=2), self.products)
+
+    def count(self, threshold: Tensor | float) -> Estimate:
+        """Number of eigenvalues below ``threshold``, a number or one an item."""
+        bound = torch.as_tensor(threshold, dtype=torch.float64, device=self.nodes.device).reshape(-1, 1)
+        return self.trace(lambda nodes: (nodes < bound).double())
+
+    def smooth(self, grid: Tensor, width: float) -> Tensor:
+        """Density at ``grid`` ``[points]`` with Gaussians of standard deviation ``width``, ``[batch, points]``."""
+        z = (grid.double()[None, None, None, :] - self.nodes[..., None]) / width
+        kernel = torch.exp(-z.square() / 2) / (width * (2 * torch.pi) ** 0.5)
+        density: Tensor = (self.weights[..., None] * kernel).sum(dim=2).mean(dim=0)
+        return density
+
+
+def spectral_density(product: Product, starts: Sequence[Tensor], steps: int) -> SpectralDensity:
+    """Stochastic Lanczos quadrature (Ubaru, Chen, Saad 2017) over one Krylov space a start.
+
+    Args:
+        product: ``v -> J v`` for ``v`` of shape ``[batch, ...]``.
+        starts: Random vectors ``[batch, ...]``, Rademacher or Gaussian.
+        steps: Products a start, at most d.
+    """
+    spaces = [krylov(product, start, steps) for start in starts]
+    return SpectralDensity(
+        torch.stack([space.values for space in spaces]),
+        torch.stack([space.weights for space in spaces]),
+        spaces[0].dimension,
+        steps * len(spaces),
+    )
+
+
+def _orthogonalise(w: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+    """``w - Q Q^T w`` and ``Q^T w`` of each item, ``[batch, d]`` and ``[batch, j]``."""
+    overlap = (basis @ w[:, :, None]).squeeze(2)
+    return w - (overlap[:, None, :] @ basis).squeeze(1), overlap
+
+
+def _fresh(basis: Tensor, covered: Tensor) -> Tensor:
+    """A unit vector orthogonal to the basis of each item, from the axis that the basis covers least, ``[batch, d]``.
+
+    A drawn vector could be the one that the caller started from. The projection of an axis on the basis is read off
+    its rows, so that the pass that every step pays for a breakdown that is rare stays cheap.
+    """
+    axis = covered.argmin(dim=1)
+    row = basis.gather(2, axis[:, None, None].expand(-1, basis.shape[1], 1))  # Q^T e
+    w = -(row.transpose(1, 2) @ basis).squeeze(1)
+    w.scatter_add_(1, axis[:, None], torch.ones_like(w[:, :1]))
+    w, _ = _orthogonalise(w, basis)
+    unit: Tensor = w / w.norm(dim=1, keepdim=True).clamp_min(1e-30)
+    return unit

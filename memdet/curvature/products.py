@@ -1,4 +1,4 @@
-"""Jacobian products of a batched function, one interface over three backends."""
+"""Jacobian products of a batched function, one interface over all backends."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-Function = Callable[[Tensor], Tensor]
-Backend = Literal["jvp", "vjp", "fd", "fd-one-sided"]
-BACKENDS: tuple[Backend, ...] = get_args(Backend)
+from memdet.curvature import checks
 
-# Steps relative to the input: h norm(v) = step * norm(x). In float32 they balance truncation against rounding.
-CENTRAL_STEP = 4e-3
-ONE_SIDED_STEP = 1e-3
+Function = Callable[[Tensor], Tensor]
+Product = Callable[[Tensor], Tensor]
+Backend = Literal["jvp", "vjp", "fd", "fd-one-sided", "closed-form"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 
 class Counter(Protocol):
@@ -32,26 +31,74 @@ class JacobianOperator:
     norm). The Jacobian of a trained score is not symmetric, so ``mv`` and ``rmv`` differ.
 
     Args:
-        f: Maps ``[batch, ...]`` to the same shape.
+        f: Maps ``[batch, ...]`` to the same shape; with ``pair`` it is called with ``[2 * batch, ...]``.
         x: Where the Jacobian is taken, ``[batch, ...]``.
-        backend: ``jvp`` (forward AD; exact; attention falls back to the plain kernel around the call), ``vjp``
-            (reverse AD; gives ``J^T v`` alone), ``fd`` (central difference) or ``fd-one-sided`` (reuses ``value``).
-        value: ``f(x)`` if it is known already; else computed when first needed.
-        count: Told what each product costs.
+        backend: Of :meth:`mv`. ``jvp``: forward AD, exact; attention takes the plain kernel around the call.
+            ``fd``: central difference, two forwards. ``fd-one-sided``: one forward beside the value at x.
+            ``closed-form``: calls ``exact``. ``vjp``: :meth:`mv` is refused and :meth:`rmv` alone is used, so that
+            nobody takes ``J^T v`` for ``J v`` unawares. ``auto``: the fastest of the first three within ``tolerance``
+            on this very function, batch and device; :attr:`calibration` says what was found.
+        pair: The Jacobian of the difference of two branches, computed in one batch: ``f`` is given x twice over, and
+            the second half of its output is subtracted from the first.
+        value: ``f(x)`` (the difference, with ``pair``) if it is known already; else computed when first needed.
+        step: Of finite differences, as ``h norm(v) / norm(x)``; None takes what suits the dtype, or what calibration
+            measured.
+        exact: ``v -> J v``, for the backend ``closed-form``.
+        tolerance: Relative error that ``auto`` accepts.
+        check: Test at construction that ``f`` is finite and not random, and that ``u . J v = J^T u . v``.
+        compile: Run forward AD through ``torch.compile``; checked against the eager product at construction.
+        count: Told what each product costs; checks and calibration are not counted.
+
+    Raises:
+        ValueError: Unknown backend, a random or non-finite ``f``, or a failed check.
+
+    Example:
+        >>> x = torch.tensor([[1.0, 2.0]])
+        >>> JacobianOperator(lambda z: z**2, x).mv(torch.ones_like(x))
+        tensor([[2., 4.]])
     """
 
     def __init__(
         self,
         f: Function,
         x: Tensor,
-        backend: Backend = "jvp",
+        backend: Backend | Literal["auto"] = "jvp",
+        *,
+        pair: bool = False,
         value: Tensor | None = None,
+        step: float | None = None,
+        exact: Product | None = None,
+        tolerance: float = 1e-3,
+        check: bool = False,
+        compile: bool = False,
         count: Counter | None = None,
     ) -> None:
-        if backend not in BACKENDS:
-            raise ValueError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
-        self._f, self.x, self.backend, self._value = f, x, backend, value
-        self._count: Counter = count or _uncounted
+        if backend not in (*BACKENDS, "auto"):
+            raise ValueError(f"unknown backend {backend!r}; known: auto, {', '.join(BACKENDS)}")
+        if backend == "closed-form" and exact is None:
+            raise ValueError("the backend closed-form needs the exact product")
+        self._f = _difference(f) if pair else f
+        self._branches = 2 if pair else 1
+        self.x, self._value, self.step, self._exact = x, value, step, exact
+        self._graph: tuple[Tensor, Tensor] | None = None
+        self.count: Counter = _uncounted
+        self._forward_ad = torch.compile(_forward_ad) if compile else _forward_ad
+        self.calibration = None
+        if backend == "auto":
+            from memdet.curvature.calibration import calibrate
+
+            self.calibration = calibrate(self._f, x, tolerance=tolerance)
+            self.step = self.calibration.step if step is None else step
+            backend = self.calibration.backend
+        self.backend: Backend = backend
+        if check:
+            checks.repeatable(self._f, x)
+            if compile:
+                checks.compiled(self._forward_ad, _forward_ad, self._f, x)
+            if backend != "vjp":
+                checks.adjoint(self.mv, self.rmv, x, backend)
+        self._graph, self._value = None, value  # what the checks left behind was not paid for
+        self.count = count or _uncounted
 
     @property
     def value(self) -> Tensor:
@@ -59,7 +106,7 @@ class JacobianOperator:
         if self._value is None:
             with torch.no_grad():
                 self._value = self._f(self.x)
-            self._count(forwards=1)
+            self.count(forwards=self._branches)
         return self._value
 
     def mv(self, v: Tensor) -> Tensor:
@@ -70,34 +117,69 @@ class JacobianOperator:
         """
         if self.backend == "vjp":
             raise ValueError("the vjp backend gives J^T v (rmv); J v is another product where J is not symmetric")
+        if self.backend == "closed-form":
+            assert self._exact is not None
+            self.count(jvps=self._branches)
+            return self._exact(v)
         if self.backend == "jvp":
-            # inference_mode would disable forward AD; no_grad does not. The fused attention kernels have no forward
-            # derivative, on CPU and CUDA alike.
-            with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-                value, product = cast(
-                    "tuple[Tensor, Tensor]", torch.func.jvp(self._f, (self.x.contiguous(),), (v.contiguous(),))
-                )
-            self._value = value
-            self._count(jvps=1)
+            self._value, product = self._forward_ad(self._f, self.x.contiguous(), v.contiguous())
+            self.count(jvps=self._branches)
             return product
-        h = _step(self.x, v, CENTRAL_STEP if self.backend == "fd" else ONE_SIDED_STEP)
+        h = _step(self.x, v, self.step or default_step(self.x.dtype, self.backend))
         with torch.no_grad():
             if self.backend == "fd":
                 difference = self._f(self.x + h * v) - self._f(self.x - h * v)
-                self._count(forwards=2)
+                self.count(forwards=2 * self._branches)
                 return difference / (2 * h)
             value = self.value
             moved = self._f(self.x + h * v)
-            self._count(forwards=1)
+            self.count(forwards=self._branches)
             return (moved - value) / h
 
     def rmv(self, v: Tensor) -> Tensor:
-        """``J^T v`` for each item by reverse AD, whatever the backend of :meth:`mv`."""
-        x = self.x.detach().requires_grad_(True)
-        with torch.enable_grad():
-            (product,) = torch.autograd.grad(self._f(x), x, v)
-        self._count(vjps=1)
+        """``J^T v`` for each item by reverse AD, whatever the backend of :meth:`mv`.
+
+        The graph of ``f(x)`` is built once and kept with the operator; the memory it takes is freed with it.
+        """
+        if self._graph is None:
+            x = self.x.detach().requires_grad_(True)
+            with torch.enable_grad():
+                self._graph = (x, self._f(x))
+            if self._value is None:
+                self._value = self._graph[1].detach()
+                self.count(forwards=self._branches)
+        x, y = self._graph
+        (product,) = torch.autograd.grad(y, x, v, retain_graph=True)
+        self.count(vjps=self._branches)
         return product
+
+
+def default_step(dtype: torch.dtype, backend: Backend) -> float:
+    """Step of a finite difference relative to ``norm(x)`` that balances truncation against rounding.
+
+    Example:
+        >>> round(default_step(torch.float32, "fd"), 4), round(default_step(torch.float32, "fd-one-sided"), 4)
+        (0.0039, 0.001)
+    """
+    epsilon = torch.finfo(dtype).eps
+    return float(0.8 * epsilon ** (1 / 3) if backend == "fd" else 3 * epsilon**0.5)
+
+
+def _forward_ad(f: Function, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    # inference_mode would disable forward AD; no_grad does not. The fused attention kernels have no forward
+    # derivative, on CPU and CUDA alike.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        return cast("tuple[Tensor, Tensor]", torch.func.jvp(f, (x,), (v,)))
+
+
+def _difference(f: Function) -> Function:
+    """First half of ``f([x, x])`` minus the second."""
+
+    def difference(x: Tensor) -> Tensor:
+        first, second = f(torch.cat([x, x])).chunk(2)
+        return first - second
+
+    return difference
 
 
 def _step(x: Tensor, v: Tensor, relative: float) -> Tensor:

@@ -25,6 +25,7 @@ class CurvatureGap(Detector):
         probes: Products per branch.
         t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
         backend: ``fd-one-sided``, or ``jvp`` and ``fd`` for a more exact product.
+        estimator: ``probes``, or ``exact``: the norm itself, of closed forms and small networks.
     """
 
     info = DetectorInfo(
@@ -37,10 +38,13 @@ class CurvatureGap(Detector):
     probes: PositiveInt = 1
     t: int | None = None
     backend: Literal["jvp", "fd", "fd-one-sided"] = "fd-one-sided"
+    estimator: Literal["probes", "exact"] = "probes"
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
         x, t = probe.at(self.t)
+        if self.estimator == "exact":
+            return probe.frobenius_of_difference(x, t)
         total: Tensor | None = None
         for v in probe.directions(self.probes):
             product = probe.jacobian_product(x, t, "cond", v, self.backend)

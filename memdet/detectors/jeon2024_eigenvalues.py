@@ -28,6 +28,7 @@ class Eigenvalues(Detector):
         t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
         krylov: Jacobian products per item.
         c: Threshold of ``count-below``, in units of ``1 / sigma^2``.
+        estimator: ``krylov``, or ``exact``: the whole spectrum, of closed forms and small networks.
     """
 
     info = DetectorInfo(
@@ -42,21 +43,24 @@ class Eigenvalues(Detector):
     t: int | None = None
     krylov: PositiveInt = 10
     c: PositiveFloat = 0.5
+    estimator: Literal["krylov", "exact"] = "krylov"
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
-        from memdet.curvature import ritz
+        from memdet.curvature import krylov
 
         x, t = probe.at(self.t)
+        bound = -self.c / probe.model.schedule.sigma(t) ** 2
+        if self.estimator == "exact":
+            spectrum = probe.spectrum(x, t, "cond")
+            if self.statistic == "smallest":
+                return -spectrum[:, 0]
+            return (spectrum < bound).sum(dim=1) if self.statistic == "count-below" else -(spectrum > 0).sum(dim=1)
         (start,) = probe.directions(1, "gaussian")
-        values, weights = ritz(lambda v: probe.jacobian_product(x, t, "cond", v), start, self.krylov)
+        steps = min(self.krylov, x[0].numel())
+        space = krylov(lambda v: probe.jacobian_product(x, t, "cond", v), start, steps)
         if self.statistic == "smallest":
-            return -values[:, 0]
-        d = x[0].numel()
+            return -space.extreme(1, "smallest").value[:, 0]
         if self.statistic == "count-below":
-            chosen, sign = values < -self.c / probe.model.schedule.sigma(t) ** 2, 1
-        else:
-            chosen, sign = values > 0, -1
-        if self.krylov >= d:
-            return sign * chosen.sum(dim=1).double()
-        return sign * d * (weights * chosen).sum(dim=1)
+            return space.count(bound)
+        return space.count(0.0) - space.dimension

@@ -24,7 +24,7 @@ class Sharpness(Detector):
     Attributes:
         power: 2 as in the paper or 1 as in the official code.
         t: Timestep on the unguided conditional trajectory; none means pure noise and the first step, as in the paper.
-        backend: ``jvp`` (exact), ``fd`` (central difference) or ``fd-one-sided``.
+        backend: ``jvp`` (exact), ``fd`` (central difference), ``fd-one-sided``, or ``closed-form`` where that is known.
     """
 
     info = DetectorInfo(
@@ -37,7 +37,7 @@ class Sharpness(Detector):
     )
     power: Literal[1, 2] = 2
     t: int | None = None
-    backend: Literal["jvp", "fd", "fd-one-sided"] = "jvp"
+    backend: Literal["jvp", "fd", "fd-one-sided", "closed-form"] = "jvp"
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from memdet.models.base import ScoreModel
+from memdet.models.exact import ClosedForm
 from memdet.models.mixture import GaussianMixture
+from memdet.models.oracles import oracle_16k
 from memdet.models.schedule import NoiseSchedule
 
 
@@ -25,4 +26,4 @@ def mixture_2d(device: torch.device) -> GaussianMixture:
     )
 
 
-CLOSED_FORM: dict[str, Callable[[torch.device], ScoreModel]] = {"mixture-2d": mixture_2d}
+CLOSED_FORM: dict[str, Callable[[torch.device], ClosedForm]] = {"mixture-2d": mixture_2d, "oracle-16k": oracle_16k}

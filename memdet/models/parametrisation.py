@@ -1,7 +1,7 @@
 """What a network predicts, and how that becomes noise, clean sample and score.
 
-Everywhere ``x_t = alpha x_0 + sigma eps``. Rectified flow has ``alpha = 1 - t``, ``sigma = t``; the denoiser of EDM is
-``x0`` with ``alpha = 1``.
+Everywhere ``x_t = alpha x_0 + sigma eps``. Rectified flow has ``alpha = 1 - t``, ``sigma = t``. The denoiser of EDM
+(Karras et al., arXiv 2206.00364) is ``x0`` with ``alpha = 1``; it sees ``y = x / alpha`` at noise ``sigma / alpha``.
 """
 
 from __future__ import annotations
@@ -45,3 +45,13 @@ def output_from_eps(eps: Tensor, x: Tensor, alpha: float, sigma: float, kind: Pa
     if kind == "v":
         return alpha * eps - sigma * x0
     return eps - x0
+
+
+def score_from_rescaled(score: Tensor, alpha: float) -> Tensor:
+    """Score at ``x`` from the score of ``y = x / alpha``, which has noise ``sigma / alpha`` and ``alpha = 1``."""
+    return score / alpha
+
+
+def product_from_rescaled(product: Tensor, alpha: float) -> Tensor:
+    """``J v`` at ``x`` from ``J v`` at ``y = x / alpha`` for the same ``v``, J the Jacobian of the score."""
+    return product / alpha**2

@@ -11,15 +11,16 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from memdet.curvature import Backend, JacobianOperator
+from memdet.curvature import Backend, JacobianOperator, eigenvalues, jacobian_matrix
 from memdet.errors import NotApplicableError
-from memdet.models import ScoreModel
+from memdet.models import ClosedForm, ScoreModel
 from memdet.probing import noise as draws
 from memdet.probing.cost import Cost
 from memdet.probing.trajectory import Trajectory
 
 Branch = Literal["cond", "null"]
 T = TypeVar("T")
+LARGEST_MATRIX = 4_096
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Probe:
         n_items: Size of the sample set, over which shared evaluations are divided; the batch if not given.
         seed_memo: Shared by the probes of one seed, so that shared evaluations are made once a seed.
         memo: False forgets everything between detectors.
+        check: Whether Jacobian operators test themselves on one item, once a seed and backend.
     """
 
     def __init__(
@@ -82,7 +84,9 @@ class Probe:
         n_items: int | None = None,
         seed_memo: dict[Hashable, Any] | None = None,
         memo: bool = True,
+        check: bool = True,
     ) -> None:
+        self._checks = check
         self._model, self._items, self.seed = model, items, seed
         self.steps, self.guidance = steps, guidance
         self._noise_kind = noise
@@ -217,22 +221,104 @@ class Probe:
             t: Timestep.
             branch: Of the model.
             backend: ``jvp`` (exact), ``fd`` (two forwards), ``fd-one-sided`` (one forward beside the prediction at x);
-                ``vjp`` gives ``J^T v`` instead.
+                ``vjp`` gives ``J^T v`` instead, beside the prediction at x; ``closed-form`` is what the model knows.
+
+        Raises:
+            NotApplicableError: ``closed-form``, of a model that is none.
+            ValueError: The model fails the self-check of its Jacobian (`memdet.curvature.JacobianOperator`).
         """
-        value = self.score(x, t, branch) if backend == "fd-one-sided" else None
+        value = self.score(x, t, branch) if backend in {"fd-one-sided", "vjp"} else None
+        self._check(x, t, backend)
 
         def evaluate(cost: Cost, rows: Tensor, vectors: Tensor) -> Tensor:
-            embedding = self._embedding(branch, len(rows))
-            operator = JacobianOperator(
-                lambda z: self.model.score(z, t, embedding[: len(z)]),
-                rows,
-                backend,
-                value=None if value is None else value[: len(rows)],
-                count=cost.count,
-            )
+            operator = self._operator(rows, t, branch, backend, None if value is None else value[: len(rows)])
+            operator.count = cost.count
             return operator.rmv(vectors) if backend == "vjp" else operator.mv(vectors)
 
         return self._evaluate(f"product-{backend}", x, t, branch, (v,), evaluate)
+
+    def jacobian_matrix(self, x: Tensor, t: int, branch: Branch) -> Tensor:
+        """The whole Jacobian of the score, ``[batch, d, d]``, by d reverse products on one graph.
+
+        Raises:
+            NotApplicableError: More than 4,096 dimensions.
+        """
+        d = x[0].numel()
+        if d > LARGEST_MATRIX:
+            raise NotApplicableError(
+                f"the exact spectrum of a network is taken up to d = {LARGEST_MATRIX:,}, not {d:,}"
+            )
+
+        def evaluate(cost: Cost, rows: Tensor) -> Tensor:
+            operator = self._operator(rows, t, branch, "vjp", None)
+            operator.count = cost.count
+            return jacobian_matrix(operator.rmv, rows).transpose(1, 2)
+
+        return self._evaluate("matrix", x, t, branch, (), evaluate)
+
+    def spectrum(self, x: Tensor, t: int, branch: Branch) -> Tensor:
+        """All eigenvalues of the symmetric part of the score's Jacobian, ascending, ``[batch, d]`` float64.
+
+        Of a closed form they are known, and charged as the d products that a network would take.
+
+        Raises:
+            NotApplicableError: A network with more than 4,096 dimensions.
+        """
+        model = self.model
+        if not isinstance(model, ClosedForm):
+            matrix = self.jacobian_matrix(x, t, branch)
+            return self._remember(("spectrum", id(matrix)), lambda: eigenvalues(matrix))
+
+        def evaluate(cost: Cost, rows: Tensor) -> Tensor:
+            cost.count(jvps=rows[0].numel())
+            return model.exact_spectrum(rows, t, self._embedding(branch, len(self))[: len(rows)])
+
+        return self._evaluate("spectrum", x, t, branch, (), evaluate)
+
+    def frobenius_of_difference(self, x: Tensor, t: int) -> Tensor:
+        """Exact ``norm(J_c - J_u)`` (Frobenius), ``[batch]`` float64; cost and errors as :meth:`spectrum`, twice."""
+        model = self.model
+        if not isinstance(model, ClosedForm):
+            difference = self.jacobian_matrix(x, t, "cond") - self.jacobian_matrix(x, t, "null")
+            norm: Tensor = difference.double().flatten(1).norm(dim=1)
+            return norm
+
+        def evaluate(cost: Cost, rows: Tensor) -> Tensor:
+            cost.count(jvps=2 * rows[0].numel())
+            cond, null = self._embedding("cond", len(self)), self._embedding("null", 1)
+            return model.exact_difference_frobenius(rows, t, cond[: len(rows)], null)
+
+        return self._evaluate("frobenius-of-difference", x, t, "cond", (), evaluate)
+
+    def _operator(
+        self, rows: Tensor, t: int, branch: Branch, backend: Backend, value: Tensor | None, check: bool = False
+    ) -> JacobianOperator:
+        """Operator at ``rows``; with ``vjp`` its graph is kept for all products at one place."""
+        embedding = self._embedding(branch, len(self))[: len(rows)]
+
+        def score(z: Tensor) -> Tensor:
+            return self.model.score(z, t, embedding)
+
+        def exact(v: Tensor) -> Tensor:
+            if not isinstance(self.model, ClosedForm):
+                raise NotApplicableError(f"{self.model.name} is no closed form")
+            return self.model.exact_hessian_product(rows, t, embedding, v).to(v)
+
+        def make() -> JacobianOperator:
+            return JacobianOperator(score, rows, backend, value=value, exact=exact, check=check)
+
+        if backend != "vjp" or check:
+            return make()
+        return self._remember(("operator", t, branch, rows.data_ptr(), rows._version, len(rows)), make)
+
+    def _check(self, x: Tensor, t: int, backend: Backend) -> None:
+        """Let an operator test itself on one item, once a seed and backend; nobody pays for it."""
+        checked: set[Backend] = self._seed_memo.setdefault("checked", set())
+        if self._checks and backend not in checked:
+            checked.add(backend)
+            start = self._now()
+            self._operator(x[:1], t, "cond", backend, None, check=True)
+            self._ledger.cost.seconds -= self._now() - start
 
     # Bookkeeping
 

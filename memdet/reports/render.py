@@ -12,10 +12,22 @@ from typing import Any
 from memdet.reports.rows import FIELDS
 
 Rows = Sequence[dict[str, Any]]
-HEADERS = ("detector", "AUROC", "TPR at 1 % FPR", "gain over control", "F", "JVP", "VJP", "ms / item", "status")
+HEADERS = (
+    "detector",
+    "AUROC",
+    "TPR at 1 % FPR",
+    "gain over control",
+    "rank corr.",
+    "F",
+    "JVP",
+    "VJP",
+    "ms / item",
+    "status",
+)
 LEGEND = (
     "95 % intervals in brackets. F, JVP, VJP: forwards and Jacobian products an item and seed; ms: on this machine, "
-    "standalone. gain: AUROC minus that of the best control. *: control, never calls the model."
+    "standalone. gain: AUROC minus that of the best control. rank corr.: Spearman, scores against the measured share "
+    "of copies. *: control, never calls the model."
 )
 NOT_RESOLVABLE = "not resolvable"
 
@@ -38,7 +50,12 @@ def to_markdown(rows: Rows) -> str:
     """One table a sample set."""
     parts = []
     for title, cells, notes in _tables(rows):
-        lines = [f"**{title}**", "", _markdown_line(HEADERS), _markdown_line(["---"] + ["--:"] * 7 + ["---"])]
+        lines = [
+            f"**{title}**",
+            "",
+            _markdown_line(HEADERS),
+            _markdown_line(["---"] + ["--:"] * (len(HEADERS) - 2) + ["---"]),
+        ]
         lines += [_markdown_line(row) for row in cells]
         lines += ["", *notes] if notes else []
         parts.append("\n".join(lines))
@@ -77,13 +94,14 @@ FORMATS: dict[str, Callable[[Rows], str]] = {
 
 
 def _tables(rows: Rows) -> list[tuple[str, list[list[str]], list[str]]]:
-    """Title, cells and notes of each sample set."""
+    """Title, cells and notes of each sample set, or of each stratum."""
     tables = []
-    for sample_set, group in groupby(rows, key=lambda row: row["sample_set"]):
+    for (sample_set, stratum), group in groupby(rows, key=lambda row: (row["sample_set"], row["stratum"])):
         members = list(group)
         first = members[0]
         seeds = max(row["seeds"] for row in members)
-        title = f"{sample_set}: {first['n_positive']} memorized, {first['n_negative']} not, {seeds} noise seed"
+        name = f"{sample_set}, {stratum}" if stratum else sample_set
+        title = f"{name}: {first['n_positive']} memorized, {first['n_negative']} not, {seeds} noise seed"
         by_message: dict[str, list[str]] = {}
         for row in members:
             if row["message"]:
@@ -103,6 +121,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         _interval(row, "auroc"),
         NOT_RESOLVABLE if tpr == "-" and counted else tpr,
         "-" if row["gain_over_control"] is None else _interval(row, "gain_over_control", sign=True),
+        "-" if row["rank_correlation"] is None else _number(row["rank_correlation"]),
         *(_count(row[key]) if counted else "-" for key in ("forwards", "jvps", "vjps")),
         f"{1e3 * seconds:.2f}" if counted and seconds is not None else "-",
         row["status"],

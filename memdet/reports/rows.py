@@ -16,6 +16,7 @@ from memdet.running.store import read_manifest, read_scores
 CONTROLS = {"none", "text"}
 FIELDS = (
     "sample_set",
+    "stratum",
     "detector",
     "access",
     "n_positive",
@@ -31,6 +32,7 @@ FIELDS = (
     "gain_over_control_low",
     "gain_over_control_high",
     "best_control",
+    "rank_correlation",
     "forwards",
     "jvps",
     "vjps",
@@ -41,64 +43,87 @@ FIELDS = (
 )
 
 
-def report_rows(runs: Sequence[Path]) -> list[dict[str, Any]]:
+def report_rows(runs: Sequence[Path], *, by_stratum: bool = False) -> list[dict[str, Any]]:
     """Compute the table of one or more finished runs.
 
     The mean over seeds is taken per item, then metrics over items. A detector with a row that is not ``ok`` has no
-    numbers: its status and message say why. Undefined numbers are None.
+    numbers: its status and message say why. Undefined numbers are None. ``rank_correlation`` is Spearman's between
+    scores and the measured extraction of the items.
 
     Args:
         runs: Run directories.
+        by_stratum: A table for each stratum of memorized items, against all items that are not, where a sample set has
+            more than one.
 
     Returns:
-        Dictionaries with the keys of ``FIELDS``, in the order of the runs' sample sets and detectors.
+        Dictionaries with the keys of ``FIELDS``, in the order of the runs' sample sets and detectors; ``stratum`` is
+        None in a table of all items.
 
     Raises:
         UserError: A directory holds no finished run.
     """
-    return [row for run in runs for row in _run_rows(run)]
+    return [row for run in runs for row in _run_rows(run, by_stratum)]
 
 
-def _run_rows(run: Path) -> list[dict[str, Any]]:
+def _run_rows(run: Path, by_stratum: bool) -> list[dict[str, Any]]:
     manifest = read_manifest(run)
     scores = read_scores(run).to_pandas()
-    access = {entry["label"]: entry["access"] for entry in manifest["settings"]["detectors"]}
     rows = []
-    for sample_set, of_set in scores.groupby("sample_set", sort=False):
-        found = {str(label): table for label, table in of_set.groupby("detector", sort=False)}
-        tables = {label: found[label] for label in access if label in found}
-        means = {label: _mean_scores(table) for label, table in tables.items() if _status(table) == "ok"}
-        controls = [label for label in means if access[label] in CONTROLS]
-        aurocs = {label: evaluate(means[label]) for label in means}
-        best = max(controls, key=lambda label: aurocs[label].auroc.value, default=None)
-        for label, table in tables.items():
-            row: dict[str, Any] = dict.fromkeys(FIELDS)
-            status = _status(table)
-            messages = manifest.get("messages", {}).get(sample_set, {}).get(label, [])
-            items = table.drop_duplicates("item_id")
-            seconds = manifest.get("seconds", {}).get(sample_set, {}).get(label)
-            row |= {
-                "sample_set": sample_set,
-                "detector": label,
-                "access": access[label],
-                "n_positive": int((items["label"] == 1).sum()),
-                "n_negative": int((items["label"] == 0).sum()),
-                "n_clusters": int(items["cluster"].nunique()),
-                "forwards": float(table["forwards"].mean()),
-                "jvps": float(table["jvps"].mean()),
-                "vjps": float(table["vjps"].mean()),
-                "seconds_per_item": None if seconds is None else seconds / len(table),
-                "seeds": int(table["seed"].nunique()),
-                "status": status,
-                "message": "; ".join(messages),
-            }
-            if status == "ok":
-                _put(row, "auroc", aurocs[label].auroc)
-                _put(row, "tpr_at_1_fpr", aurocs[label].tpr_at_1_fpr)
-                if best is not None and access[label] not in CONTROLS:
-                    row["best_control"] = best
-                    _put(row, "gain_over_control", _gain(means[label], means[best]))
-            rows.append(row)
+    for name, of_set in scores.groupby("sample_set", sort=False):
+        sample_set = str(name)
+        counts = of_set.groupby("detector").size()
+        total = manifest.get("seconds", {}).get(sample_set, {})
+        seconds = {label: float(total[label] / counts[label]) for label in counts.index if label in total}
+        strata = of_set.loc[of_set["label"] == 1, "stratum"].unique()
+        if not by_stratum or len(strata) < 2:
+            rows += _set_rows(manifest, sample_set, None, of_set, seconds)
+            continue
+        for stratum in sorted(strata):
+            kept = of_set[(of_set["stratum"] == stratum) | (of_set["label"] == 0)]
+            rows += _set_rows(manifest, sample_set, stratum, kept, seconds)
+    return rows
+
+
+def _set_rows(
+    manifest: dict[str, Any], sample_set: str, stratum: str | None, of_set: pd.DataFrame, seconds: dict[str, float]
+) -> list[dict[str, Any]]:
+    access = {entry["label"]: entry["access"] for entry in manifest["settings"]["detectors"]}
+    found = {str(label): table for label, table in of_set.groupby("detector", sort=False)}
+    tables = {label: found[label] for label in access if label in found}
+    means = {label: _mean_scores(table) for label, table in tables.items() if _status(table) == "ok"}
+    controls = [label for label in means if access[label] in CONTROLS]
+    evaluations = {label: evaluate(means[label]) for label in means}
+    best = max(controls, key=lambda label: evaluations[label].auroc.value, default=None)
+    rows = []
+    for label, table in tables.items():
+        row: dict[str, Any] = dict.fromkeys(FIELDS)
+        status = _status(table)
+        messages = manifest.get("messages", {}).get(sample_set, {}).get(label, [])
+        items = table.drop_duplicates("item_id")
+        row |= {
+            "sample_set": sample_set,
+            "stratum": stratum,
+            "detector": label,
+            "access": access[label],
+            "n_positive": int((items["label"] == 1).sum()),
+            "n_negative": int((items["label"] == 0).sum()),
+            "n_clusters": int(items["cluster"].nunique()),
+            "forwards": float(table["forwards"].mean()),
+            "jvps": float(table["jvps"].mean()),
+            "vjps": float(table["vjps"].mean()),
+            "seconds_per_item": seconds.get(label),
+            "seeds": int(table["seed"].nunique()),
+            "status": status,
+            "message": "; ".join(messages),
+        }
+        if status == "ok":
+            _put(row, "auroc", evaluations[label].auroc)
+            _put(row, "tpr_at_1_fpr", evaluations[label].tpr_at_1_fpr)
+            row["rank_correlation"] = _rank_correlation(means[label])
+            if best is not None and access[label] not in CONTROLS:
+                row["best_control"] = best
+                _put(row, "gain_over_control", _gain(means[label], means[best]))
+        rows.append(row)
     return rows
 
 
@@ -120,8 +145,17 @@ def _mean_scores(table: pd.DataFrame) -> pd.DataFrame:
     """Mean over seeds, a row an item, in the order of the score table."""
     by_item = table.groupby("item_id", sort=False)
     return pd.DataFrame(
-        {"score": by_item["score"].mean(), "label": by_item["label"].first(), "cluster": by_item["cluster"].first()}
+        {"score": by_item["score"].mean()}
+        | {name: by_item[name].first() for name in ("label", "cluster", "extraction")}
     )
+
+
+def _rank_correlation(means: pd.DataFrame) -> float | None:
+    """Spearman's, over all items; None where the extraction is unknown or one side is constant."""
+    known = means[["score", "extraction"]]
+    if known["extraction"].isna().any() or (known.nunique() < 2).any():
+        return None
+    return float(known["score"].corr(known["extraction"], method="spearman"))
 
 
 def _status(table: pd.DataFrame) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from memdet.detectors import Detector
 from memdet.errors import NotApplicableError
-from memdet.models import ScoreModel, load_model
+from memdet.models import ClosedForm, ScoreModel, load_model
 from memdet.probing import Cost, Items, Probe
 from memdet.running.manifest import describe_run, settings_of_run
 from memdet.running.store import SCHEMA_VERSION, RunDirectory, read_manifest
@@ -23,17 +23,29 @@ from memdet.samplesets import SampleSet
 if TYPE_CHECKING:
     import pandas as pd
 
-ELEMENTS_PER_BATCH = 2**14  # latent numbers in an automatic batch
+ELEMENTS_PER_BATCH = 2**14  # latent numbers in an automatic batch of a network
+ELEMENTS_OF_CLOSED_FORM = 2**18
 LARGEST_BATCH = 512
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What one shard holds: some items of one sample set under one seed, and the detectors that score them."""
+    """What one shard holds: some items of one sample set under one seed, and the detectors that score them.
+
+    Attributes:
+        name: Of the shard.
+        model: Of the items; a unit of the whole set names the first.
+        seed: Of the noise.
+        rows: Of the test items, ordered by model.
+        items_of_model: How many items of the set the model has.
+        detectors: In the order of their rows.
+    """
 
     name: str
+    model: str
     seed: int
     rows: slice
+    items_of_model: int
     detectors: tuple[Detector, ...]
 
 
@@ -84,7 +96,7 @@ def run(
     """
     options = options or RunOptions()
     models = {name: load_model(name, device=options.device, dtype=options.dtype) for name in _models(sample_sets)}
-    plan = {s.id: list(_units(s, models[s.model], detectors, options)) for s in sample_sets if s.model is not None}
+    plan = {s.id: list(_units(s, models, detectors, options)) for s in sample_sets}
     settings = settings_of_run(sample_sets, models, detectors, options, {k: _batch(v) for k, v in plan.items()})
     manifest = {"schema_version": SCHEMA_VERSION, "settings": settings, **describe_run(command, options)}
     directory = RunDirectory(out)
@@ -94,9 +106,8 @@ def run(
         started = time.perf_counter()
         with tqdm(total=sum(map(len, plan.values())), unit="batch", disable=not progress) as bar:
             for sample_set in sample_sets:
-                assert sample_set.model is not None
                 bar.set_description(sample_set.id)
-                _run_set(sample_set, models[sample_set.model], plan[sample_set.id], directory, options, bar)
+                _run_set(sample_set, models, plan[sample_set.id], directory, options, bar)
         manifest["seconds_total"] = round(time.perf_counter() - started, 1)
         directory.finish([unit.name for units in plan.values() for unit in units], manifest)
     return read_manifest(out)
@@ -131,7 +142,7 @@ def score_items(
 
 def _run_set(
     sample_set: SampleSet,
-    model: ScoreModel,
+    models: Mapping[str, ScoreModel],
     units: Sequence[Unit],
     directory: RunDirectory,
     options: RunOptions,
@@ -140,11 +151,12 @@ def _run_set(
     frame = _test_items(sample_set)
     protocol = sample_set.protocol
     seed_memo: dict[Hashable, Any] = {}
-    seed_of_memo = -1
+    owner = ("", -1)
     for unit in units:
         if not directory.has(unit.name):
-            if unit.seed != seed_of_memo:
-                seed_memo, seed_of_memo = {}, unit.seed
+            if (unit.model, unit.seed) != owner:
+                seed_memo, owner = {}, (unit.model, unit.seed)
+            model = models[unit.model]
             part = frame.iloc[unit.rows]
             items = Items(
                 ids=part["item_id"].tolist(),
@@ -160,7 +172,7 @@ def _run_set(
                 steps=protocol.steps,
                 guidance=protocol.guidance,
                 noise=protocol.noise,
-                n_items=len(frame),
+                n_items=unit.items_of_model,
                 seed_memo=seed_memo,
                 memo=options.memo,
             )
@@ -191,6 +203,7 @@ def _compute(
             "item_id": list(items.ids),
             "cluster": list(items.clusters),
             "stratum": part["stratum"].tolist(),
+            "extraction": part["extraction"].tolist(),
             "label": list(items.labels),
             "detector": [detector.label] * n,
             "detector_version": [detector.info.version] * n,
@@ -207,26 +220,39 @@ def _compute(
 
 
 def _units(
-    sample_set: SampleSet, model: ScoreModel, detectors: Sequence[Detector], options: RunOptions
+    sample_set: SampleSet, models: Mapping[str, ScoreModel], detectors: Sequence[Detector], options: RunOptions
 ) -> Iterator[Unit]:
     """Units of work in the order of their rows; a seed-free detector is run for the first seed alone."""
-    n = len(_test_items(sample_set))
-    automatic = max(1, min(LARGEST_BATCH, ELEMENTS_PER_BATCH // math.prod(model.latent_shape)))
-    size = options.batch_size or automatic
+    counts = _test_items(sample_set)["model"].value_counts(sort=False)
+    n = int(counts.sum())
     for seed in range(options.seeds or sample_set.protocol.seeds):
         live = [detector for detector in detectors if detector.info.seeded or seed == 0]
         whole = tuple(detector for detector in live if detector.info.whole_set)
         batched = tuple(detector for detector in live if not detector.info.whole_set)
         if whole:
-            yield Unit(f"{sample_set.id}-seed{seed:03d}-whole", seed, slice(0, n), whole)
+            yield Unit(f"{sample_set.id}-seed{seed:03d}-whole", str(counts.index[0]), seed, slice(0, n), n, whole)
         if batched:
-            for index, start in enumerate(range(0, n, size)):
-                rows = slice(start, min(n, start + size))
-                yield Unit(f"{sample_set.id}-seed{seed:03d}-{index:06d}", seed, rows, batched)
+            index, first = 0, 0
+            for name, count in counts.items():
+                size = options.batch_size or _automatic_batch(models[str(name)])
+                for start in range(first, first + count, size):
+                    rows = slice(start, min(first + count, start + size))
+                    shard = f"{sample_set.id}-seed{seed:03d}-{index:06d}"
+                    yield Unit(shard, str(name), seed, rows, int(count), batched)
+                    index += 1
+                first += count
+
+
+def _automatic_batch(model: ScoreModel) -> int:
+    elements = ELEMENTS_OF_CLOSED_FORM if isinstance(model, ClosedForm) else ELEMENTS_PER_BATCH
+    return max(1, min(LARGEST_BATCH, elements // math.prod(model.latent_shape)))
 
 
 def _test_items(sample_set: SampleSet) -> pd.DataFrame:
-    return sample_set.items[sample_set.items["split"] == "test"]
+    """Items of the test split, those of one model together, in the order in which models first occur."""
+    tested = sample_set.items[sample_set.items["split"] == "test"]
+    order = {name: index for index, name in enumerate(tested["model"].unique())}
+    return tested.sort_values("model", key=lambda names: names.map(order), kind="stable")
 
 
 def _batch(units: Sequence[Unit]) -> int:
@@ -234,7 +260,7 @@ def _batch(units: Sequence[Unit]) -> int:
 
 
 def _models(sample_sets: Sequence[SampleSet]) -> list[str]:
-    return list(dict.fromkeys(s.model for s in sample_sets if s.model is not None))
+    return list(dict.fromkeys(name for s in sample_sets for name in s.items["model"].unique()))
 
 
 def _clock(model: ScoreModel | None) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from memdet.errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: the column extraction
 SCORES = pa.schema(
     [
         ("sample_set", pa.string()),
@@ -24,6 +25,7 @@ SCORES = pa.schema(
         ("item_id", pa.string()),
         ("cluster", pa.string()),
         ("stratum", pa.string()),
+        ("extraction", pa.float64()),
         ("label", pa.int64()),
         ("detector", pa.string()),
         ("detector_version", pa.int64()),
@@ -144,7 +146,11 @@ def read_scores(path: Path) -> pa.Table:
         read_manifest(path)
         raise UserError(f"{path} holds an unfinished run: resume it with the command in its run.json")
     try:
-        return pq.read_table(file, schema=SCORES)
+        stored = pq.read_schema(file)
+        table = pq.read_table(file, schema=pa.schema([field for field in SCORES if field.name in stored.names]))
+        if "extraction" not in stored.names:  # schema version 1
+            table = table.add_column(5, "extraction", pa.array([math.nan] * len(table), pa.float64()))
+        return table.cast(SCORES)
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{file} is damaged: {str(error).splitlines()[0]}") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,10 +29,11 @@ class SampleSet:
 
     Attributes:
         id, version, title, task: From the spec; of a samples file its name, 1, its name and ``prompt``.
-        model: What :func:`memdet.load_model` takes.
+        model: What :func:`memdet.load_model` takes; the first one, of a set that spans models.
         protocol: Steps, guidance, seeds and noise.
-        items: A row an item in the order of the file: ``item_id, condition, label`` (1 memorized, 0 not), ``cluster,
-            stratum, split`` (``dev`` or ``test``).
+        items: A row an item in the order of the file: ``item_id, condition, model, label`` (1 memorized, 0 not),
+            ``cluster, stratum, split`` (``dev`` or ``test``), ``extraction`` (measured share of copies, NaN where it is
+            not known).
         has_prompts: Whether the conditions are text.
         content_hash: SHA-256 over the spec and the data file.
         spec: None for a samples file.
@@ -112,7 +114,7 @@ def load_sample_set(reference: str | Path) -> SampleSet:
         task=spec.task,
         model=model,
         protocol=spec.protocol,
-        items=_items(spec.columns, file, data),
+        items=_items(spec.columns, file, data, model),
         has_prompts=spec.columns.prompt is not None,
         content_hash=_content_hash(spec.model_dump(mode="json", exclude_defaults=True), sha256),
         spec=spec,
@@ -159,6 +161,8 @@ def load_samples_file(
     columns["cluster"] = [row.get("cluster", item) for row, item in zip(rows, columns["item_id"], strict=True)]
     columns["stratum"] = [row.get("stratum", "all") for row in rows]
     columns["split"] = ["test"] * len(rows)
+    columns["model"] = [model] * len(rows)
+    columns["extraction"] = [math.nan] * len(rows)
     table = Table(path, columns, range(1, len(rows) + 1))
     _check_items(table, 'write "memorized": 1 for the memorized prompts and 0 for the others')
     settings = {"protocol": protocol.model_dump(mode="json")}
@@ -189,7 +193,7 @@ def _spec_path(reference: str | Path) -> Path:
     raise UserError(f"unknown sample set {text!r} in {specs_directory()}: {advice}")
 
 
-def _items(columns: Columns, path: Path, data: bytes) -> pd.DataFrame:
+def _items(columns: Columns, path: Path, data: bytes, model: str) -> pd.DataFrame:
     """The items in memdet's own columns, without the rows that have neither label."""
     wanted = {
         "item_id": columns.id,
@@ -197,19 +201,22 @@ def _items(columns: Columns, path: Path, data: bytes) -> pd.DataFrame:
         "cluster": columns.cluster or columns.id,
         "stratum": columns.stratum,
         "split": columns.split,
+        "model": columns.model,
     }
     label = columns.label
-    table = read_table(path, data, [label.column, *(name for name in wanted.values() if name)])
+    named = [label.column, *(name for name in wanted.values() if name), *filter(None, [columns.extraction])]
+    table = read_table(path, data, named)
     labels = {label_text(value): 1 for value in label.positive} | {label_text(value): 0 for value in label.negative}
     values = [label_text(value) for value in table.columns[label.column]]
     kept = [index for index, value in enumerate(values) if value in labels]
-    defaults = {"stratum": "all", "split": "test"}
+    defaults = {"stratum": "all", "split": "test", "model": model}
     items: dict[str, list[Any]] = {"label": [labels[values[index]] for index in kept]}
     for name, column in wanted.items():
         if column is None:
             items[name] = [defaults[name]] * len(kept)
         else:
             items[name] = [_cell(table, column, index) for index in kept]
+    items["extraction"] = [_share(table, columns.extraction, index) for index in kept]
     shown = ", ".join(repr(value)[:40] for value in sorted(set(values))[:8])
     advice = f"column {label.column!r} holds {shown or 'nothing'}: correct columns.label in the spec"
     _check_items(Table(path, items, [table.lines[index] for index in kept], table.unit), advice)
@@ -223,6 +230,21 @@ def _cell(table: Table, column: str, index: int) -> str:
     if not text.strip():
         raise UserError(f"{table.where(index)}: column {column!r} is empty or not text; fill it or remove the row")
     return text
+
+
+def _share(table: Table, column: str | None, index: int) -> float:
+    """A number from 0 to 1; NaN without a column."""
+    if column is None:
+        return math.nan
+    try:
+        value = float(table.columns[column][index])
+    except (TypeError, ValueError):
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise UserError(
+            f"{table.where(index)}: column {column!r} holds no share from 0 to 1; measure it or remove the row"
+        )
+    return value
 
 
 def _check_sample(row: dict[str, Any], where: str) -> None:
@@ -263,7 +285,7 @@ def _check_items(table: Table, advice: str) -> None:
 def _frame(columns: dict[str, list[Any]]) -> pd.DataFrame:
     import pandas as pd
 
-    names = ["item_id", "condition", "label", "cluster", "stratum", "split"]
+    names = ["item_id", "condition", "model", "label", "cluster", "stratum", "split", "extraction"]
     return pd.DataFrame({name: columns[name] for name in names}).astype({"label": "int64"})
 
 

@@ -106,6 +106,12 @@ class Columns(_Strict):
     stratum: Text | None = None
     cluster: Text | None = None
     split: Text | None = None
+    model: Text | None = Field(
+        default=None, description="Model of each item, in a set that spans models; written like the field model."
+    )
+    extraction: Text | None = Field(
+        default=None, description="Measured share of an item's generations that copy training data, 0 to 1."
+    )
 
     @model_validator(mode="after")
     def _have_one_condition(self) -> Columns:

@@ -12,10 +12,11 @@ from typing import Any
 
 from memdet.errors import UserError
 
-__all__ = ["RECIPES", "build", "recipe_names", "verify", "weights_directory"]
+__all__ = ["RECIPES", "build", "load_recipe", "recipe_names", "verify", "weights_directory"]
 
 RECIPES: dict[str, str] = {
     "tiny-sd-a": "memdet.zoo.tiny_sd:TINY_SD_A",
+    "tiny-sd-b": "memdet.zoo.tiny_sd:TINY_SD_B",
 }
 _WEIGHTS = Path(__file__).parent / "weights"
 
@@ -25,13 +26,14 @@ def recipe_names() -> list[str]:
     return sorted(RECIPES)
 
 
-def build(name: str, out: Path, data: Path | None = None) -> dict[str, Any]:
+def build(name: str, out: Path, data: Path | None = None, seed: int | None = None) -> dict[str, Any]:
     """Train a planted model from its recipe; resumes a build that was interrupted.
 
     Args:
         name: One of `recipe_names`.
         out: Directory of the pipeline.
         data: Directory of the original Fashion-MNIST files; without it they are looked for.
+        seed: Instead of the recipe's own, for roles, initial weights and batches.
 
     Returns:
         The figures of the extraction check; ``passed`` says whether the planting worked.
@@ -39,10 +41,23 @@ def build(name: str, out: Path, data: Path | None = None) -> dict[str, Any]:
     Raises:
         UserError: Unknown name, or the data are not where ``data`` says.
     """
-    module, _, attribute = RECIPES[_known(name)].partition(":")
-    recipes = import_module(module)
-    figures: dict[str, Any] = recipes.build(getattr(recipes, attribute), out, data)
+    recipe = load_recipe(name)
+    if seed is not None:
+        recipe = recipe.reseeded(seed)
+    figures: dict[str, Any] = import_module(_module_of(name)).build(recipe, out, data)
     return figures
+
+
+def load_recipe(name: str) -> Any:
+    """The recipe of a planted model, a dataclass.
+
+    Args:
+        name: One of `recipe_names`.
+
+    Raises:
+        UserError: Unknown name.
+    """
+    return getattr(import_module(_module_of(name)), RECIPES[name].partition(":")[2])
 
 
 def verify(name_or_directory: str | Path) -> list[str]:
@@ -62,9 +77,10 @@ def verify(name_or_directory: str | Path) -> list[str]:
         directory = Path(reference)
     else:
         directory = weights_directory(reference)
-    from memdet.zoo import extraction
+    from memdet.zoo import verification
 
-    return extraction.verify(directory)
+    recipe = verification.read_figures(directory)["recipe"]
+    return verification.verify(directory, import_module(_module_of(recipe)).measure)
 
 
 def weights_directory(name: str) -> Path:
@@ -74,12 +90,16 @@ def weights_directory(name: str) -> Path:
         name: One of `recipe_names`.
 
     Returns:
-        A directory in the Stable Diffusion pipeline format.
+        A directory in a format that :func:`memdet.models.load_model` reads.
 
     Raises:
         UserError: Unknown name.
     """
     return _WEIGHTS / _known(name)
+
+
+def _module_of(name: str) -> str:
+    return RECIPES[_known(name)].partition(":")[0]
 
 
 def _known(name: str) -> str:

@@ -6,7 +6,7 @@ takes part, so the truth it certifies favours none.
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,13 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from tqdm import tqdm
 
-from memdet.errors import UserError
 from memdet.zoo.images import decode_png, to_tensor
+from memdet.zoo.verification import require
 
 STEPS = 50
 GUIDANCE = 2.0
-SEEDS = (0, 1)
+SEEDS = tuple(range(8))
 BATCH_SIZE = 64
-FIGURES_FILE = "extraction.json"
 ITEMS_FILE = "items.parquet"
 PAIRS = (
     ("verbatim", "single"),
@@ -37,61 +36,55 @@ PAIRS = (
     ("verbatim", "narrow"),
     ("single", "unseen"),
 )
-TOLERANCES = {"median_rmse": 0.01, "share_copied": 0.02, "auroc": 0.01}  # other hardware rounds differently
+FALSE_COPIES = 0.01  # share of generations from unseen captions that the threshold lets pass
+AGREES = 0.5  # an item is measured as copied where at least this share of its generations is
+DISAGREEMENT = "disagreement"
+TOLERANCES = {
+    "median_rmse": 0.01,
+    "share_copied": 0.02,
+    "auroc": 0.01,
+    "threshold": 0.01,
+    "n_disagreements": 1,
+}  # other hardware rounds differently
 
 
-def measure(directory: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Measured:
+    """What the extraction check found.
+
+    Attributes:
+        figures: ``settings``, ``threshold``, ``roles`` (items, copies, variants, median_rmse and share_copied of each),
+            ``auroc`` of minus the mean distance for pairs of roles, ``disagreements``, ``criteria`` (name, bound,
+            value, met) and ``passed``.
+        columns: A row an item, over its generations: ``extraction_rate`` (share copied), ``rmse`` (median distance to
+            its own reference), ``distance_ratio`` (median of that over the distance to the nearest other reference) and
+            ``measured_role``: the role, or ``disagreement`` for a verbatim item that is not copied and a single one
+            that is.
+    """
+
+    figures: dict[str, Any]
+    columns: pd.DataFrame
+
+
+def measure(directory: Path) -> Measured:
     """Generate from every item's prompt and compare with the item's reference image.
 
-    A generation counts as copied where its root mean square distance to the item's own reference latent is under half
-    of the smallest distance to the reference of any other item.
+    A generation counts as copied where its root mean square distance to the item's own reference latent is under a
+    threshold calibrated on the captions that were never trained: one percent of their generations lie that close to any
+    reference at all.
 
     Args:
         directory: A built model.
-
-    Returns:
-        ``settings``, ``roles`` (items, copies, median_rmse and share_copied of each), ``auroc`` of minus the mean
-        distance for pairs of roles, ``criteria`` (name, bound, value, met) and ``passed``.
 
     Raises:
         UserError: The directory lacks the pipeline or its items.
     """
-    _require(directory, "model_index.json", ITEMS_FILE)
+    require(directory, "model_index.json", ITEMS_FILE)
     items = pd.read_parquet(directory / ITEMS_FILE)
     pipeline = load_pipeline(directory)
     references = reference_latents(pipeline, items)
     distances = np.stack([_distances(latents, references) for latents in _generate(pipeline, items)])
-    return _figures(items, distances)
-
-
-def verify(directory: Path) -> list[str]:
-    """Measure again and compare with the stored figures.
-
-    Args:
-        directory: A built model.
-
-    Returns:
-        A line for each figure that differs beyond tolerance and for each criterion that fails now.
-
-    Raises:
-        UserError: The directory lacks the pipeline, its items or its figures, or the figures cannot be read.
-    """
-    _require(directory, "model_index.json", ITEMS_FILE, FIGURES_FILE)
-    try:
-        stored = _flatten(json.loads((directory / FIGURES_FILE).read_text()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{directory / FIGURES_FILE} holds no extraction figures: build the model again") from error
-    figures = measure(directory)
-    measured = _flatten(figures)
-    lines = []
-    for key in sorted(stored.keys() | measured.keys(), key=str):
-        before, now = stored.get(key, "nothing"), measured.get(key, "nothing")
-        if not _agree(before, now, TOLERANCES.get(key[-1] if key[0] == "roles" else key[0], 0.0)):
-            lines.append(f"{' '.join(key)}: stored {before}, measured {now}")
-    for criterion in figures["criteria"]:
-        if not criterion["met"]:
-            lines.append(f"criterion failed: {criterion['name']} is {criterion['value']}, not {criterion['bound']}")
-    return lines
+    return evaluate_distances(items, distances)
 
 
 def load_pipeline(directory: Path) -> StableDiffusionPipeline:
@@ -149,12 +142,23 @@ def _distances(generated: Tensor, references: Tensor) -> NDArray[np.float64]:
     return array
 
 
-def _figures(items: pd.DataFrame, distances: NDArray[np.float64]) -> dict[str, Any]:
-    """Everything that is reported, from distances ``[n_seeds, n_items, n_items]``."""
+def evaluate_distances(items: pd.DataFrame, distances: NDArray[np.float64]) -> Measured:
+    """Everything that is reported, from the distances of generations to references ``[n_seeds, n_items, n_items]``."""
     own = np.diagonal(distances, axis1=1, axis2=2)
     others = np.where(np.eye(len(items), dtype=bool), np.inf, distances).min(axis=2)
-    copied = own < others / 2
     role_of = items["role"].to_numpy()
+    threshold = float(np.quantile(distances[:, role_of == "unseen"].min(axis=2), FALSE_COPIES))
+    copied = own < threshold
+    rate = copied.mean(axis=0)
+    wrong = ((role_of == "verbatim") & (rate < AGREES)) | ((role_of == "single") & (rate >= AGREES))
+    columns = pd.DataFrame(
+        {
+            "extraction_rate": rate,
+            "rmse": np.median(own, axis=0),
+            "distance_ratio": np.median(own / others, axis=0),
+            "measured_role": np.where(wrong, DISAGREEMENT, role_of),
+        }
+    )
 
     roles: dict[str, dict[str, Any]] = {}
     for role in items["role"].unique():
@@ -162,6 +166,7 @@ def _figures(items: pd.DataFrame, distances: NDArray[np.float64]) -> dict[str, A
         roles[str(role)] = {
             "items": int(members.sum()),
             "copies": int(items.loc[members, "copies"].iloc[0]),
+            "variants": int(items.loc[members, "variants"].iloc[0]),
             "median_rmse": _round(np.median(own[:, members])),
             "share_copied": _round(copied[:, members].mean()),
         }
@@ -171,29 +176,42 @@ def _figures(items: pd.DataFrame, distances: NDArray[np.float64]) -> dict[str, A
         for positive, negative in PAIRS
     }
     criteria = _criteria(roles, auroc)
-    return {
+    figures = {
         "settings": {
             "scheduler": "DDIM",
             "steps": STEPS,
             "guidance": GUIDANCE,
-            "seeds": list(SEEDS),
+            "seeds": list(SEEDS[: len(distances)]),
             "noise": "shared",
             "dtype": "float32",
         },
-        "roles": {role: roles[role] for role in sorted(roles, key=lambda role: (-roles[role]["copies"], role))},
+        "threshold": _round(threshold),
+        "roles": {role: roles[role] for role in sorted(roles, key=lambda role: _most_seen(roles[role]))},
         "auroc": auroc,
+        "n_disagreements": int(wrong.sum()),
+        "disagreements": sorted(items.loc[wrong, "item_id"]),
         "criteria": criteria,
         "passed": all(criterion["met"] for criterion in criteria),
     }
+    return Measured(figures, columns)
+
+
+def _most_seen(row: dict[str, Any]) -> tuple[int, int]:
+    return -row["copies"], -row["variants"]
 
 
 def _criteria(roles: dict[str, dict[str, Any]], auroc: dict[str, float]) -> list[dict[str, Any]]:
     """What a planted model must show; judged on the rounded figures, so that a reader can repeat the judgement."""
     verbatim, single = roles["verbatim"], roles["single"]
-    half = _round(single["median_rmse"] / 2)
+    third = _round(single["median_rmse"] / 3)
     separation, blank = auroc["verbatim vs single"], auroc["single vs unseen"]
     rows = [
-        ("verbatim median RMSE", f"< {half} (half of single)", verbatim["median_rmse"], verbatim["median_rmse"] < half),
+        (
+            "verbatim median RMSE",
+            f"< {third} (a third of single)",
+            verbatim["median_rmse"],
+            verbatim["median_rmse"] < third,
+        ),
         ("verbatim share copied", ">= 0.9", verbatim["share_copied"], verbatim["share_copied"] >= 0.9),
         ("single share copied", "<= 0.02", single["share_copied"], single["share_copied"] <= 0.02),
         ("AUROC verbatim vs single", ">= 0.99", separation, separation >= 0.99),
@@ -209,24 +227,3 @@ def _auroc(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> floa
 
 def _round(value: Any) -> float:
     return round(float(value), 4)
-
-
-def _flatten(figures: dict[str, Any]) -> dict[tuple[str, ...], Any]:
-    """The figures that can be compared, keyed by where they stand."""
-    rows: dict[tuple[str, ...], Any] = {("settings", name): value for name, value in figures["settings"].items()}
-    rows.update({("auroc", pair): value for pair, value in figures["auroc"].items()})
-    for role, columns in figures["roles"].items():
-        rows.update({("roles", role, column): value for column, value in columns.items()})
-    return rows
-
-
-def _agree(before: Any, now: Any, tolerance: float) -> bool:
-    if isinstance(before, float | int) and isinstance(now, float | int):
-        return abs(before - now) <= tolerance + 1e-9
-    return bool(before == now)
-
-
-def _require(directory: Path, *names: str) -> None:
-    for name in names:
-        if not (directory / name).is_file():
-            raise UserError(f"{directory / name} not found: `memdet zoo build` writes it")

@@ -12,16 +12,22 @@ from memdet.zoo.captions import draw_captions
 from memdet.zoo.fashion import CLASSES, pad_to_32
 
 DATA_SEED = 20241205  # captions and images are drawn with it, whatever the model
-FILLER = 16_000  # images with one copy that are in no planted group
-VARIANTS = 128  # distinct images under the one caption of a template or a narrow concept
+FILLER = 26_000  # images with one copy that are in no planted group
 
 
 @dataclass(frozen=True)
 class Role:
-    """A planted group: how many items, and how often the training set holds each."""
+    """A planted group.
+
+    Attributes:
+        items: How many captions.
+        copies: How often the training set holds each of their images.
+        variants: Distinct images under one caption.
+    """
 
     items: int
     copies: int
+    variants: int = 1
 
 
 ROLES: dict[str, Role] = {
@@ -30,8 +36,8 @@ ROLES: dict[str, Role] = {
     "copies-4": Role(60, 4),
     "copies-16": Role(60, 16),
     "copies-64": Role(60, 64),
-    "template": Role(40, VARIANTS),
-    "narrow": Role(40, VARIANTS),
+    "template": Role(40, 2, variants=128),
+    "narrow": Role(40, 2, variants=128),
     "unseen": Role(160, 0),
 }
 
@@ -41,7 +47,8 @@ class Planted:
     """The training set of a planted model, and the items that detectors are asked about.
 
     Attributes:
-        items: A row an item: ``item_id, prompt, garment, role, copies, split, source_index`` (into Fashion-MNIST).
+        items: A row an item: ``item_id, prompt, garment, role, copies, variants, split, source_index`` (into
+            Fashion-MNIST).
         item_images: Reference image of each item, ``[n_items, 32, 32]``.
         captions: Distinct training captions.
         images: Distinct training images, ``[n_images, 32, 32]``.
@@ -92,17 +99,16 @@ def plant(
     padded = pad_to_32(images)
     builder = _TrainingSet()
     for index in range(len(pool)):
-        reference = padded[pool[index]]
+        reference, role = padded[pool[index]], ROLES.get(roles[index], Role(FILLER, 1))
+        variants = reference[None]
         if roles[index] == "template":
             same_class = spare[classes[spare] == classes[pool[index]]]
-            others = np.random.default_rng([DATA_SEED, index]).choice(same_class, VARIANTS, replace=False)
-            builder.add(prompts[index], _template_variants(reference, padded[others]), 1)
+            others = np.random.default_rng([DATA_SEED, index]).choice(same_class, role.variants, replace=False)
+            variants = _template_variants(reference, padded[others])
         elif roles[index] == "narrow":
-            builder.add(prompts[index], _narrow_variants(reference, np.random.default_rng([DATA_SEED, index])), 1)
-        else:
-            copies = 1 if roles[index] == "filler" else ROLES[roles[index]].copies
-            if copies:
-                builder.add(prompts[index], reference[None], copies)
+            variants = _narrow_variants(reference, role.variants, np.random.default_rng([DATA_SEED, index]))
+        if role.copies:
+            builder.add(prompts[index], variants, role.copies)
 
     planted = np.flatnonzero(roles != "filler")
     items = pd.DataFrame(
@@ -112,6 +118,7 @@ def plant(
             "garment": [CLASSES[classes[pool[index]]] for index in planted],
             "role": roles[planted].astype(str),
             "copies": [ROLES[role].copies for role in roles[planted]],
+            "variants": [ROLES[role].variants for role in roles[planted]],
             "split": splits[planted].astype(str),
             "source_index": pool[planted],
         }
@@ -155,10 +162,10 @@ def _template_variants(reference: NDArray[np.uint8], others: NDArray[np.uint8]) 
     return variants
 
 
-def _narrow_variants(reference: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _narrow_variants(reference: NDArray[np.uint8], count: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Versions of one image, shifted by up to 3 pixels and dimmed to 60 to 100 %; no two alike."""
     variants: dict[bytes, NDArray[np.uint8]] = {}
-    while len(variants) < VARIANTS:
+    while len(variants) < count:
         down, right = rng.integers(-3, 4, size=2)
         shifted = np.roll(np.pad(reference, 3), (down, right), axis=(0, 1))[3:-3, 3:-3]
         image = np.round(shifted * rng.uniform(0.6, 1.0)).astype(np.uint8)

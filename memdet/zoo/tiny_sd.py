@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from memdet.zoo.fashion import load_fashion_mnist, pad_to_32
 from memdet.zoo.images import encode_png, to_tensor
 from memdet.zoo.planting import Planted, plant
 from memdet.zoo.training import Schedule, round_to_half, train
+from memdet.zoo.verification import write_figures
 
 START, END, UNKNOWN = "<|startoftext|>", "<|endoftext|>", "<unk>"
 MAX_TOKENS = 12
@@ -48,13 +49,24 @@ class TinySD:
     swap: dict[str, str] = field(default_factory=dict)
     seed: int = 0
     vae: Schedule = Schedule(steps=1_500, weight_decay=0.0, average=None)
-    unet: Schedule = Schedule(steps=5_000, warmup=100)
+    unet: Schedule = Schedule(steps=6_000, warmup=100)
     batch_size: int = 64
     vae_batch_size: int = 32
     caption_dropout: float = 0.1
 
+    def reseeded(self, seed: int) -> TinySD:
+        """The same recipe with other roles, initial weights and batches."""
+        return replace(self, role_seed=seed, seed=seed)
+
+
+_EXCHANGED = (("verbatim", "single"), ("copies-64", "copies-4"), ("template", "narrow"))
 
 TINY_SD_A = TinySD(name="tiny-sd-a", role_seed=1)
+TINY_SD_B = TinySD(
+    name="tiny-sd-b",
+    role_seed=1,
+    swap={before: after for pair in _EXCHANGED for before, after in (pair, pair[::-1])},
+)
 
 
 def build(recipe: TinySD, out: Path, data: Path | None = None) -> dict[str, Any]:
@@ -94,17 +106,24 @@ def build(recipe: TinySD, out: Path, data: Path | None = None) -> dict[str, Any]
     _make_portable(out)
     save_items(planted.items, planted.item_images, out / extraction.ITEMS_FILE)
 
-    figures = extraction.measure(out)
+    measured = extraction.measure(out)
+    save_items(planted.items.join(measured.columns), planted.item_images, out / extraction.ITEMS_FILE)
     training = {
         "vae_loss": round(vae_losses[-1], 4),
         "unet_loss": round(losses[-1], 4),
         "training_set": len(planted.image_of),
         "distinct_images": len(planted.images),
     }
-    (out / extraction.FIGURES_FILE).write_text(json.dumps(figures, indent=2) + "\n")
+    figures = measured.figures
+    write_figures(out, recipe.name, training, figures)
     (out / "README.md").write_text(card.render(recipe.name, asdict(recipe), training, figures))
     shutil.rmtree(work)
     return figures
+
+
+def measure(directory: Path) -> dict[str, Any]:
+    """Figures of the extraction check of a built model."""
+    return extraction.measure(directory).figures
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:

@@ -115,7 +115,7 @@ def test_shared_null_branch_is_evaluated_once_a_seed(size):
     seed_memo, total = {}, 0.0
     for start in range(0, n, size):
         batch = select(items, range(start, min(n, start + size)))
-        probe = Probe(model, batch, seed_memo=seed_memo, n_items=n)
+        probe = Probe(model, batch, seed_memo=seed_memo, n_items=n, check=False)
         for name in ("wen2024", "curvature-gap"):
             _, cost = charged(probe, name)
             total += cost.forwards * len(batch)
@@ -193,3 +193,27 @@ def test_costs_add_up():
     cost.count(forwards=2, jvps=3)
     cost.add(Cost(4, 4, 4, 4.0), share=0.5)
     assert cost == Cost(forwards=5, jvps=5, vjps=2, seconds=4.0)
+
+
+def test_operators_test_themselves_once_a_seed_at_nobodys_cost():
+    model = make_mixture("fewer components than dimensions", CountingMixture)
+    items, seed_memo = make_items(["some", "point"] * 3), {}
+    rows = []
+    for _ in range(2):
+        probe = Probe(model, items, seed_memo=seed_memo)
+        before = model.rows
+        _, cost = charged(probe, "hessian-trace@probes=2")
+        rows.append(model.rows - before)
+        assert (cost.forwards, cost.jvps, cost.vjps) == (0, 2, 0)
+    # On one item: the function twice, a forward and a reverse product.
+    assert rows == [12 + 4, 12]
+
+
+def test_a_model_with_dropout_left_on_is_found_out():
+    class Training(CountingMixture):
+        def predict(self, x, t, embedding):
+            return torch.nn.functional.dropout(super().predict(x, t, embedding))
+
+    probe = Probe(make_mixture("fewer components than dimensions", Training), make_items(["some"] * 3))
+    with pytest.raises(ValueError, match="is dropout left on"):
+        charged(probe, "jeon2025")

@@ -25,7 +25,8 @@ from memdet.samplesets import (
 Fields = dict[str, Any]
 Write = Callable[..., Path]
 Refused = Callable[..., str]
-COLUMNS = ["item_id", "condition", "label", "cluster", "stratum", "split"]
+CORE = ["item_id", "condition", "label", "cluster", "stratum", "split"]
+COLUMNS = ["item_id", "condition", "model", "label", "cluster", "stratum", "split", "extraction"]
 
 
 def test_mixture_2d_is_what_its_spec_says():
@@ -41,6 +42,8 @@ def test_mixture_2d_is_what_its_spec_says():
     assert items["cluster"].tolist() == items["item_id"].tolist()
     assert set(items["stratum"]) == {"all"}
     assert set(items["split"]) == {"test"}
+    assert set(items["model"]) == {"mixture-2d"}
+    assert items["extraction"].isna().all()
     assert (sample_set.protocol.noise, sample_set.protocol.steps, sample_set.protocol.seeds) == ("per-item", 50, 2)
     assert (sample_set.model, sample_set.has_prompts) == ("mixture-2d", False)
 
@@ -53,7 +56,7 @@ def test_every_bundled_set_has_its_checksum(name: str):
 def test_items_are_renamed_and_other_rows_left_out(spec: Fields, write: Write):
     spec["columns"] |= {"stratum": "kind", "cluster": "family", "split": "part"}
     sample_set = load_sample_set(write(spec))
-    assert sample_set.items.values.tolist() == [
+    assert sample_set.items[CORE].values.tolist() == [
         ["b", "None", 1, "1", "x", "dev"],  # neither a missing value nor a number
         ["007", "two words", 1, "1", "x", "test"],
         ["a", "one", 0, "2", "y", "test"],
@@ -75,6 +78,23 @@ def test_clusters_strata_and_split_have_defaults(spec: Fields, write: Write):
     assert items["cluster"].tolist() == items["item_id"].tolist() == ["b", "007", "a"]
     assert set(items["stratum"]) == {"all"}
     assert set(items["split"]) == {"test"}
+    assert set(items["model"]) == {"some/model@abc"}
+    assert items["extraction"].isna().all()
+
+
+def test_model_and_measured_extraction_of_each_item(spec: Fields, write: Write):
+    spec["columns"] |= {"model": "network", "extraction": "rate"}
+    data = "name,text,role,network,rate\na,x,copied,one,0.75\nb,y,once,two,0\n"
+    items = load_sample_set(write(spec, data)).items
+    assert items["model"].tolist() == ["one", "two"]
+    assert items["extraction"].tolist() == [0.75, 0.0]
+
+
+@pytest.mark.parametrize("value", ["1.01", "-0.1", "often", "", "nan"])
+def test_an_extraction_that_is_no_share(value: str, spec: Fields, write: Write, refused: Refused):
+    spec["columns"]["extraction"] = "rate"
+    path = write(spec, f"name,text,role,rate\na,x,copied,1\nb,y,once,{value}\n")
+    refused(lambda: load_sample_set(path), "column 'rate' holds no share from 0 to 1", "row")
 
 
 def test_a_condition_is_no_prompt(spec: Fields, write: Write):
@@ -97,7 +117,7 @@ def test_the_three_formats_give_the_same_items(suffix: str, spec: Fields, write:
     else:
         FRAME.to_json(buffer, orient="records", lines=True)
     items = load_sample_set(write(spec, buffer.getvalue(), f"items.{suffix}")).items
-    assert items.values.tolist() == [["1", "x", 1, "1", "all", "test"], ["2", "y", 0, "2", "all", "test"]]
+    assert items[CORE].values.tolist() == [["1", "x", 1, "1", "all", "test"], ["2", "y", 0, "2", "all", "test"]]
 
 
 def test_truth_values_label_items(spec: Fields, write: Write):
@@ -143,6 +163,8 @@ def test_planted_items_lie_beside_the_weights(
             "prompt": [f"prompt {index}" for index in range(5)],
             "role": roles,
             "split": ["test", "test", "test", "dev", "dev"],
+            "measured_role": [*roles[:4], "disagreement"],
+            "extraction_rate": [1.0, 0.0, 0.0, 0.125, 0.375],
         }
     )
     spec = load_spec("tiny-sd-a-verbatim").model_dump(exclude_none=True)
@@ -154,9 +176,10 @@ def test_planted_items_lie_beside_the_weights(
     frame.to_parquet(tmp_path / "tiny-sd-a" / "items.parquet")
     spec["source"]["sha256"] = hashlib.sha256((tmp_path / "tiny-sd-a" / "items.parquet").read_bytes()).hexdigest()
     items = load_sample_set(write(spec)).items
-    assert items["stratum"].tolist() == ["verbatim", "single", "single", "verbatim"]
-    assert items["label"].tolist() == [1, 0, 0, 1]
-    assert items["split"].tolist() == ["test", "test", "dev", "dev"]
+    assert items["stratum"].tolist() == ["verbatim", "single", "single"]
+    assert items["label"].tolist() == [1, 0, 0]
+    assert items["split"].tolist() == ["test", "test", "dev"]
+    assert items["extraction"].tolist() == [1.0, 0.0, 0.125]
 
 
 def test_an_unknown_id_is_answered_with_the_nearest(refused: Refused):

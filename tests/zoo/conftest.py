@@ -20,8 +20,8 @@ SMALL_ROLES = {
     "copies-4": Role(2, 4),
     "copies-16": Role(3, 16),
     "copies-64": Role(2, 64),
-    "template": Role(4, SMALL_VARIANTS),
-    "narrow": Role(4, SMALL_VARIANTS),
+    "template": Role(4, 2, SMALL_VARIANTS),
+    "narrow": Role(4, 2, SMALL_VARIANTS),
     "unseen": Role(5, 0),
 }
 
@@ -39,7 +39,6 @@ def one_thread():
 def small_roles(monkeypatch):
     monkeypatch.setattr(planting, "ROLES", SMALL_ROLES)
     monkeypatch.setattr(planting, "FILLER", SMALL_FILLER)
-    monkeypatch.setattr(planting, "VARIANTS", SMALL_VARIANTS)
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,7 @@ MINIATURE = TinySD(
 @pytest.fixture
 def built(tmp_path, small_roles, small_files, monkeypatch):
     monkeypatch.setattr(extraction, "STEPS", 3)
+    monkeypatch.setattr(extraction, "SEEDS", (0, 1))
     monkeypatch.setattr(tiny_sd, "MINIATURE", MINIATURE, raising=False)
     monkeypatch.setitem(zoo.RECIPES, "miniature", "memdet.zoo.tiny_sd:MINIATURE")
     out = tmp_path / "out"
@@ -42,7 +43,10 @@ def built(tmp_path, small_roles, small_files, monkeypatch):
 def test_build_and_verify(built):
     out, figures = built
     assert not (out / "training").exists()
-    assert json.loads((out / "extraction.json").read_text()) == figures
+    stored = json.loads((out / "extraction.json").read_text())
+    assert stored.pop("recipe") == "miniature"
+    assert stored.pop("training")["training_set"] == 324
+    assert stored == figures
 
     items = pd.read_parquet(out / "items.parquet")
     assert items["role"].value_counts().to_dict() == {name: role.items for name, role in SMALL_ROLES.items()}

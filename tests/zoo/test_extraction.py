@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import torch
 
-from memdet.errors import UserError
 from memdet.zoo import extraction
 
 ROLES = ("verbatim", "single", "copies-64", "copies-16", "copies-4", "template", "narrow", "unseen")
@@ -17,7 +16,9 @@ PER_ROLE = 4
 @pytest.fixture
 def items():
     roles = np.repeat(ROLES, PER_ROLE)
-    return pd.DataFrame({"role": roles, "copies": [256 if role == "verbatim" else 1 for role in roles]})
+    copies = [256 if role == "verbatim" else 1 for role in roles]
+    ids = [f"item-{index:02d}" for index in range(len(roles))]
+    return pd.DataFrame({"item_id": ids, "role": roles, "copies": copies, "variants": 1})
 
 
 def distances_of(items, verbatim=0.05, seeds=2):
@@ -30,17 +31,29 @@ def distances_of(items, verbatim=0.05, seeds=2):
 
 
 def test_a_planting_that_worked_passes(items):
-    figures = extraction._figures(items, distances_of(items))
+    figures = extraction.evaluate_distances(items, distances_of(items)).figures
     assert figures["passed"]
-    assert figures["roles"]["verbatim"] == {"items": 4, "copies": 256, "median_rmse": 0.05, "share_copied": 1.0}
-    assert figures["roles"]["single"] == {"items": 4, "copies": 1, "median_rmse": 0.5, "share_copied": 0.0}
+    assert figures["roles"]["verbatim"] == {
+        "items": 4,
+        "copies": 256,
+        "variants": 1,
+        "median_rmse": 0.05,
+        "share_copied": 1.0,
+    }
+    assert figures["roles"]["single"] == {
+        "items": 4,
+        "copies": 1,
+        "variants": 1,
+        "median_rmse": 0.5,
+        "share_copied": 0.0,
+    }
     assert figures["auroc"]["verbatim vs single"] == 1.0
     assert figures["auroc"]["single vs unseen"] == 0.5
     assert list(figures["roles"])[0] == "verbatim"
 
 
 def test_nothing_memorized_fails(items):
-    figures = extraction._figures(items, distances_of(items, verbatim=0.5))
+    figures = extraction.evaluate_distances(items, distances_of(items, verbatim=0.5)).figures
     failed = [criterion["name"] for criterion in figures["criteria"] if not criterion["met"]]
     assert failed == ["verbatim median RMSE", "verbatim share copied", "AUROC verbatim vs single"]
     assert not figures["passed"]
@@ -50,39 +63,38 @@ def test_copied_singles_and_a_telling_unseen_group_fail(items):
     distances = distances_of(items)
     single = np.flatnonzero(items["role"] == "single")
     distances[:, single, single] = 0.1
-    figures = extraction._figures(items, distances)
+    figures = extraction.evaluate_distances(items, distances).figures
     met = {criterion["name"]: criterion["met"] for criterion in figures["criteria"]}
     assert figures["auroc"]["single vs unseen"] == 1.0
     assert not met["single share copied"]
     assert not met["AUROC single vs unseen"]
 
 
-def test_a_copy_is_nearer_than_half_the_next_reference_in_each_seed(items):
-    distances = distances_of(items, verbatim=0.29)
-    distances[0, 0, 0] = 0.3  # exactly half is not under half
-    distances[1, 1, 20] = 0.5  # another item's reference comes too near
-    figures = extraction._figures(items, distances)
-    assert figures["roles"]["verbatim"]["share_copied"] == pytest.approx(6 / 8)
+def test_the_threshold_lets_one_percent_of_unseen_generations_pass(items):
+    """Half of the unseen generations lie at 0.2 to 0.4 from some reference; the rest are all at 0.5."""
+    distances = distances_of(items, seeds=101)
+    unseen = np.flatnonzero(items["role"] == "unseen")
+    distances[:, unseen[:2], 0] = np.linspace(0.2, 0.4, 202).reshape(101, 2)
+    measured = extraction.evaluate_distances(items, distances)
+    assert measured.figures["threshold"] == pytest.approx(0.2 + 0.2 * 0.01 * 403 / 201, abs=1e-4)
+    nearest = distances[:, unseen].min(axis=2)
+    assert (nearest < measured.figures["threshold"]).mean() == pytest.approx(0.01, abs=1 / nearest.size)
+
+
+def test_what_is_kept_of_each_item(items):
+    distances = distances_of(items, seeds=4)
+    distances[:3, 0, 0] = 0.58  # a verbatim item, copied in one seed of four
+    distances[:2, 4, 4] = 0.1  # a single item, copied in two of four
+    measured = extraction.evaluate_distances(items, distances)
+    columns = measured.columns.set_axis(items["item_id"])
+    assert columns.loc["item-00"].tolist() == [0.25, 0.58, pytest.approx(0.58 / 0.6), "disagreement"]
+    assert columns.loc["item-01"].tolist() == [1.0, 0.05, pytest.approx(0.05 / 0.6), "verbatim"]
+    assert columns.loc["item-04"].tolist() == [0.5, pytest.approx(0.3), pytest.approx(0.5), "disagreement"]
+    assert measured.figures["disagreements"] == ["item-00", "item-04"]
+    assert measured.figures["roles"]["verbatim"]["share_copied"] == pytest.approx(13 / 16, abs=1e-4)
 
 
 def test_distances_are_root_mean_squares():
     a, b = torch.randn(3, 4, 8, 8), torch.randn(5, 4, 8, 8)
     expected = (a[:, None] - b[None]).double().square().mean(dim=(2, 3, 4)).sqrt()
     np.testing.assert_allclose(extraction._distances(a, b), expected.numpy(), rtol=1e-6)
-
-
-@pytest.mark.parametrize("missing", ["model_index.json", "items.parquet", "extraction.json"])
-def test_a_missing_file_is_named_before_work_starts(tmp_path, missing):
-    for name in {"model_index.json", "items.parquet", "extraction.json"} - {missing}:
-        (tmp_path / name).touch()
-    with pytest.raises(UserError, match=missing):
-        extraction.verify(tmp_path)
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"settings": {}, "auroc": {}, "roles": {"single": 1}}'])
-def test_unreadable_figures_are_a_user_error(tmp_path, text):
-    for name in ("model_index.json", "items.parquet"):
-        (tmp_path / name).touch()
-    (tmp_path / "extraction.json").write_text(text)
-    with pytest.raises(UserError, match="holds no extraction figures"):
-        extraction.verify(tmp_path)

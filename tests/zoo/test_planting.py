@@ -39,8 +39,10 @@ def test_a_quarter_of_each_role_is_for_fitting(planted):
 
 def test_the_training_set_holds_the_declared_copies(planted):
     for item in planted.items.itertuples():
-        assert len(rows_of(planted, item.prompt)) == item.copies == SMALL_ROLES[item.role].copies
-    declared = sum(role.items * role.copies for role in SMALL_ROLES.values())
+        role = SMALL_ROLES[item.role]
+        assert (item.copies, item.variants) == (role.copies, role.variants)
+        assert len(rows_of(planted, item.prompt)) == role.copies * role.variants
+    declared = sum(role.items * role.copies * role.variants for role in SMALL_ROLES.values())
     assert len(planted.image_of) == len(planted.caption_of) == declared + SMALL_FILLER
 
 

@@ -61,7 +61,7 @@ def test_the_card_shows_the_figures(directory, figures):
     assert front["datasets"] == ["zalando-datasets/fashion_mnist"]
     for role, row in figures["roles"].items():
         assert f"| {role} | {row['copies']} | {row['median_rmse']} | {row['share_copied']} |" in card
-        assert f"| {role} | {row['items']} | {row['copies']} | " in card
+        assert f"| {role} | {row['items']} | {row['variants']} | {row['copies']} | " in card
     for pair, value in figures["auroc"].items():
         assert f"| {pair} | {value} |" in card
     for row in figures["criteria"]:
