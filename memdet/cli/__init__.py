@@ -16,6 +16,7 @@ COMMANDS = {
     "run": "Score sample sets with detectors and print the table.",
     "report": "Print the table of finished runs.",
     "list": "List detectors, samples, models or suites.",
+    "bench": "Audit the numerics.",
     "zoo": "Build or verify a planted model.",
 }
 

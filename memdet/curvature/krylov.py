@@ -84,7 +84,8 @@ class KrylovSpace:
         below = self.values < bound
         if self.products == self.dimension:
             return below.sum(dim=1).double()
-        return self.dimension * (self.weights * below).sum(dim=1)
+        share = (self.weights * below).sum(dim=1) / self.weights.sum(dim=1)  # exactly 0 or 1 where none or all are below
+        return self.dimension * share
 
 
 def krylov(product: Product, start: Tensor, steps: int) -> KrylovSpace:
@@ -155,7 +156,8 @@ class SpectralDensity:
 
     def trace(self, function: Callable[[Tensor], Tensor]) -> Estimate:
         """``tr function(S)``; ``function`` works on eigenvalues elementwise, ``[starts, batch, m]``."""
-        return Estimate.of_samples(self.dimension * (self.weights * function(self.nodes)).sum(dim=2), self.products)
+        total = (self.weights * function(self.nodes)).sum(dim=2) / self.weights.sum(dim=2)
+        return Estimate.of_samples(self.dimension * total, self.products)
 
     def count(self, threshold: Tensor | float) -> Estimate:
         """Number of eigenvalues below ``threshold``, a number or one an item."""

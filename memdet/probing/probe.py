@@ -315,9 +315,9 @@ class Probe:
         """Let an operator test itself on one item, once a seed and backend; nobody pays for it."""
         checked: set[Backend] = self._seed_memo.setdefault("checked", set())
         if self._checks and backend not in checked:
-            checked.add(backend)
             start = self._now()
             self._operator(x[:1], t, "cond", backend, None, check=True)
+            checked.add(backend)
             self._ledger.cost.seconds -= self._now() - start
 
     # Bookkeeping

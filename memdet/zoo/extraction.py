@@ -39,13 +39,6 @@ PAIRS = (
 FALSE_COPIES = 0.01  # share of generations from unseen captions that the threshold lets pass
 AGREES = 0.5  # an item is measured as copied where at least this share of its generations is
 DISAGREEMENT = "disagreement"
-TOLERANCES = {
-    "median_rmse": 0.01,
-    "share_copied": 0.02,
-    "auroc": 0.01,
-    "threshold": 0.01,
-    "n_disagreements": 1,
-}  # other hardware rounds differently
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,10 @@ CLASSES = (
     "bag",
     "ankle boot",
 )
+CHECKSUMS = {  # SHA-256 of the original files
+    "train-images-idx3-ubyte.gz": "b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7",
+    "train-labels-idx1-ubyte.gz": "0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056",
+}
 _SYSTEM_DIRECTORY = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package puts the original files
 
 
@@ -37,7 +42,7 @@ def load_fashion_mnist(directory: Path | None = None) -> tuple[NDArray[np.uint8]
         Images ``[60000, 28, 28]`` (0 to 255) and class numbers ``[60000]``, in the order of the original files.
 
     Raises:
-        UserError: The directory lacks the files.
+        UserError: The directory lacks the files, or they are not the original ones.
     """
     if directory is None and _SYSTEM_DIRECTORY.is_dir():
         directory = _SYSTEM_DIRECTORY
@@ -60,7 +65,11 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
     """Read one gzip-compressed IDX file of unsigned bytes."""
     if not path.is_file():
         raise UserError(f"{path} not found: --data needs a directory with the original Fashion-MNIST gzip files")
-    raw = gzip.decompress(path.read_bytes())
+    packed = path.read_bytes()
+    found = hashlib.sha256(packed).hexdigest()
+    if found != CHECKSUMS[path.name]:
+        raise UserError(f"{path} is not the original file (SHA-256 {found[:12]}...): fetch it again")
+    raw = gzip.decompress(packed)
     dimensions = raw[3]
     shape = np.frombuffer(raw, dtype=">u4", count=dimensions, offset=4)
     return np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * dimensions).reshape(shape.tolist())

@@ -189,6 +189,14 @@ def test_counts():
     assert whole.count(torch.tensor([-4.0, 2.0])).tolist() == [0, 12]
 
 
+def test_counting_all_or_none_is_exact_whatever_the_start():
+    factors = draw(20, D, D)
+    space = krylov(product_of(-factors @ factors.mT), draw(20, D, seed=1), 5)
+    assert (space.values < 0).all()
+    assert space.count(0.0).tolist() == [D] * 20
+    assert space.count(-100.0).tolist() == [0] * 20
+
+
 def test_count_from_signs_is_exact_where_eigenvectors_are_axes():
     """A vector of signs has the same weight on every axis, so two steps of quadrature count exactly."""
     diagonal = torch.tensor([-3.0] * 4 + [1.0] * 8, dtype=torch.float64).expand(2, D)

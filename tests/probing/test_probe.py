@@ -215,5 +215,6 @@ def test_a_model_with_dropout_left_on_is_found_out():
             return torch.nn.functional.dropout(super().predict(x, t, embedding))
 
     probe = Probe(make_mixture("fewer components than dimensions", Training), make_items(["some"] * 3))
-    with pytest.raises(ValueError, match="is dropout left on"):
-        charged(probe, "jeon2025")
+    for detector in ("jeon2025", "hessian-trace"):
+        with pytest.raises(ValueError, match="is dropout left on"):
+            charged(probe, detector)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from memdet.zoo import planting
+from memdet.zoo import fashion, planting
 from memdet.zoo.planting import Role
 
 SMALL_FILLER = 20
@@ -50,12 +51,14 @@ def small_source():
 
 
 @pytest.fixture
-def small_files(tmp_path, small_source) -> Path:
+def small_files(tmp_path, small_source, monkeypatch) -> Path:
     """The same images as the original gzip-compressed IDX files."""
     directory = tmp_path / "fashion"
     directory.mkdir()
     images, classes = small_source
     for name, array in (("images-idx3", images), ("labels-idx1", classes.astype(np.uint8))):
         header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">u4").tobytes()
-        (directory / f"train-{name}-ubyte.gz").write_bytes(gzip.compress(header + array.tobytes()))
+        path = directory / f"train-{name}-ubyte.gz"
+        path.write_bytes(gzip.compress(header + array.tobytes()))
+        monkeypatch.setitem(fashion.CHECKSUMS, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
     return directory

@@ -22,6 +22,14 @@ def test_original_files_are_read(small_files, small_source):
     assert classes.dtype == np.int64
 
 
+@pytest.mark.parametrize("damage", [b"", b"not gzip", None])
+def test_a_file_that_is_not_the_original_is_refused(small_files, damage):
+    path = small_files / "train-labels-idx1-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-1] if damage is None else damage)
+    with pytest.raises(UserError, match=r"train-labels-idx1-ubyte\.gz is not the original file \(SHA-256 [0-9a-f]{12}"):
+        load_fashion_mnist(small_files)
+
+
 def test_padding_is_black_and_centred():
     padded = pad_to_32(np.full((1, 28, 28), 7, dtype=np.uint8))
     assert padded.shape == (1, 32, 32)

@@ -1,0 +1,102 @@
+"""``memdet bench``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from memdet.errors import UserError
+
+# Norms, a trace, an extreme eigenvalue and counts, at pure noise and late on the trajectory; wen2024 has no product.
+DETECTORS = (
+    "wen2024",
+    "jeon2025",
+    "curvature-gap",
+    "hessian-trace@t=200",
+    "jeon2024-eigenvalues",
+    "jeon2024-eigenvalues@statistic=count-below,t=200",
+    "jeon2024-eigenvalues@statistic=positive,t=200",
+)
+
+
+@click.group("bench", invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """Measure what the computation itself does."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+@command.command("numerics")
+@click.option("--model", metavar="NAME_OR_DIR", help="Instead of the sample set's own.")
+@click.option("--sample-set", "reference", metavar="SPEC", default="tiny-sd-a-verbatim", show_default=True)
+@click.option("--detector", "names", multiple=True, metavar="NAME", help="name or name@option=value; can be repeated.")
+@click.option("--items", type=int, default=48, show_default=True, help="How many, half of them memorized.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the noise.")
+@click.option("--dtype", "dtypes", multiple=True, help="Can be repeated.  [default: float32, bfloat16, float16]")
+@click.option("--attention", "kernels", multiple=True, help="Can be repeated.  [default: math, flash, efficient]")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps.")
+@click.option("--format", "form", default="table", show_default=True, help="table, markdown, csv or json.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write to a file; of a Markdown file the marked part.")
+def numerics(
+    model: str | None,
+    reference: str,
+    names: tuple[str, ...],
+    items: int,
+    seed: int,
+    dtypes: tuple[str, ...],
+    kernels: tuple[str, ...],
+    device: str,
+    form: str,
+    out: Path | None,
+) -> int:
+    """Compare precisions, attention kernels and Jacobian backends with float64.
+
+    A combination that the device cannot run is a row with the reason. With --format markdown, a file that exists keeps
+    all that stands outside <!-- numerics: begin --> and <!-- numerics: end -->.
+    """
+    from memdet.detectors import detector_classes, make_detectors
+    from memdet.samplesets import load_sample_set
+
+    if items < 2:
+        raise UserError(f"--items {items} is too few: an audit needs a memorized item and another one")
+    detectors = make_detectors(names or DETECTORS, detector_classes())
+    sample_set = load_sample_set(reference)
+
+    from memdet.cli.run import _device
+    from memdet.reports.numerics import FORMATS, numerics_table, replace_between
+    from memdet.running.numerics import DTYPES, KERNELS, audit
+
+    for option, given, known in (
+        ("--dtype", dtypes, DTYPES),
+        ("--attention", kernels, KERNELS),
+        ("--format", (form,), FORMATS),
+    ):
+        for value in given:
+            if value not in known:
+                raise UserError(f"{option} {value!r} is not known: {', '.join(known)}")
+    kept = out.read_text(encoding="utf-8") if out is not None and form == "markdown" and out.exists() else None
+    if kept is not None:
+        replace_between(kept, "")  # found out before the work
+    found = audit(
+        sample_set,
+        detectors,
+        model=model,
+        items=items,
+        seed=seed,
+        dtypes=list(dict.fromkeys(dtypes)) or ("float32", "bfloat16", "float16"),
+        kernels=list(dict.fromkeys(kernels)) or tuple(KERNELS),
+        device=_device(device),
+        progress=True,
+    )
+    text = numerics_table(found, form)
+    if out is None:
+        click.echo(text)
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = out.with_name(out.name + ".partial")
+        partial.write_text((text + "\n") if kept is None else replace_between(kept, text), encoding="utf-8")
+        os.replace(partial, out)
+    return 1 if any(measured.status == "error" for measured in found.measured) else 0
