@@ -26,7 +26,7 @@ class DetectorInfo:
         paper: Key in the bibliography, or None for ours and for controls.
         access: What it must see: ``none`` or ``text`` for controls, else of the model.
         year: Of the paper.
-        task: ``prompt`` or ``image``.
+        task: ``prompt`` or ``image`` where it reads one of them, else ``any``. A control of the other task is left out.
         cost: Evaluations per item and seed, in words: F is a forward of one item and branch.
         version: Raised when scores change.
         whole_set: Scores all items in one call instead of batch by batch.
@@ -40,7 +40,7 @@ class DetectorInfo:
     cost: str
     paper: str | None = None
     year: int | None = None
-    task: Literal["prompt", "image"] = "prompt"
+    task: Literal["prompt", "image", "any"] = "any"
     version: int = 1
     whole_set: bool = False
     supervised: bool = False

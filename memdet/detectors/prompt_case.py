@@ -16,7 +16,7 @@ class PromptCase(Detector):
     """Share of words that start with a capital letter: AUROC .989 on the standard Stable Diffusion 1.4 prompts."""
 
     info = DetectorInfo(
-        name="prompt-case", title="share of capitalised words", access="text", cost="none", seeded=False
+        name="prompt-case", title="share of capitalised words", access="text", task="prompt", cost="none", seeded=False
     )
 
     def score(self, probe: Probe) -> Tensor:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 class PromptDigits(Detector):
     """Share of characters that are digits."""
 
-    info = DetectorInfo(name="prompt-digits", title="share of digits", access="text", cost="none", seeded=False)
+    info = DetectorInfo(
+        name="prompt-digits", title="share of digits", access="text", task="prompt", cost="none", seeded=False
+    )
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""

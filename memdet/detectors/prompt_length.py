@@ -16,7 +16,7 @@ class PromptLength(Detector):
     """Number of characters of the prompt."""
 
     info = DetectorInfo(
-        name="prompt-length", title="characters of the prompt", access="text", cost="none", seeded=False
+        name="prompt-length", title="characters of the prompt", access="text", task="prompt", cost="none", seeded=False
     )
 
     def score(self, probe: Probe) -> Tensor:

@@ -27,6 +27,7 @@ class PromptNgram(Detector):
         name="prompt-ngram",
         title="TF-IDF and logistic regression, cross-validated",
         access="text",
+        task="prompt",
         cost="none",
         whole_set=True,
         supervised=True,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -31,3 +32,12 @@ class Cost:
     def count(self, *, forwards: int = 0, jvps: int = 0, vjps: int = 0) -> None:
         """Add evaluations."""
         self.add(Cost(forwards, jvps, vjps))
+
+
+@dataclass
+class Ledger:
+    """The account of one detector: what it paid, and for what already."""
+
+    cost: Cost = field(default_factory=Cost)
+    paid: set[Hashable] = field(default_factory=set)
+    supervised: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -15,41 +15,13 @@ from memdet.curvature import Backend, JacobianOperator, eigenvalues, jacobian_ma
 from memdet.errors import NotApplicableError
 from memdet.models import ClosedForm, ScoreModel
 from memdet.probing import noise as draws
-from memdet.probing.cost import Cost
+from memdet.probing.cost import Cost, Ledger
+from memdet.probing.items import Items
 from memdet.probing.trajectory import Trajectory
 
 Branch = Literal["cond", "null"]
 T = TypeVar("T")
 LARGEST_MATRIX = 4_096
-
-
-@dataclass(frozen=True)
-class Items:
-    """A batch of items.
-
-    Attributes:
-        ids, conditions, clusters: One string an item.
-        labels: 1 memorized, 0 not; only supervised controls may look.
-        has_prompts: Whether the conditions are text.
-    """
-
-    ids: Sequence[str]
-    conditions: Sequence[str]
-    clusters: Sequence[str]
-    labels: Sequence[int]
-    has_prompts: bool
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-@dataclass
-class _Ledger:
-    """The account of one detector: what it paid, and for what already."""
-
-    cost: Cost = field(default_factory=Cost)
-    paid: set[Hashable] = field(default_factory=set)
-    supervised: bool = False
 
 
 class Probe:
@@ -94,7 +66,7 @@ class Probe:
         self._keeps = memo
         self._seed_memo = seed_memo if seed_memo is not None else {}
         self._memo: dict[Hashable, Any] = {}
-        self._ledger = _Ledger()
+        self._ledger = Ledger()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -118,6 +90,17 @@ class Probe:
         if not self._items.has_prompts:
             raise NotApplicableError("the conditions of this sample set are not text")
         return self._items.conditions
+
+    @property
+    def images(self) -> Tensor:
+        """Image of each item, ``[batch, *latent_shape]``.
+
+        Raises:
+            NotApplicableError: The task is ``prompt``.
+        """
+        if self._items.images is None:
+            raise NotApplicableError("the items of this sample set are not images")
+        return self._items.images
 
     @property
     def clusters(self) -> Sequence[str]:
@@ -171,26 +154,37 @@ class Probe:
         return [vector(index) for index in range(count)]
 
     def trajectory(self, steps: int | None = None, guidance: float | None = None) -> Trajectory:
-        """DDIM trajectory of the protocol, or with other steps or guidance; extended lazily."""
+        """DDIM trajectory of the protocol, or with other steps or guidance; extended lazily.
+
+        Raises:
+            NotApplicableError: The items are images, which a trajectory from noise does not meet.
+        """
+        if self._items.images is not None:
+            raise NotApplicableError("the items are images; a trajectory from noise does not meet them")
         length = self.steps if steps is None else steps
         scale = self.guidance if guidance is None else guidance
         return self._remember(("trajectory", length, scale), lambda: Trajectory(self, length, scale))
 
     def at(self, t: int | None, guidance: float = 1.0) -> tuple[Tensor, int]:
-        """Where a detector of one time looks.
+        """Where a detector of one time looks: on the trajectory, or at the noisy image ``alpha x_0 + sigma noise``.
 
         Args:
-            t: None for the starting noise and the first timestep; else the timestep on the trajectory nearest to it.
+            t: None for the first timestep, where a trajectory starts from noise; else the nearest timestep of the
+                default trajectory.
             guidance: Of the trajectory; 1 is the unguided conditional one.
 
         Returns:
             Latents and their timestep.
         """
+        timesteps = self.timesteps
+        index = 0 if t is None else min(range(len(timesteps)), key=lambda i: abs(timesteps[i] - t))
+        if self._items.images is not None:
+            alpha, sigma = self.model.schedule.alpha(timesteps[index]), self.model.schedule.sigma(timesteps[index])
+            noisy = self._remember(("noisy", index), lambda: alpha * self._place(self.images) + sigma * self.noise)
+            return noisy, timesteps[index]
         if t is None:
-            return self.noise, self.timesteps[0]
-        trajectory = self.trajectory(guidance=guidance)
-        index = min(range(len(trajectory.timesteps)), key=lambda i: abs(trajectory.timesteps[i] - t))
-        return trajectory.state(index), trajectory.timesteps[index]
+            return self.noise, timesteps[0]
+        return self.trajectory(guidance=guidance).state(index), timesteps[index]
 
     # What the model answers
 
@@ -328,11 +322,11 @@ class Probe:
         if not self._keeps:
             self._memo.clear()
             self._seed_memo.clear()
-        self._ledger = ledger = _Ledger(supervised=supervised)
+        self._ledger = ledger = Ledger(supervised=supervised)
         try:
             yield ledger.cost
         finally:
-            self._ledger = _Ledger()
+            self._ledger = Ledger()
 
     def _evaluate(
         self, kind: str, x: Tensor, t: int, branch: Branch, vectors: tuple[Tensor, ...], compute: Callable[..., Tensor]

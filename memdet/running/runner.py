@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from memdet.detectors import Detector
-from memdet.errors import NotApplicableError
+from memdet.errors import NotApplicableError, UserError
 from memdet.models import ClosedForm, ScoreModel, load_model
 from memdet.probing import Cost, Items, Probe
 from memdet.running.manifest import describe_run, settings_of_run
@@ -164,6 +165,7 @@ def _run_set(
                 clusters=part["cluster"].tolist(),
                 labels=part["label"].tolist(),
                 has_prompts=sample_set.has_prompts,
+                images=_images(part, model),
             )
             probe = Probe(
                 model,
@@ -226,7 +228,8 @@ def _units(
     counts = _test_items(sample_set)["model"].value_counts(sort=False)
     n = int(counts.sum())
     for seed in range(options.seeds or sample_set.protocol.seeds):
-        live = [detector for detector in detectors if detector.info.seeded or seed == 0]
+        fitting = [d for d in detectors if not d.info.is_control or d.info.task in {"any", sample_set.task}]
+        live = [detector for detector in fitting if detector.info.seeded or seed == 0]
         whole = tuple(detector for detector in live if detector.info.whole_set)
         batched = tuple(detector for detector in live if not detector.info.whole_set)
         if whole:
@@ -246,6 +249,16 @@ def _units(
 def _automatic_batch(model: ScoreModel) -> int:
     elements = ELEMENTS_OF_CLOSED_FORM if isinstance(model, ClosedForm) else ELEMENTS_PER_BATCH
     return max(1, min(LARGEST_BATCH, elements // math.prod(model.latent_shape)))
+
+
+def _images(part: pd.DataFrame, model: ScoreModel) -> torch.Tensor | None:
+    """Images of some items, ``[n, *latent_shape]``; None in the task ``prompt``."""
+    if part["image"].iloc[0] is None:
+        return None
+    for name, image in zip(part["item_id"], part["image"], strict=True):
+        if image.shape != model.latent_shape:
+            raise UserError(f"item {name} is an image of shape {image.shape}, {model.name} takes {model.latent_shape}")
+    return torch.from_numpy(np.stack(part["image"].to_list()))
 
 
 def _test_items(sample_set: SampleSet) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from memdet.samplesets.tables import Table, parse_json_lines, read_table
 from memdet.samplesets.yaml_file import nearest, read_bytes, read_yaml
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 _SAMPLE_KEYS = ("prompt", "memorized", "id", "cluster", "stratum")
 
@@ -33,7 +36,7 @@ class SampleSet:
         protocol: Steps, guidance, seeds and noise.
         items: A row an item in the order of the file: ``item_id, condition, model, label`` (1 memorized, 0 not),
             ``cluster, stratum, split`` (``dev`` or ``test``), ``extraction`` (measured share of copies, NaN where it is
-            not known).
+            not known), ``image`` (float32 ``[channels, height, width]`` in [-1, 1]; None in the task ``prompt``).
         has_prompts: Whether the conditions are text.
         content_hash: SHA-256 over the spec and the data file.
         spec: None for a samples file.
@@ -163,6 +166,7 @@ def load_samples_file(
     columns["split"] = ["test"] * len(rows)
     columns["model"] = [model] * len(rows)
     columns["extraction"] = [math.nan] * len(rows)
+    columns["image"] = [None] * len(rows)
     table = Table(path, columns, range(1, len(rows) + 1))
     _check_items(table, 'write "memorized": 1 for the memorized prompts and 0 for the others')
     settings = {"protocol": protocol.model_dump(mode="json")}
@@ -204,7 +208,11 @@ def _items(columns: Columns, path: Path, data: bytes, model: str) -> pd.DataFram
         "model": columns.model,
     }
     label = columns.label
-    named = [label.column, *(name for name in wanted.values() if name), *filter(None, [columns.extraction])]
+    named = [
+        label.column,
+        *(name for name in wanted.values() if name),
+        *filter(None, [columns.extraction, columns.image]),
+    ]
     table = read_table(path, data, named)
     labels = {label_text(value): 1 for value in label.positive} | {label_text(value): 0 for value in label.negative}
     values = [label_text(value) for value in table.columns[label.column]]
@@ -217,6 +225,7 @@ def _items(columns: Columns, path: Path, data: bytes, model: str) -> pd.DataFram
         else:
             items[name] = [_cell(table, column, index) for index in kept]
     items["extraction"] = [_share(table, columns.extraction, index) for index in kept]
+    items["image"] = [_image(table, columns.image, index) for index in kept]
     shown = ", ".join(repr(value)[:40] for value in sorted(set(values))[:8])
     advice = f"column {label.column!r} holds {shown or 'nothing'}: correct columns.label in the spec"
     _check_items(Table(path, items, [table.lines[index] for index in kept], table.unit), advice)
@@ -245,6 +254,21 @@ def _share(table: Table, column: str | None, index: int) -> float:
             f"{table.where(index)}: column {column!r} holds no share from 0 to 1; measure it or remove the row"
         )
     return value
+
+
+def _image(table: Table, column: str | None, index: int) -> NDArray[np.float32] | None:
+    """A PNG as float32 ``[channels, height, width]`` in [-1, 1]; None without a column."""
+    if column is None:
+        return None
+    import numpy as np
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(table.columns[column][index])) as image:
+            pixels = np.asarray(image, dtype=np.float32)
+    except (TypeError, ValueError, OSError) as error:
+        raise UserError(f"{table.where(index)}: column {column!r} holds no PNG image: {error}") from None
+    return (pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)) / 127.5 - 1
 
 
 def _check_sample(row: dict[str, Any], where: str) -> None:
@@ -285,7 +309,7 @@ def _check_items(table: Table, advice: str) -> None:
 def _frame(columns: dict[str, list[Any]]) -> pd.DataFrame:
     import pandas as pd
 
-    names = ["item_id", "condition", "model", "label", "cluster", "stratum", "split", "extraction"]
+    names = ["item_id", "condition", "model", "label", "cluster", "stratum", "split", "extraction", "image"]
     return pd.DataFrame({name: columns[name] for name in names}).astype({"label": "int64"})
 
 

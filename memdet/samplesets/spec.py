@@ -109,6 +109,9 @@ class Columns(_Strict):
     model: Text | None = Field(
         default=None, description="Model of each item, in a set that spans models; written like the field model."
     )
+    image: Text | None = Field(
+        default=None, description="Images of the task image: PNG, in the space that the model generates in."
+    )
     extraction: Text | None = Field(
         default=None, description="Measured share of an item's generations that copy training data, 0 to 1."
     )
@@ -162,6 +165,12 @@ class SampleSetSpec(_Strict):
     provenance: Text
     known_problems: list[Text]
     assets: list[Asset]
+
+    @model_validator(mode="after")
+    def _have_images_for_the_task(self) -> SampleSetSpec:
+        if (self.task == "image") != (self.columns.image is not None):
+            raise ValueError("the task image needs columns.image, and the task prompt has none")
+        return self
 
 
 class SuiteSpec(_Strict):

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from memdet.samplesets import (
     load_sample_set,
@@ -26,7 +28,7 @@ Fields = dict[str, Any]
 Write = Callable[..., Path]
 Refused = Callable[..., str]
 CORE = ["item_id", "condition", "label", "cluster", "stratum", "split"]
-COLUMNS = ["item_id", "condition", "model", "label", "cluster", "stratum", "split", "extraction"]
+COLUMNS = ["item_id", "condition", "model", "label", "cluster", "stratum", "split", "extraction", "image"]
 
 
 def test_mixture_2d_is_what_its_spec_says():
@@ -308,3 +310,43 @@ def test_listing_loads_nothing_heavy():
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def png(pixels) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.array(pixels, dtype=np.uint8)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def image_spec(spec: Fields) -> Fields:
+    spec["task"], spec["source"]["path"] = "image", "items.parquet"
+    spec["columns"]["image"] = "picture"
+    return spec
+
+
+def parquet(pictures: list[bytes]) -> bytes:
+    frame = pd.DataFrame({"name": ["a", "b"], "text": ["x", "y"], "role": ["copied", "once"], "picture": pictures})
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer)
+    return buffer.getvalue()
+
+
+def test_images_are_read_into_the_range_of_models(spec: Fields, write: Write):
+    grey, colour = png([[0, 255]]), png([[[255, 0, 51]]])
+    items = load_sample_set(write(image_spec(spec), parquet([grey, colour]), "items.parquet")).items
+    assert items["image"][0].tolist() == [[[-1.0, 1.0]]]
+    assert items["image"][1].tolist() == [[[1.0]], [[-1.0]], [[pytest.approx(-0.6)]]]
+    assert items["image"][0].dtype == np.float32
+
+
+def test_an_image_that_is_none(spec: Fields, write: Write, refused: Refused):
+    path = write(image_spec(spec), parquet([png([[0]]), b"GIF"]), "items.parquet")
+    refused(lambda: load_sample_set(path), "row 2", "column 'picture' holds no PNG image")
+
+
+@pytest.mark.parametrize("task", ["image", "prompt"])
+def test_the_task_image_and_its_column_go_together(task: str, spec: Fields, write: Write, refused: Refused):
+    spec["task"] = task
+    if task == "prompt":
+        spec["columns"]["image"] = "picture"
+    refused(lambda: load_sample_set(write(spec)), "the task image needs columns.image")

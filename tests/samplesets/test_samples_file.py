@@ -32,7 +32,7 @@ def test_a_samples_file_becomes_a_sample_set(file: Callable[..., Path], end: str
         ["item-00001", "a b", 1, "item-00001", "all", "test"],
         ["x", "c", 0, "k", "s", "test"],
     ]
-    assert list(sample_set.items.columns) == ["item_id", "condition", "model", *core[2:], "extraction"]
+    assert list(sample_set.items.columns) == ["item_id", "condition", "model", *core[2:], "extraction", "image"]
     assert (sample_set.id, sample_set.version, sample_set.title) == ("mine", 1, "mine.jsonl")
     assert (sample_set.model, sample_set.task, sample_set.has_prompts) == ("org/name", "prompt", True)
     assert sample_set.spec is None

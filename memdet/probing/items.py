@@ -1,0 +1,30 @@
+"""What a probe is asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Items:
+    """A batch of items.
+
+    Attributes:
+        ids, conditions, clusters: One string an item.
+        labels: 1 memorized, 0 not; only supervised controls may look.
+        has_prompts: Whether the conditions are text.
+        images: What is judged in the task ``image``, ``[n, *latent_shape]``; None in the task ``prompt``.
+    """
+
+    ids: Sequence[str]
+    conditions: Sequence[str]
+    clusters: Sequence[str]
+    labels: Sequence[int]
+    has_prompts: bool
+    images: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
