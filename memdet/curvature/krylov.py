@@ -84,7 +84,8 @@ class KrylovSpace:
         below = self.values < bound
         if self.products == self.dimension:
             return below.sum(dim=1).double()
-        share = (self.weights * below).sum(dim=1) / self.weights.sum(dim=1)  # exactly 0 or 1 where none or all are below
+        # Divided by their own sum, so that none or all below give exactly 0 or d.
+        share = (self.weights * below).sum(dim=1) / self.weights.sum(dim=1)
         return self.dimension * share
 
 
