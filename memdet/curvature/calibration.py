@@ -23,7 +23,7 @@ class Calibration:
     Attributes:
         backend: The fastest within the tolerance.
         step: Measured step of central differences, relative to ``norm(x)``.
-        seconds: Median time of a product of each backend.
+        seconds: Median time of a product of each backend, of many at one place: the value at x is known by then.
         errors: Largest relative error of an item against forward AD; 0 for forward AD itself.
         tolerance: What was allowed.
     """
@@ -64,8 +64,6 @@ def calibrate(f: Function, x: Tensor, *, tolerance: float = 1e-3, rounds: int = 
     times: dict[Backend, list[float]] = {name: [] for name in names}
     for turn in range(rounds + 1):
         for name, operator in operators.items():
-            if name == "fd-one-sided":
-                operator = JacobianOperator(f, x, name)  # the value at x is part of what it costs
             start = _now(x)
             product = operator.mv(v)
             if turn:

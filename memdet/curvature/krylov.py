@@ -92,7 +92,7 @@ class KrylovSpace:
 def krylov(product: Product, start: Tensor, steps: int) -> KrylovSpace:
     """Arnoldi on every item at once, and the symmetric part of the Hessenberg matrix.
 
-    Classical Gram-Schmidt done twice, all items in step, nothing waits for the device. The whole Hessenberg matrix H is
+    Classical Gram-Schmidt done twice, all items in step, nothing waits for a device. The whole Hessenberg matrix H is
     kept: ``(H + H^T) / 2`` is ``Q^T S Q`` with ``S = (J + J^T) / 2``, so no transposed product is needed, while
     three-term Lanczos on a Jacobian that is not symmetric returns values outside the spectrum. An item whose space is
     exhausted goes on with a fresh direction orthogonal to it. The basis ``[batch, steps, d]`` is the only large memory.
@@ -117,23 +117,23 @@ def krylov(product: Product, start: Tensor, steps: int) -> KrylovSpace:
     tolerance = 1e-12 if start.dtype == torch.float64 else 1e-5
     basis = start.new_zeros(batch, steps, d)
     hessenberg = torch.zeros(batch, steps + 1, steps, dtype=torch.float64, device=start.device)
-    covered = torch.zeros(batch, d, dtype=start.dtype, device=start.device)  # squared norm of each axis in the space
     first = start.reshape(batch, d)
     basis[:, 0] = first / first.norm(dim=1, keepdim=True)
     for j in range(steps):
         known = basis[:, : j + 1]
-        covered += basis[:, j].square()
-        w = product(basis[:, j].view(shape)).reshape(batch, d)
+        w = product(basis[:, j].view(shape)).reshape(batch, d).clone()  # the product may own what it returned
         size = w.norm(dim=1)
-        w, overlap = _orthogonalise(w, known)
-        w, rest = _orthogonalise(w, known)
+        overlap = _orthogonalise(w, known)
+        rest = _orthogonalise(w, known)
         hessenberg[:, : j + 1, j] = overlap.double() + rest.double()
         norm = w.norm(dim=1)
         broken = norm <= tolerance * size
         hessenberg[:, j + 1, j] = torch.where(broken, 0.0, norm).double()
         if j + 1 < steps:
-            following = w / norm.clamp_min(1e-30)[:, None]
-            basis[:, j + 1] = torch.where(broken[:, None], _fresh(known, covered), following)
+            torch.div(w, norm.clamp_min(1e-30)[:, None], out=basis[:, j + 1])
+            # A breakdown is rare. To ask for one costs nothing on the CPU, and elsewhere more than to provide for it.
+            if start.device.type != "cpu" or bool(broken.any()):
+                basis[:, j + 1] = torch.where(broken[:, None], _fresh(known), basis[:, j + 1])
     finite("J v", hessenberg)
     square = hessenberg[:, :steps, :]
     values, coordinates = torch.linalg.eigh((square + square.transpose(1, 2)) / 2)
@@ -190,22 +190,21 @@ def spectral_density(product: Product, starts: Sequence[Tensor], steps: int) -> 
     )
 
 
-def _orthogonalise(w: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-    """``w - Q Q^T w`` and ``Q^T w`` of each item, ``[batch, d]`` and ``[batch, j]``."""
-    overlap = (basis @ w[:, :, None]).squeeze(2)
-    return w - (overlap[:, None, :] @ basis).squeeze(1), overlap
+def _orthogonalise(w: Tensor, basis: Tensor) -> Tensor:
+    """Take ``Q Q^T w`` from ``w`` ``[batch, d]`` in place; return ``Q^T w``, ``[batch, j]``."""
+    overlap = torch.bmm(basis, w[:, :, None])
+    w.unsqueeze(1).baddbmm_(overlap.transpose(1, 2), basis, alpha=-1)
+    return overlap.squeeze(2)
 
 
-def _fresh(basis: Tensor, covered: Tensor) -> Tensor:
+def _fresh(basis: Tensor) -> Tensor:
     """A unit vector orthogonal to the basis of each item, from the axis that the basis covers least, ``[batch, d]``.
 
-    A drawn vector could be the one that the caller started from. The projection of an axis on the basis is read off
-    its rows, so that the pass that every step pays for a breakdown that is rare stays cheap.
+    A drawn vector could be the one that the caller started from.
     """
-    axis = covered.argmin(dim=1)
-    row = basis.gather(2, axis[:, None, None].expand(-1, basis.shape[1], 1))  # Q^T e
-    w = -(row.transpose(1, 2) @ basis).squeeze(1)
-    w.scatter_add_(1, axis[:, None], torch.ones_like(w[:, :1]))
-    w, _ = _orthogonalise(w, basis)
+    axis = torch.linalg.vector_norm(basis, dim=1).argmin(dim=1)
+    w = torch.zeros_like(basis[:, 0]).scatter_(1, axis[:, None], 1.0)
+    _orthogonalise(w, basis)
+    _orthogonalise(w, basis)
     unit: Tensor = w / w.norm(dim=1, keepdim=True).clamp_min(1e-30)
     return unit

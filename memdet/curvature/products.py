@@ -88,8 +88,9 @@ class JacobianOperator:
             from memdet.curvature.calibration import calibrate
 
             self.calibration = calibrate(self._f, x, tolerance=tolerance)
-            self.step = self.calibration.step if step is None else step
             backend = self.calibration.backend
+            if step is None and backend == "fd":  # measured for that one
+                self.step = self.calibration.step
         self.backend: Backend = backend
         if check:
             checks.repeatable(self._f, x)
