@@ -43,16 +43,22 @@ def extreme(rows: list[Row]) -> str:
 
 
 def fastest(rows: list[Row]) -> str:
-    """At the largest skew: the fastest peer with an error below 1e-2, with and without products with the transpose."""
+    """At the largest skew: the fastest peer with an error below 1e-2, by what it was given."""
     skew = max(row["skew"] for row in rows)
     right = [row for row in rows if row["skew"] == skew and row["largest_error"] < 1e-2]
     ours = next(row["seconds"] for row in right if row["method"].startswith("memdet"))
+    peers = [row for row in right if not row["method"].startswith("memdet")]
+    alone = [row for row in peers if not row["transposed_products"]]
+    kinds = {
+        "J alone, items as its authors mean them": [row for row in alone if "items as columns" not in row["method"]],
+        "J alone, made to batch by hand": [row for row in alone if "items as columns" in row["method"]],
+        "J and J^T": [row for row in peers if row["transposed_products"]],
+    }
     body = []
-    for label, given in (("J alone", False), ("J and J^T", True)):
-        peers = [row for row in right if given or not row["transposed_products"]]
-        peers = [row for row in peers if not row["method"].startswith("memdet")]
-        best = min(peers, key=lambda row: row["seconds"])
-        body.append([label, best["method"], f"{best['seconds'] / ours:.1f}"])
+    for label, contestants in kinds.items():
+        if contestants:
+            best = min(contestants, key=lambda row: row["seconds"])
+            body.append([label, best["method"], f"{best['seconds'] / ours:.1f}"])
     return markdown(["given", f"fastest right peer, skew {100 * skew:.0f} %", "its time over memdet's"], body)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -108,34 +109,32 @@ class DCTGaussian(ClosedForm):
 
 
 def dct(x: Tensor) -> Tensor:
-    """Orthonormal cosine transform (DCT-II) of ``[..., n]``, by one FFT (Makhoul 1980); differentiable both ways."""
+    """Orthonormal cosine transform (DCT-II) of ``[..., n]``, by one real FFT (Makhoul 1980); differentiable both ways."""
+    n = x.shape[-1]
+    twiddle, scale, _ = _constants(n, x.dtype, x.device)
     reordered = torch.cat([x[..., ::2], x[..., 1::2].flip(-1)], dim=-1)
-    shifted: Tensor = torch.fft.fft(reordered) * _twiddle(x)
-    return shifted.real * _scale(x)
+    half: Tensor = torch.fft.rfft(reordered) * twiddle
+    return torch.cat([half.real, -half.imag[..., 1 : (n + 1) // 2].flip(-1)], dim=-1) * scale
 
 
 def inverse_dct(y: Tensor) -> Tensor:
     """Inverse, and transpose, of :func:`dct`."""
     n = y.shape[-1]
-    z = y / _scale(y)
-    mirrored = torch.cat([torch.zeros_like(z[..., :1]), z[..., 1:].flip(-1)], dim=-1)
-    reordered: Tensor = torch.fft.ifft(torch.complex(z, -mirrored) / _twiddle(y)).real
-    half = (n + 1) // 2
-    order = torch.empty(n, dtype=torch.int64, device=y.device)
-    order[::2] = torch.arange(half, device=y.device)
-    order[1::2] = torch.arange(n - 1, half - 1, -1, device=y.device)
+    twiddle, scale, order = _constants(n, y.dtype, y.device)
+    z = y / scale
+    mirrored = torch.cat([torch.zeros_like(z[..., :1]), z[..., n - n // 2 :].flip(-1)], dim=-1)
+    reordered: Tensor = torch.fft.irfft(torch.complex(z[..., : n // 2 + 1], -mirrored) / twiddle, n=n)
     return reordered[..., order]
 
 
-def _twiddle(x: Tensor) -> Tensor:
-    n = x.shape[-1]
-    angle = -math.pi / (2 * n) * torch.arange(n, dtype=x.dtype, device=x.device)
-    return torch.complex(angle.cos(), angle.sin())
-
-
-def _scale(x: Tensor) -> Tensor:
-    """What makes each vector of the basis a unit vector; the first one is constant."""
-    n = x.shape[-1]
-    scale = torch.full((n,), math.sqrt(2 / n), dtype=x.dtype, device=x.device)
-    scale[0] = math.sqrt(1 / n)
-    return scale
+@cache
+def _constants(n: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Twiddle factors of the first half, what makes each vector of the basis a unit vector, and the order of samples."""
+    angle = -math.pi / (2 * n) * torch.arange(n // 2 + 1, dtype=dtype, device=device)
+    scale = torch.full((n,), math.sqrt(2 / n), dtype=dtype, device=device)
+    scale[0] = math.sqrt(1 / n)  # that one is constant
+    half = (n + 1) // 2
+    order = torch.empty(n, dtype=torch.int64, device=device)
+    order[::2] = torch.arange(half, device=device)
+    order[1::2] = torch.arange(n - 1, half - 1, -1, device=device)
+    return torch.complex(angle.cos(), angle.sin()), scale, order
