@@ -1,0 +1,123 @@
+"""Rows of a table from score files whose metrics are known."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from memdet.cli import main
+from memdet.reports import FORMATS, report_rows
+from memdet.running import read_scores
+from memdet.running.store import SCHEMA_VERSION, SCORES
+
+OLD_RUN = Path(__file__).parents[1] / "running" / "stored" / "run-v1"
+# Label, stratum, measured extraction and score of each item: strong separates, weak does not, negatives score 1 to 4.
+ITEMS = [
+    (0, "once", 0.0, 1.0),
+    (0, "once", 0.0, 2.0),
+    (0, "once", 0.0, 3.0),
+    (0, "once", 0.0, 4.0),
+    (1, "strong", 1.0, 9.0),
+    (1, "strong", 0.75, 8.0),
+    (1, "weak", 0.25, 2.5),
+    (1, "weak", 0.125, 1.5),
+]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run of one detector and one control over two seeds."""
+    rows = []
+    for detector in ("found", "random"):
+        for seed in (0, 1):
+            for index, (label, stratum, extraction, score) in enumerate(ITEMS):
+                rows.append(
+                    {
+                        "sample_set": "small",
+                        "sample_set_version": 1,
+                        "item_id": f"i{index}",
+                        "cluster": f"i{index}",
+                        "stratum": stratum,
+                        "extraction": extraction,
+                        "label": label,
+                        "detector": detector,
+                        "detector_version": 1,
+                        "seed": seed,
+                        "score": (score + (0.4 if seed else -0.4)) if detector == "found" else 0.0,
+                        "status": "ok",
+                        "forwards": 2.0,
+                        "jvps": 0.0,
+                        "vjps": 0.0,
+                    }
+                )
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCORES), tmp_path / "scores.parquet")
+    detectors = [{"label": "found", "access": "score"}, {"label": "random", "access": "none"}]
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "settings": {"detectors": detectors},
+        "seconds": {"small": {"found": 1.6, "random": 0.0}},
+        "finished": True,
+    }
+    (tmp_path / "run.json").write_text(json.dumps(manifest))
+    return tmp_path
+
+
+def test_a_table_of_all_items(run):
+    found, random = report_rows([run])
+    assert (found["stratum"], found["n_positive"], found["n_negative"], found["seeds"]) == (None, 4, 4, 2)
+    assert found["auroc"] == (4 + 4 + 2 + 1) / 16
+    assert found["gain_over_control"] == pytest.approx(found["auroc"] - 0.5)
+    assert found["seconds_per_item"] == 1.6 / 16
+    assert random["auroc"] == 0.5
+    assert random["rank_correlation"] is None  # constant
+
+
+def test_rank_correlation_is_spearmans(run):
+    from scipy.stats import spearmanr
+
+    (found, _) = report_rows([run])
+    expected = spearmanr([item[3] for item in ITEMS], [item[2] for item in ITEMS]).statistic
+    assert found["rank_correlation"] == pytest.approx(expected)
+    assert expected < 0.9
+
+
+def test_a_table_a_stratum_against_all_negatives(run):
+    rows = {(row["stratum"], row["detector"]): row for row in report_rows([run], by_stratum=True)}
+    assert list(rows) == [("strong", "found"), ("strong", "random"), ("weak", "found"), ("weak", "random")]
+    assert rows["strong", "found"]["auroc"] == 1.0
+    assert rows["weak", "found"]["auroc"] == 3 / 8
+    assert {(row["n_positive"], row["n_negative"]) for row in rows.values()} == {(2, 4)}
+    assert rows["weak", "found"]["seconds_per_item"] == 1.6 / 16
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_strata_on_the_command_line(run, form, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["report", str(run), "--by-stratum", "--format", form])
+    assert not stop.value.code
+    output = capsys.readouterr().out
+    if form == "json":
+        assert [row["stratum"] for row in json.loads(output)] == ["strong", "strong", "weak", "weak"]
+    elif form == "csv":
+        assert output.splitlines()[0].startswith("sample_set,stratum,detector,")
+    else:
+        assert "small, strong: 2 memorized, 4 not, 2 noise seeds" in output
+        assert "small, weak: 2 memorized, 4 not, 2 noise seeds" in output
+
+
+def test_a_run_of_the_first_schema_is_still_read():
+    assert json.loads((OLD_RUN / "run.json").read_text())["schema_version"] == 1
+    assert "extraction" not in pq.read_schema(OLD_RUN / "scores.parquet").names
+    table = read_scores(OLD_RUN)
+    assert table.schema.equals(SCORES)
+    assert all(math.isnan(value) for value in table["extraction"].to_pylist())
+    rows = {(row["sample_set"], row["detector"]): row for row in report_rows([OLD_RUN])}
+    # As the table printed with that run said.
+    assert rows["tiny-sd-a-verbatim", "wen2024"]["auroc"] == pytest.approx(0.891, abs=5e-4)
+    assert rows["tiny-sd-a-verbatim", "curvature-gap"]["auroc"] == pytest.approx(0.983, abs=5e-4)
+    assert {row["rank_correlation"] for row in rows.values()} == {None}
