@@ -9,6 +9,8 @@ from memdet.samplesets import load_sample_set
 
 ESTIMATES = {
     "jeon2025": "jeon2025@backend=closed-form",
+    "jeon2025@backend=fd": "jeon2025@backend=closed-form",
+    "jeon2025@backend=fd-one-sided": "jeon2025@backend=closed-form",
     "jeon2024-eigenvalues": "jeon2024-eigenvalues@estimator=exact",
     "hessian-trace@probes=12,estimator=hutch++": "hessian-trace@estimator=exact",
     "hessian-trace@probes=12,estimator=xtrace": "hessian-trace@estimator=exact",

@@ -109,7 +109,7 @@ class DCTGaussian(ClosedForm):
 
 
 def dct(x: Tensor) -> Tensor:
-    """Orthonormal cosine transform (DCT-II) of ``[..., n]``, by one real FFT (Makhoul 1980); differentiable both ways."""
+    """Orthonormal cosine transform (DCT-II) of ``[..., n]``, by a real FFT (Makhoul 1980); differentiable both ways."""
     n = x.shape[-1]
     twiddle, scale, _ = _constants(n, x.dtype, x.device)
     reordered = torch.cat([x[..., ::2], x[..., 1::2].flip(-1)], dim=-1)
@@ -129,7 +129,7 @@ def inverse_dct(y: Tensor) -> Tensor:
 
 @cache
 def _constants(n: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Twiddle factors of the first half, what makes each vector of the basis a unit vector, and the order of samples."""
+    """Twiddle factors of the first half, lengths that make the basis orthonormal, and the order of samples."""
     angle = -math.pi / (2 * n) * torch.arange(n // 2 + 1, dtype=dtype, device=device)
     scale = torch.full((n,), math.sqrt(2 / n), dtype=dtype, device=device)
     scale[0] = math.sqrt(1 / n)  # that one is constant
