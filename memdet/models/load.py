@@ -13,7 +13,7 @@ from memdet.errors import UserError
 from memdet.models.base import ScoreModel
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
-_HUB_FILES = ("model_index.json", "*/*.json", "*/*.txt", "*/*.model", "*/*.safetensors")
+_HUB_FILES = ("model_index.json", "labels.json", "*/*.json", "*/*.txt", "*/*.model", "*/*.safetensors")
 _HUB_SKIPPED = ("*.fp16.*", "*.non_ema.*", "safety_checker/*", "feature_extractor/*")
 
 
@@ -36,8 +36,8 @@ def load_model(
     """Load a score model.
 
     Args:
-        reference: A name from ``memdet list models``, a directory in the Stable Diffusion pipeline format, or a hub id
-            ``org/name`` or ``org/name@revision``.
+        reference: A name from ``memdet list models``, a directory in the format of Stable Diffusion pipelines or of
+            class-conditional DDIM or DDPM pipelines, or a hub id ``org/name`` or ``org/name@revision``.
         device: Where it computes.
         dtype: Of networks and their inputs; closed forms compute in float64.
 
@@ -57,9 +57,18 @@ def load_model(
     if name in CLOSED_FORM:
         return CLOSED_FORM[name](device)
     directory = resolve_directory(name)
+    name = name.rstrip("/").rsplit("/", 1)[-1]
+    from memdet.models.class_conditional import PIPELINES, ClassConditionalModel
+    from memdet.models.directory import read_index
     from memdet.models.pipeline import StableDiffusionModel
+    from memdet.models.toy import TOY_CLASS, ToyModel
 
-    return StableDiffusionModel(directory, name=name.rstrip("/").rsplit("/", 1)[-1], device=device, dtype=dtype)
+    pipeline = read_index(directory).get("_class_name")
+    if pipeline == TOY_CLASS:
+        return ToyModel(directory, name, device, dtype)
+    if pipeline in PIPELINES:
+        return ClassConditionalModel(directory, name, device, dtype)
+    return StableDiffusionModel(directory, name, device, dtype)
 
 
 def resolve_directory(reference: str) -> Path:

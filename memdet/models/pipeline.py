@@ -2,51 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from memdet.errors import UserError
 from memdet.models.base import ScoreModel
-from memdet.models.parametrisation import Parametrisation
-from memdet.models.schedule import NoiseSchedule
+from memdet.models.directory import (
+    DiffusersSchedule,
+    fingerprint,
+    load_component,
+    load_network,
+    read_components,
+    read_json,
+    read_schedule,
+    require_safetensors,
+)
 
-_PREDICTION_TYPES: dict[str, Parametrisation] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+__all__ = ["DiffusersSchedule", "StableDiffusionModel", "check_directory"]
+
+_PIPELINE = "StableDiffusionPipeline"
 _COMPONENTS = ("unet", "scheduler", "text_encoder", "tokenizer", "vae")
-_PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth")
-
-
-class DiffusersSchedule(NoiseSchedule):
-    """Noise and timesteps of a pipeline's own scheduler configuration, read as DDIM."""
-
-    _ddim: Any
-
-    def __init__(self, config: Any) -> None:
-        from diffusers import DDIMScheduler
-
-        ddim = DDIMScheduler.from_config(config)
-        cumulative = ddim.alphas_cumprod.double().numpy()
-        final = float(ddim.final_alpha_cumprod)
-        super().__init__(
-            alphas=np.sqrt(cumulative),
-            sigmas=np.sqrt(1 - cumulative),
-            final_alpha=final**0.5,
-            final_sigma=(1 - final) ** 0.5,
-        )
-        object.__setattr__(self, "_ddim", ddim)
-
-    def timesteps(self, steps: int) -> list[int]:
-        """Timesteps of a DDIM trajectory with the spacing that the pipeline's configuration asks for."""
-        super().timesteps(steps)  # refuses impossible numbers of steps
-        ddim = self._ddim
-        ddim.set_timesteps(steps)
-        return [min(int(t), len(self.alphas) - 1) for t in ddim.timesteps]  # the offset can lead past the end
 
 
 class StableDiffusionModel(ScoreModel):
@@ -77,18 +56,9 @@ class StableDiffusionModel(ScoreModel):
         self._classes = check_directory(directory)
         self._unet = self._load_network("unet")
         self._text_encoder = self._load_network("text_encoder")
-        self._tokenizer = self._from_pretrained("tokenizer")
+        self._tokenizer = load_component(directory, "tokenizer", self._classes["tokenizer"])
         self._vae: Any = None
-        scheduler_config = _read_json(directory / "scheduler" / "scheduler_config.json")
-        prediction = scheduler_config.get("prediction_type", "epsilon")
-        if prediction not in _PREDICTION_TYPES:
-            raise UserError(f"{directory}: scheduler predicts {prediction!r}; known: {', '.join(_PREDICTION_TYPES)}")
-        self.parametrisation = _PREDICTION_TYPES[prediction]
-        self.schedule = DiffusersSchedule(scheduler_config)
-        if self.schedule.alphas.min() < 1e-6:
-            raise UserError(
-                f"{directory}: the scheduler ends in pure noise (zero terminal SNR), which memdet cannot invert"
-            )
+        self.schedule, self.parametrisation = read_schedule(directory)
         self.latent_shape = _latent_shape(directory, self._unet.config)
 
     def embed(self, conditions: Sequence[str]) -> Tensor:
@@ -123,48 +93,10 @@ class StableDiffusionModel(ScoreModel):
 
     def fingerprint(self) -> str:
         """SHA-256 over the configuration and weight files of all components."""
-        digest = hashlib.sha256()
-        for component in _COMPONENTS:
-            for path in sorted((self._directory / component).iterdir()):
-                if path.suffix in {".json", ".txt", ".model", ".safetensors"}:
-                    digest.update(f"{component}/{path.name}".encode())
-                    with path.open("rb") as file:
-                        while chunk := file.read(1 << 20):
-                            digest.update(chunk)
-        return digest.hexdigest()
-
-    def _load_class(self, component: str) -> Any:
-        library, class_name = self._classes[component]
-        if library not in {"diffusers", "transformers"}:
-            raise UserError(f"{self._directory}: {component} comes from {library!r}, not diffusers or transformers")
-        module = __import__(library)
-        if not hasattr(module, class_name):
-            raise UserError(f"{self._directory}: the installed {library} has no class {class_name} ({component})")
-        return getattr(module, class_name)
+        return fingerprint(self._directory, _COMPONENTS)
 
     def _load_network(self, component: str) -> Any:
-        cls = self._load_class(component)
-        from_diffusers = cls.__module__.startswith("diffusers")
-        options: dict[str, Any] = {"use_safetensors": True, "torch_dtype" if from_diffusers else "dtype": self.dtype}
-        if from_diffusers:
-            options["low_cpu_mem_usage"] = (
-                False  # its alternative needs another package and warns where that is missing
-            )
-        network, report = self._from_pretrained(component, output_loading_info=True, **options)
-        missing = sorted(report["missing_keys"])
-        if missing:  # both libraries would go on with random numbers in their place
-            folder = self._directory / component
-            raise UserError(f"{folder} lacks {len(missing)} weights of a {cls.__name__}, the first {missing[0]}")
-        return network.to(self.device).eval().requires_grad_(False)
-
-    def _from_pretrained(self, component: str, **options: Any) -> Any:
-        try:
-            return self._load_class(component).from_pretrained(self._directory / component, **options)
-        except UserError:
-            raise
-        except Exception as error:  # safetensors, JSON and shape errors come in many classes; the user needs one line
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise UserError(f"{self._directory / component} cannot be loaded: {reason}") from error
+        return load_network(self._directory, component, self._classes[component], self.device, self.dtype)
 
 
 def check_directory(directory: Path) -> dict[str, list[str]]:
@@ -176,53 +108,15 @@ def check_directory(directory: Path) -> dict[str, list[str]]:
     Raises:
         UserError: As for :class:`StableDiffusionModel`.
     """
-    if not directory.is_dir():
-        problem = "is not a directory" if directory.exists() else "does not exist"
-        raise UserError(f"model directory {directory} {problem}")
-    index_file = directory / "model_index.json"
-    wanted = "a directory written by StableDiffusionPipeline.save_pretrained"
-    if not index_file.is_file():
-        raise UserError(f"{directory} has no model_index.json: memdet needs {wanted}")
-    index = _read_json(index_file)
-    classes = {}
-    for component in _COMPONENTS:
-        entry = index.get(component)
-        if not (isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry)):
-            raise UserError(f"{index_file} names no {component}: memdet needs {wanted}")
-        if not (directory / component).is_dir():
-            raise UserError(f"{directory / component} is missing: memdet needs {wanted}")
-        classes[component] = entry
-    if classes["unet"][1] != "UNet2DConditionModel":
-        raise UserError(f"{index_file}: the unet is a {classes['unet'][1]}; memdet reads UNet2DConditionModel")
-    for component in ("unet", "text_encoder", "vae"):
-        folder = directory / component
-        if not any(folder.glob("*.safetensors")):
-            if any(path for pattern in _PICKLES for path in folder.glob(pattern)):
-                raise UserError(
-                    f"{folder} holds pickle weights only, which can run code when loaded; convert them where you trust "
-                    f"them: StableDiffusionPipeline.from_pretrained({str(directory)!r}, use_safetensors=False)"
-                    ".save_pretrained(NEW_DIR)"
-                )
-            raise UserError(f"{folder} holds no *.safetensors weights")
-    unet_config = _read_json(directory / "unet" / "config.json")
+    classes = read_components(directory, _COMPONENTS, "UNet2DConditionModel", _PIPELINE)
+    require_safetensors(directory, ("unet", "text_encoder", "vae"), _PIPELINE)
+    unet_config = read_json(directory / "unet" / "config.json")
     if unet_config.get("in_channels") != unet_config.get("out_channels"):
         raise UserError(f"{directory}: the unet takes extra input channels (inpainting?); memdet needs text to image")
     for key in ("addition_embed_type", "class_embed_type", "time_cond_proj_dim"):
         if unet_config.get(key) is not None:
             raise UserError(f"{directory}: the unet needs {key}, which Stable Diffusion 1.x and 2.x do not have")
     return classes
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a JSON object")
-    return content
 
 
 def _latent_shape(directory: Path, unet_config: Any) -> tuple[int, ...]:

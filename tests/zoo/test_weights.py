@@ -14,8 +14,20 @@ import memdet.zoo as zoo
 from memdet.zoo import extraction
 from memdet.zoo.planting import ROLES
 
+PARTS = {
+    "tiny-sd-a": ["text_encoder", "unet", "vae"],
+    "tiny-sd-b": ["text_encoder", "unet", "vae"],
+    "toy-2d": ["toy-2d"],
+}
+PIPELINES = ["tiny-sd-a", "tiny-sd-b"]
 
-@pytest.fixture(scope="module", params=zoo.recipe_names())
+
+@pytest.fixture(scope="module", params=PARTS)
+def any_model(request):
+    return zoo.weights_directory(request.param)
+
+
+@pytest.fixture(scope="module", params=PIPELINES)
 def directory(request):
     return zoo.weights_directory(request.param)
 
@@ -25,13 +37,24 @@ def figures(directory):
     return json.loads((directory / "extraction.json").read_text())
 
 
-def test_weights_are_small_and_half(directory):
-    paths = sorted(directory.glob("*/*.safetensors"))
-    assert [path.parent.name for path in paths] == ["text_encoder", "unet", "vae"]
-    assert sum(path.stat().st_size for path in paths) < 6e6
+def test_weights_are_small_and_half(any_model):
+    paths = sorted(any_model.rglob("*.safetensors"))
+    assert [path.parent.name for path in paths] == PARTS[any_model.name]
+    assert sum(path.stat().st_size for path in any_model.rglob("*") if path.is_file()) < 6e6
     for path in paths:
         assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
-    assert not (directory / "training").exists()
+    assert not (any_model / "training").exists()
+
+
+def test_every_model_meets_its_criteria_and_its_card_says_so(any_model):
+    figures = json.loads((any_model / "extraction.json").read_text())
+    assert figures["recipe"] == any_model.name
+    assert figures["passed"]
+    assert all(criterion["met"] for criterion in figures["criteria"])
+    card = (any_model / "README.md").read_text()
+    assert yaml.safe_load(card.split("---")[1])["license"] == "mit"
+    for row in figures["criteria"]:
+        assert f"| {row['name']} | {row['bound']} | {row['value']} | yes |" in card
 
 
 def test_items_are_the_declared_roles(directory):
