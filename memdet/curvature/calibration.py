@@ -56,7 +56,7 @@ def calibrate(f: Function, x: Tensor, *, tolerance: float = 1e-3, rounds: int = 
     v = torch.randint(0, 2, x.shape, generator=torch.Generator().manual_seed(0)).to(x) * 2 - 1
     step = measured_step(f, x, v)
     names: tuple[Backend, ...] = ("jvp", "fd", "fd-one-sided")
-    operators = {name: JacobianOperator(f, x, name, step=step if name == "fd" else None) for name in names}
+    operators = {name: JacobianOperator(f, x, name, step=step if name == "fd" else None, check=False) for name in names}
     reference = operators["jvp"].mv(v)
     finite("J v", reference)
     size = _norm(reference).clamp_min(1e-300)

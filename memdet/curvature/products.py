@@ -69,7 +69,7 @@ class JacobianOperator:
         step: float | None = None,
         exact: Product | None = None,
         tolerance: float = 1e-3,
-        check: bool = False,
+        check: bool = True,
         compile: bool = False,
         count: Counter | None = None,
     ) -> None:

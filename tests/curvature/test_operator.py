@@ -12,7 +12,7 @@ from tests.curvature.conftest import TOLERANCE, Count, jacobians, relative
 def test_transposed_products_share_one_graph(network, points):
     x, v, u = points
     count = Count(network)
-    operator = JacobianOperator(count.f, x, "vjp", count=count)
+    operator = JacobianOperator(count.f, x, "vjp", count=count, check=False)
     first, second = operator.rmv(u), operator.rmv(v)
     assert count.evaluations == 1
     assert count.told == {"forwards": 1, "jvps": 0, "vjps": 2}
@@ -49,7 +49,9 @@ def test_difference_of_two_branches_in_one_batch(network, branches, points, back
 def test_closed_form_product_is_the_one_given(network, points):
     x, v, _ = points
     count = Count(network)
-    operator = JacobianOperator(count.f, x, "closed-form", exact=lambda w: 3 * w, count=count)
+    with pytest.raises(ValueError, match="closed-form.* disagree"):
+        JacobianOperator(network, x, "closed-form", exact=lambda w: 3 * w)
+    operator = JacobianOperator(count.f, x, "closed-form", exact=lambda w: 3 * w, count=count, check=False)
     assert torch.equal(operator.mv(v), 3 * v)
     assert count.told == {"forwards": 0, "jvps": 1, "vjps": 0}
     with pytest.raises(ValueError, match="needs the exact product"):
@@ -60,7 +62,7 @@ def test_closed_form_product_is_the_one_given(network, points):
 def test_self_check_passes_and_is_not_counted(network, points, backend):
     x, v, _ = points
     count = Count(network)
-    operator = JacobianOperator(count.f, x, backend, check=True, count=count)
+    operator = JacobianOperator(count.f, x, backend, count=count)
     assert count.told == {"forwards": 0, "jvps": 0, "vjps": 0}
     if backend != "vjp":
         assert relative(operator.mv(v), (jacobians(network, x) @ v[:, :, None]).squeeze(2)) < 5e-3
@@ -89,28 +91,28 @@ class WrongDerivative(torch.autograd.Function):
 
 def test_self_check_finds_derivatives_that_disagree(points):
     with pytest.raises(ValueError, match=r"J v \(jvp\) and J\^T u disagree at item \d: relative error"):
-        JacobianOperator(WrongDerivative.apply, points[0], check=True)
+        JacobianOperator(WrongDerivative.apply, points[0])
 
 
 @pytest.mark.parametrize("backend", ["jvp", "fd"])
 def test_self_check_finds_dropout(network, points, backend):
     dropout = torch.nn.Dropout(0.5)
     with pytest.raises(ValueError, match="is dropout left on"):
-        JacobianOperator(lambda x: network(dropout(x)), points[0], backend, check=True)
-    JacobianOperator(lambda x: network(dropout.eval()(x)), points[0], backend, check=True)
+        JacobianOperator(lambda x: network(dropout(x)), points[0], backend)
+    JacobianOperator(lambda x: network(dropout.eval()(x)), points[0], backend)
 
 
 def test_self_check_names_the_item_that_is_not_finite(network, points):
     x = points[0].clone()
     x[2, 3] = torch.nan
     with pytest.raises(ValueError, match="the function is not finite for 1 of 4 items, first item 2"):
-        JacobianOperator(network, x, check=True)
+        JacobianOperator(network, x)
 
 
 def test_compiled_product(network, points):
     """Checked against the eager one by the operator itself; here against the dense Jacobian."""
     x, v, _ = points
-    operator = JacobianOperator(network, x, compile=True, check=True)
+    operator = JacobianOperator(network, x, compile=True)
     assert relative(operator.mv(v), (jacobians(network, x) @ v[:, :, None]).squeeze(2)) < 1e-10
 
 
