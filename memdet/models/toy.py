@@ -21,7 +21,6 @@ TOY_CLASS = "MemdetToy"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 STEPS = 1_000
-FREQUENCIES = (1.0, 2.0, 4.0, 8.0)  # of the waves in which the network sees a position
 
 
 def toy_schedule() -> NoiseSchedule:
@@ -30,9 +29,7 @@ def toy_schedule() -> NoiseSchedule:
 
 
 class ToyNetwork(nn.Module):
-    """Three hidden layers, each scaled and shifted by time and condition, over waves of the position.
-
-    The waves, of frequency 1 to 8, let the layers resolve a mode much tighter than the distance between modes.
+    """Three hidden layers, each scaled and shifted by time and condition.
 
     Args:
         conditions: How many, the null condition included.
@@ -44,9 +41,7 @@ class ToyNetwork(nn.Module):
         self.condition = nn.Embedding(conditions, width)
         self.time = nn.Linear(32, width)
         self.context = nn.Linear(width, width)
-        self.layers = nn.ModuleList(
-            [nn.Linear(2 + 4 * len(FREQUENCIES), width), nn.Linear(width, width), nn.Linear(width, width)]
-        )
+        self.layers = nn.ModuleList([nn.Linear(2, width), nn.Linear(width, width), nn.Linear(width, width)])
         self.modulations = nn.ModuleList([nn.Linear(width, 2 * width) for _ in self.layers])
         self.out = nn.Linear(width, 2)
 
@@ -54,8 +49,7 @@ class ToyNetwork(nn.Module):
         """Predicted noise at ``x`` ``[batch, 2]`` for timesteps and condition numbers, both int64 ``[batch]``."""
         context = nn.functional.silu(self.time(_waves(t).to(x)) + self.condition(condition))
         context = nn.functional.silu(self.context(context))
-        angles = (x[:, :, None] * x.new_tensor(FREQUENCIES)).flatten(1)
-        hidden = torch.cat([x, angles.sin(), angles.cos()], dim=1)
+        hidden = x
         for layer, modulation in zip(self.layers, self.modulations, strict=True):
             scale, shift = modulation(context).chunk(2, dim=1)
             hidden = nn.functional.silu(layer(hidden) * (1 + scale) + shift)
