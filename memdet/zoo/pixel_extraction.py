@@ -25,7 +25,6 @@ STEPS = 100
 BATCH_SIZE = 120
 ITEMS_FILE = "items.parquet"
 HALF = 0.5  # a copy lies less than half as far from a training image as from any unused image of its garment
-FALSE_COPIES = 0.01  # share of the broad class's generations that a calibrated threshold lets pass
 ASYMMETRY_IMAGES = 4  # of each label
 
 
@@ -37,9 +36,6 @@ class Check:
         guidance: Of the sampling; 1 follows the condition alone.
         seeds: Generations of each label; those of one seed share their noise.
         criteria: Role, figure, ``<=`` or ``>=``, bound.
-        calibrated: Whether a copy is what lies nearer to a training image than all but one percent of the generations
-            of the role ``broad`` do, instead of by the distance to unused images. A garment with little variety has
-            unused images near its training images.
         keeps_generations: Whether the generations are stored as items of an image sample set.
         timesteps: Where the asymmetry of the Jacobian is measured.
     """
@@ -47,7 +43,6 @@ class Check:
     guidance: float
     seeds: int
     criteria: tuple[tuple[str, str, str, float], ...]
-    calibrated: bool = False
     keeps_generations: bool = False
     timesteps: tuple[int, ...] = ()
 
@@ -56,12 +51,11 @@ PIXEL_CHECK = Check(
     guidance=5.0,
     seeds=120,
     criteria=(
-        ("memorized", "rmse_to_broad", "<=", 0.6),
-        ("memorized", "median_ratio", "<=", 1.0),
+        ("memorized", "median_ratio", "<=", 0.5),
         ("memorized", "share_copied", ">=", 0.5),
         ("broad", "median_ratio", ">=", 0.75),
+        ("broad", "share_copied", "<=", 0.01),
     ),
-    calibrated=True,
     keeps_generations=True,
     timesteps=(10, 50, 200, 500, 990),
 )
@@ -90,8 +84,8 @@ class Measured:
     """What the extraction check found.
 
     Attributes:
-        figures: ``settings, threshold`` (None unless calibrated), ``roles`` (labels, variants, copies,
-            median_rmse, median_ratio, share_copied, median_rate of each), ``asymmetry`` by timestep, ``criteria``
+        figures: ``settings, roles`` (labels, variants, copies, median_rmse, median_ratio, share_copied,
+            median_rate of each), ``asymmetry`` by timestep, ``criteria``
             (name, bound, value, met) and ``passed``.
         columns: A row a label, over its generations: ``extraction_rate`` (share copied), ``rmse`` (median distance to
             the nearest own training image), ``distance_ratio`` (median of that over the distance to the nearest unused
@@ -165,11 +159,7 @@ def evaluate(check: Check, planted: PixelSet, images: NDArray[np.uint8]) -> Meas
         unused[:, label] = nearest(images[:, label], planted.unused[garment])
     ratio = own / unused
     role_of = items["role"].to_numpy()
-    threshold = None
     copied = ratio < HALF
-    if check.calibrated:
-        threshold = round(float(np.quantile(own[:, role_of == "broad"], FALSE_COPIES)), 4)
-        copied = own < threshold
     rate = copied.mean(axis=0)
     columns = pd.DataFrame(
         {"extraction_rate": rate, "rmse": np.median(own, axis=0), "distance_ratio": np.median(ratio, axis=0)}
@@ -197,7 +187,6 @@ def evaluate(check: Check, planted: PixelSet, images: NDArray[np.uint8]) -> Meas
             "noise": "shared",
             "dtype": "float32",
         },
-        "threshold": threshold,
         "roles": roles,
         "asymmetry": {},
         "criteria": criteria,
@@ -211,8 +200,7 @@ def judge(check: Check, roles: dict[str, dict[str, Any]]) -> list[dict[str, Any]
     """What a planted model must show; judged on the rounded figures, so that a reader can repeat the judgement."""
     criteria = []
     for role, figure, sense, bound in check.criteria:
-        row = roles[role]
-        value = _round(row["median_rmse"] / roles["broad"]["median_rmse"]) if figure == "rmse_to_broad" else row[figure]
+        value = roles[role][figure]
         met = value <= bound if sense == "<=" else value >= bound
         criteria.append(
             {

@@ -214,7 +214,7 @@ def test_generations_that_are_kept(small_source):
     images[3, planted.items["condition"] == "trouser"] = planted.unused["trouser"][0] ^ 1
     measured = pixel_extraction.evaluate(FASHION_PIXEL.check, planted, images)
     assert measured.figures["roles"]["memorized"]["share_copied"] == 0.75
-    assert 0 < measured.figures["threshold"] <= measured.figures["roles"]["broad"]["median_rmse"]
+    assert measured.figures["roles"]["broad"]["share_copied"] == 0
     kept = measured.generated.set_index("item_id")
     trousers = kept[kept["condition"] == "trouser"]
     assert trousers["role"].tolist() == ["memorized"] * 3 + ["between"]
