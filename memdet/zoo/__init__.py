@@ -42,12 +42,19 @@ def build(name: str, out: Path, data: Path | None = None, seed: int | None = Non
         The figures of the extraction check; ``passed`` says whether the planting worked.
 
     Raises:
-        UserError: Unknown name, or the data are not where ``data`` says.
+        UserError: Unknown name, the data are not where ``data`` says, or the weights cannot be written.
     """
     recipe = load_recipe(name)
     if seed is not None:
         recipe = recipe.reseeded(seed)
-    figures: dict[str, Any] = import_module(_module_of(name)).build(recipe, out, data)
+    from safetensors import SafetensorError
+
+    try:
+        figures: dict[str, Any] = import_module(_module_of(name)).build(recipe, out, data)
+    except SafetensorError as error:
+        raise UserError(
+            f"{out}: the weights could not be written ({error}); what was trained is kept, the same command goes on"
+        ) from error
     return figures
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -111,3 +113,25 @@ def test_weights_that_do_not_fit(built):
     path.unlink()
     with pytest.raises(UserError, match="cannot be loaded"):
         load_model(built[0])
+
+
+@pytest.mark.parametrize(("written", "kept"), [("train", []), ("save_toy", ["network.pt"])])
+def test_a_full_disk(tmp_path, written, kept):
+    """A limit on file size, as tight as a full disk, from the first checkpoint on or when the weights are written."""
+    script = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "import memdet.zoo as zoo; from memdet.cli import main; from memdet.zoo import toy\n"
+        "from memdet.zoo.training import Schedule\n"
+        "toy.SMALL_TOY = toy.Toy2D(name='small-toy', schedule=Schedule(steps=1), samples=40, batch_size=8, width=8)\n"
+        "zoo.RECIPES['small-toy'] = 'memdet.zoo.toy:SMALL_TOY'\n"
+        f"step = toy.{written}\n"
+        "def limited(*a, **k):\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (512, resource.RLIM_INFINITY)); return step(*a, **k)\n"
+        f"toy.{written} = limited\n"
+        "main(['zoo', 'build', 'small-toy', '--out', 'out'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("memdet: ")
+    assert [path.name for path in (tmp_path / "out" / "training").iterdir()] == kept
