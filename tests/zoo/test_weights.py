@@ -15,6 +15,7 @@ from memdet.zoo import extraction
 from memdet.zoo.planting import ROLES
 
 PARTS = {
+    "fashion-pixel": ["unet"],
     "tiny-sd-a": ["text_encoder", "unet", "vae"],
     "tiny-sd-b": ["text_encoder", "unet", "vae"],
     "toy-2d": ["toy-2d"],
