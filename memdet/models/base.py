@@ -11,6 +11,7 @@ from torch import Tensor
 
 from memdet.errors import NotApplicableError
 from memdet.models.parametrisation import Parametrisation, eps_from_output
+from memdet.models.recording import AttentionLayer
 from memdet.models.schedule import NoiseSchedule
 
 
@@ -61,6 +62,38 @@ class ScoreModel(ABC):
             NotApplicableError: The model's samples are not images.
         """
         raise NotApplicableError(f"{self.name} does not generate images")
+
+    def training_images(self) -> Tensor:
+        """Training images that are known, ``[n, channels, height, width]`` in [0, 1], as :meth:`decode` gives them.
+
+        Raises:
+            NotApplicableError: None are known.
+        """
+        raise NotApplicableError(f"no training images of {self.name} are known")
+
+    def attention(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, list[AttentionLayer]]:
+        """Noise prediction, and the cross-attention of every layer on the way to it. One forward.
+
+        Raises:
+            NotApplicableError: The model has no cross-attention.
+        """
+        raise NotApplicableError(f"{self.name} has no cross-attention")
+
+    def end_positions(self, conditions: Sequence[str]) -> Tensor:
+        """Position of the end token of each condition among the tokens that attention sees, int64 ``[batch]``.
+
+        Raises:
+            NotApplicableError: Conditions have no tokens.
+        """
+        raise NotApplicableError(f"the conditions of {self.name} have no tokens")
+
+    def bottleneck(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise prediction, and the activation of the network's middle block, ``[batch, ...]``. One forward.
+
+        Raises:
+            NotApplicableError: The model has no middle block.
+        """
+        raise NotApplicableError(f"{self.name} has no middle block")
 
     def eps(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
         """Noise prediction at ``x``, whatever the network's parametrisation."""

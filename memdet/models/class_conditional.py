@@ -18,8 +18,10 @@ from memdet.models.directory import (
     read_components,
     read_json,
     read_schedule,
+    read_training_images,
     require_safetensors,
 )
+from memdet.models.recording import record_output
 
 LABELS_FILE = "labels.json"
 PIPELINES = ("DDIMPipeline", "DDPMPipeline")
@@ -94,6 +96,14 @@ class ClassConditionalModel(ScoreModel):
     def decode(self, x0: Tensor) -> Tensor:
         """Scale clean samples from [-1, 1] to images ``[batch, channels, height, width]`` in [0, 1]."""
         return (x0 / 2 + 0.5).clamp(0, 1)
+
+    def training_images(self) -> Tensor:
+        """Training images that lie beside the weights; see :func:`~memdet.models.directory.read_training_images`."""
+        return read_training_images(self._directory).to(self.device, self.dtype)
+
+    def bottleneck(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise prediction, and the activation of the UNet's middle block, ``[batch, channels, height, width]``."""
+        return record_output(self._unet.mid_block, lambda: self.eps(x, t, embedding))
 
     def fingerprint(self) -> str:
         """SHA-256 over configuration, weights and the names of the classes."""

@@ -12,17 +12,16 @@ from torch import Tensor
 from memdet.errors import UserError
 from memdet.models.base import ScoreModel
 from memdet.models.directory import (
-    DiffusersSchedule,
     fingerprint,
     load_component,
     load_network,
     read_components,
     read_json,
     read_schedule,
+    read_training_images,
     require_safetensors,
 )
-
-__all__ = ["DiffusersSchedule", "StableDiffusionModel", "check_directory"]
+from memdet.models.recording import AttentionLayer, record_cross_attention, record_output
 
 _PIPELINE = "StableDiffusionPipeline"
 _COMPONENTS = ("unet", "scheduler", "text_encoder", "tokenizer", "vae")
@@ -90,6 +89,26 @@ class StableDiffusionModel(ScoreModel):
         with torch.no_grad():
             image: Tensor = self._vae.decode(x0 / self._vae.config.scaling_factor).sample
         return (image / 2 + 0.5).clamp(0, 1)
+
+    def training_images(self) -> Tensor:
+        """Training images that lie beside the weights; see :func:`~memdet.models.directory.read_training_images`."""
+        return read_training_images(self._directory).to(self.device, self.dtype)
+
+    def attention(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, list[AttentionLayer]]:
+        """Noise prediction, and the cross-attention of every layer on the way to it."""
+        height, width = x.shape[-2:]
+        return record_cross_attention(self._unet, lambda: self.eps(x, t, embedding), (height, width))
+
+    def end_positions(self, conditions: Sequence[str]) -> Tensor:
+        """Position of the end token of each prompt, int64 ``[batch]``; the positions after it are padding."""
+        tokens = self._tokenizer(
+            list(conditions), truncation=True, max_length=self._tokenizer.model_max_length
+        ).input_ids
+        return torch.tensor([len(row) - 1 for row in tokens], device=self.device)
+
+    def bottleneck(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise prediction, and the activation of the UNet's middle block, ``[batch, channels, height, width]``."""
+        return record_output(self._unet.mid_block, lambda: self.eps(x, t, embedding))
 
     def fingerprint(self) -> str:
         """SHA-256 over the configuration and weight files of all components."""

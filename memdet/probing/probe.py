@@ -2,159 +2,37 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from memdet.curvature import Backend, JacobianOperator, eigenvalues, jacobian_matrix
 from memdet.errors import NotApplicableError
-from memdet.models import ClosedForm, ScoreModel
-from memdet.probing import noise as draws
-from memdet.probing.cost import Cost, Ledger
-from memdet.probing.items import Items
+from memdet.models import ClosedForm
+from memdet.models.recording import AttentionLayer
+from memdet.probing.cost import Cost
+from memdet.probing.evaluations import Branch, Evaluations
 from memdet.probing.trajectory import Trajectory
 
-Branch = Literal["cond", "null"]
-T = TypeVar("T")
 LARGEST_MATRIX = 4_096
+R = TypeVar("R")
 
 
-class Probe:
-    """Gives detectors noise, predictions, trajectories and Jacobian products.
+class Probe(Evaluations):
+    """Gives detectors noise, predictions, trajectories, Jacobian products, attention and generations.
 
     Each quantity is computed once however many detectors ask, and charged in full to every detector that asks, so the
     cost of a row is what the detector would cost alone. Tensors that come from the probe must not be changed in place.
     Where all items share the starting noise, it is one tensor expanded over the batch, and what depends on it alone is
-    evaluated once a seed.
-
-    Args:
-        model: Score model; None serves detectors that never ask for it.
-        items: The batch.
-        seed: Of all draws.
-        steps, guidance: Of the default trajectory.
-        noise: ``shared`` (one draw a seed) or ``per-item``.
-        n_items: Size of the sample set, over which shared evaluations are divided; the batch if not given.
-        seed_memo: Shared by the probes of one seed, so that shared evaluations are made once a seed.
-        memo: False forgets everything between detectors.
-        check: Whether Jacobian operators test themselves on one item, once a seed and backend.
+    evaluated once a seed. The arguments are those of :class:`~memdet.probing.evaluations.Evaluations`.
     """
 
-    def __init__(
-        self,
-        model: ScoreModel | None,
-        items: Items,
-        *,
-        seed: int = 0,
-        steps: int = 50,
-        guidance: float = 7.5,
-        noise: Literal["shared", "per-item"] = "shared",
-        n_items: int | None = None,
-        seed_memo: dict[Hashable, Any] | None = None,
-        memo: bool = True,
-        check: bool = True,
-    ) -> None:
-        self._checks = check
-        self._model, self._items, self.seed = model, items, seed
-        self.steps, self.guidance = steps, guidance
-        self._noise_kind = noise
-        self._n_items = n_items or len(items)
-        self._keeps = memo
-        self._seed_memo = seed_memo if seed_memo is not None else {}
-        self._memo: dict[Hashable, Any] = {}
-        self._ledger = Ledger()
+    # Where detectors look
 
-    def __len__(self) -> int:
-        return len(self._items)
-
-    # What the items are
-
-    @property
-    def model(self) -> ScoreModel:
-        """The score model."""
-        if self._model is None:
-            raise NotApplicableError("this probe has no model")
-        return self._model
-
-    @property
-    def prompts(self) -> Sequence[str]:
-        """Text of each item.
-
-        Raises:
-            NotApplicableError: The conditions are not text.
-        """
-        if not self._items.has_prompts:
-            raise NotApplicableError("the conditions of this sample set are not text")
-        return self._items.conditions
-
-    @property
-    def images(self) -> Tensor:
-        """Image of each item, ``[batch, *latent_shape]``.
-
-        Raises:
-            NotApplicableError: The task is ``prompt``.
-        """
-        if self._items.images is None:
-            raise NotApplicableError("the items of this sample set are not images")
-        return self._items.images
-
-    @property
-    def clusters(self) -> Sequence[str]:
-        """Family of near-duplicates of each item; what is fitted must keep a family on one side."""
-        return self._items.clusters
-
-    @property
-    def labels(self) -> Sequence[int]:
-        """Labels, for supervised controls alone.
-
-        Raises:
-            PermissionError: The detector does not declare itself supervised.
-        """
-        if not self._ledger.supervised:
-            raise PermissionError("a detector must not see labels; only a control that declares supervised=True may")
-        return self._items.labels
-
-    def uniform(self) -> Tensor:
-        """A random number in [0, 1) an item, from the seed and the item alone, ``[batch]`` in float64."""
-        return torch.tensor([draws.item_uniform(self.seed, name) for name in self._items.ids], dtype=torch.float64)
-
-    # Where the model is asked
-
-    @property
-    def timesteps(self) -> list[int]:
-        """Timesteps of the default trajectory, first (noisiest) to last."""
-        return self.model.schedule.timesteps(self.steps)
-
-    @property
-    def noise(self) -> Tensor:
-        """The starting noise x_T, ``[batch, *latent_shape]``."""
-        shape = self.model.latent_shape
-
-        def draw() -> Tensor:
-            if self._noise_kind == "shared":
-                return self._shared_draw(("noise",), lambda: draws.shared_noise(shape, self.seed))
-            return self._place(torch.stack([draws.item_noise(shape, self.seed, name) for name in self._items.ids]))
-
-        return self._remember(("noise",), draw)
-
-    def directions(self, count: int, kind: Literal["rademacher", "gaussian"] = "rademacher") -> list[Tensor]:
-        """Probe vectors of the seed, the same for all items, each ``[batch, *latent_shape]``."""
-        make = draws.rademacher if kind == "rademacher" else draws.gaussian
-
-        def vector(index: int) -> Tensor:
-            key = (kind, index)
-            return self._remember(
-                key, lambda: self._shared_draw(key, lambda: make(self.model.latent_shape, self.seed, index))
-            )
-
-        return [vector(index) for index in range(count)]
-
-    def trajectory(self, steps: int | None = None, guidance: float | None = None) -> Trajectory:
-        """DDIM trajectory of the protocol, or with other steps or guidance; extended lazily.
+    def trajectory(self, steps: int | None = None, guidance: float | None = None, draw: int = 0) -> Trajectory:
+        """DDIM trajectory of the protocol, or with other steps, guidance or starting noise; extended lazily.
 
         Raises:
             NotApplicableError: The items are images, which a trajectory from noise does not meet.
@@ -163,7 +41,35 @@ class Probe:
             raise NotApplicableError("the items are images; a trajectory from noise does not meet them")
         length = self.steps if steps is None else steps
         scale = self.guidance if guidance is None else guidance
-        return self._remember(("trajectory", length, scale), lambda: Trajectory(self, length, scale))
+        start = self.starting_noise(draw)
+        return self._remember(("trajectory", length, scale, draw), lambda: Trajectory(self, start, length, scale))
+
+    def generated(self, draw: int = 0) -> Tensor:
+        """Image at the end of the protocol's trajectory, ``[batch, channels, height, width]`` in [0, 1].
+
+        In the task ``image`` it is the item's own image. Decoding is no network evaluation.
+
+        Raises:
+            NotApplicableError: The model's samples are not images.
+        """
+
+        def decode() -> Tensor:
+            return self.model.decode(clean)
+
+        clean = self._place(self.images) if self._items.images is not None else self.trajectory(draw=draw).clean()
+        return self._remember(("generated", draw), decode)
+
+    @property
+    def training_images(self) -> Tensor:
+        """Training images of the model that are known, ``[n, channels, height, width]`` in [0, 1].
+
+        Raises:
+            NotApplicableError: None are known.
+        """
+        if "training-images" not in self._seed_memo:
+            self._seed_memo["training-images"] = self.model.training_images()
+        images: Tensor = self._seed_memo["training-images"]
+        return images
 
     def at(self, t: int | None, guidance: float = 1.0) -> tuple[Tensor, int]:
         """Where a detector of one time looks: on the trajectory, or at the noisy image ``alpha x_0 + sigma noise``.
@@ -186,26 +92,73 @@ class Probe:
             return self.noise, timesteps[0]
         return self.trajectory(guidance=guidance).state(index), timesteps[index]
 
-    # What the model answers
+    # What the model computes on the way
 
-    def eps(self, x: Tensor, t: int, branch: Branch) -> Tensor:
-        """Noise prediction, ``[batch, *latent_shape]``. One forward."""
+    def attention(self, x: Tensor, t: int, branch: Branch) -> list[AttentionLayer]:
+        """Cross-attention of every layer, averaged over heads. One forward, which also gives :meth:`eps`.
+
+        Raises:
+            NotApplicableError: The model has no cross-attention.
+        """
+        return self._recorded("attention", self.model.attention, x, t, branch)
+
+    def bottleneck(self, x: Tensor, t: int, branch: Branch) -> Tensor:
+        """Activation of the network's middle block, ``[batch, ...]``. One forward, which also gives :meth:`eps`.
+
+        Raises:
+            NotApplicableError: The model has no middle block.
+        """
+        return self._recorded("bottleneck", self.model.bottleneck, x, t, branch)
+
+    @property
+    def end_positions(self) -> Tensor:
+        """Position of each prompt's end token among those of :meth:`attention`, int64 ``[batch]``; padding follows.
+
+        Raises:
+            NotApplicableError: The conditions are not text.
+        """
+        return self.model.end_positions(self.prompts)
+
+    def embedding_product(self, x: Tensor, t: int) -> Tensor:
+        """Derivative of the conditional score along the step from the null condition to the condition.
+
+        Forward AD through the embedding at the condition, ``[batch, *latent_shape]``. One JVP.
+
+        Raises:
+            NotApplicableError: The condition is a class number, in which nothing can be differentiated.
+        """
 
         def evaluate(cost: Cost, rows: Tensor) -> Tensor:
+            condition = self._embedding("cond", len(self))
+            if not condition.is_floating_point():
+                raise NotApplicableError("the condition is a class number, in which nothing can be differentiated")
+            operator = JacobianOperator(lambda e: self.model.score(rows, t, e), condition, check=False)
+            operator.count = cost.count
+            return operator.mv(condition - self._embedding("null", len(self)))
+
+        return self._evaluate("embedding-product", x, t, "cond", (), evaluate)
+
+    def _recorded(
+        self, kind: str, record: Callable[[Tensor, int, Tensor], tuple[Tensor, R]], x: Tensor, t: int, branch: Branch
+    ) -> R:
+        """What a forward passes through: the forward of :meth:`eps`, and whoever reads it pays for that one."""
+        known = self._key("eps", x, t, branch) in self._memo
+
+        def make() -> R:
+            start = self._now()
             with torch.no_grad():
-                value = self.model.eps(rows, t, self._embedding(branch, len(rows)))
-            cost.count(forwards=1)
-            return value
+                eps, found = record(x, t, self._embedding(branch, len(self)))
+            seconds = self._now() - start
+            self._ledger.cost.seconds -= seconds  # :meth:`eps` charges those of its own
+            if not known:
+                self._memo[self._key("eps", x, t, branch)] = (eps, Cost(forwards=1, seconds=seconds), (x,))
+            return found
 
-        return self._evaluate("eps", x, t, branch, (), evaluate)
+        result = self._remember(self._key(kind, x, t, branch), make)
+        self.eps(x, t, branch)
+        return result
 
-    def score(self, x: Tensor, t: int, branch: Branch) -> Tensor:
-        """Score ``-eps / sigma``, ``[batch, *latent_shape]``. One forward, shared with :meth:`eps`."""
-        return -self.eps(x, t, branch) / self.model.schedule.sigma(t)
-
-    def difference(self, x: Tensor, t: int) -> Tensor:
-        """``D = eps_c - eps_u``, ``[batch, *latent_shape]``. Two forwards."""
-        return self.eps(x, t, "cond") - self.eps(x, t, "null")
+    # Jacobians
 
     def jacobian_product(self, x: Tensor, t: int, branch: Branch, v: Tensor, backend: Backend = "jvp") -> Tensor:
         """``J v`` with J the Jacobian of the score at ``x``, ``[batch, *latent_shape]``.
@@ -313,88 +266,3 @@ class Probe:
             self._operator(x[:1], t, "cond", backend, None, check=True)
             checked.add(backend)
             self._ledger.cost.seconds -= self._now() - start
-
-    # Bookkeeping
-
-    @contextmanager
-    def charge(self, *, supervised: bool = False) -> Iterator[Cost]:
-        """Open the account of one detector; inside, every evaluation is charged to the cost that this yields."""
-        if not self._keeps:
-            self._memo.clear()
-            self._seed_memo.clear()
-        self._ledger = ledger = Ledger(supervised=supervised)
-        try:
-            yield ledger.cost
-        finally:
-            self._ledger = Ledger()
-
-    def _evaluate(
-        self, kind: str, x: Tensor, t: int, branch: Branch, vectors: tuple[Tensor, ...], compute: Callable[..., Tensor]
-    ) -> Tensor:
-        """Look a network evaluation up or make it, and charge it."""
-        inputs = (x, *vectors)
-        for tensor in inputs:
-            if len(tensor) != len(self):
-                raise ValueError(f"expected a batch of {len(self)}, got {len(tensor)}")
-        shared = branch == "null" and all(self._is_shared(tensor) for tensor in inputs)
-        key = (kind, t, branch, *((id(tensor), tensor._version) for tensor in inputs))
-
-        def make() -> tuple[Tensor, Cost, tuple[Tensor, ...]]:
-            cost, start = Cost(), self._now()
-            value = compute(cost, *(tensor[:1] for tensor in inputs)) if shared else compute(cost, *inputs)
-            cost.seconds = self._now() - start
-            return value, cost, inputs  # the inputs stay alive, so their ids stay theirs
-
-        if shared:
-            # Across the batches of a seed the expanded tensors differ, their storage does not.
-            key = (kind, t, branch, *(tensor.data_ptr() for tensor in inputs))
-            known = key in self._seed_memo
-            if not known:
-                self._seed_memo[key] = make()
-            one: Tensor
-            one, cost, _ = self._seed_memo[key]
-            value: Tensor = self._remember(("expanded", key), lambda: one.expand(len(self), *one.shape[1:]))
-        else:
-            known = key in self._memo
-            value, cost, _ = self._remember(key, make)
-        if key not in self._ledger.paid:
-            self._ledger.paid.add(key)
-            # Seconds are of the batch and the rest per item; time that passes inside the detector is not added twice.
-            seconds = cost.seconds * (len(self) / self._n_items if shared else 1.0) if known else 0.0
-            self._ledger.cost.add(replace(cost, seconds=0.0), 1 / self._n_items if shared else 1.0)
-            self._ledger.cost.seconds += seconds
-        return value
-
-    def _is_shared(self, tensor: Tensor) -> bool:
-        """Whether all rows are one draw of the seed."""
-        drawn: set[int] = self._seed_memo.get("drawn", set())
-        return tensor.data_ptr() in drawn and (len(tensor) == 1 or tensor.stride(0) == 0)
-
-    def _now(self) -> float:
-        if self.model.device.type == "cuda":
-            torch.cuda.synchronize(self.model.device)
-        return time.perf_counter()
-
-    def _remember(self, key: Hashable, make: Callable[[], T]) -> T:
-        if key not in self._memo:
-            self._memo[key] = make()
-        found: T = self._memo[key]
-        return found
-
-    def _shared_draw(self, key: Hashable, draw: Callable[[], Tensor]) -> Tensor:
-        """A draw of the seed: one tensor for all its batches, expanded over this one."""
-        if key not in self._seed_memo:
-            self._seed_memo[key] = self._place(draw())[None]
-            self._seed_memo.setdefault("drawn", set()).add(self._seed_memo[key].data_ptr())
-        one: Tensor = self._seed_memo[key]
-        return one.expand(len(self), *one.shape[1:])
-
-    def _place(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.model.device, self.model.dtype)
-
-    def _embedding(self, branch: Branch, rows: int) -> Tensor:
-        """Encoded conditions; text encoders are not part of a detector's cost."""
-        if branch == "cond":
-            return self._remember(("cond",), lambda: self.model.embed(self._items.conditions))
-        null: Tensor = self._remember(("null",), self.model.embed_null)
-        return null.expand(rows, *null.shape[1:])

@@ -13,19 +13,20 @@ if TYPE_CHECKING:
 
 
 class Trajectory:
-    """DDIM (eta = 0; Song et al. 2021) from the starting noise of a probe.
+    """DDIM (eta = 0; Song et al. 2021).
 
     Args:
-        probe: Gives noise and predictions.
+        probe: Gives predictions.
+        start: The starting noise, ``[batch, *latent_shape]``.
         steps: Length.
         guidance: Classifier-free guidance scale; 1 follows the condition alone and 0 the null branch alone, each at one
             forward a step instead of two.
     """
 
-    def __init__(self, probe: Probe, steps: int, guidance: float) -> None:
+    def __init__(self, probe: Probe, start: Tensor, steps: int, guidance: float) -> None:
         self._probe, self._guidance = probe, guidance
         self.timesteps = probe.model.schedule.timesteps(steps)
-        self._states: list[Tensor] = [probe.noise]
+        self._states: list[Tensor] = [start]
 
     def state(self, index: int) -> Tensor:
         """Latents before step ``index``, ``[batch, *latent_shape]``; index ``steps`` gives the clean sample.
@@ -48,6 +49,10 @@ class Trajectory:
             x0 = (x - schedule.sigma(t) * eps) / schedule.alpha(t)
             self._states.append(alpha * x0 + sigma * eps)
         return self._states[index]
+
+    def clean(self) -> Tensor:
+        """The clean sample at the end, ``[batch, *latent_shape]``."""
+        return self.state(len(self.timesteps))
 
     def guided_eps(self, index: int) -> Tensor:
         """Noise prediction of step ``index`` under guidance."""

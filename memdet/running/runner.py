@@ -149,7 +149,7 @@ def _run_set(
     options: RunOptions,
     bar: tqdm[Any],
 ) -> None:
-    frame = _test_items(sample_set)
+    frame, dev = _test_items(sample_set), sample_set.items[sample_set.items["split"] == "dev"]
     protocol = sample_set.protocol
     seed_memo: dict[Hashable, Any] = {}
     owner = ("", -1)
@@ -159,14 +159,7 @@ def _run_set(
                 seed_memo, owner = {}, (unit.model, unit.seed)
             model = models[unit.model]
             part = frame.iloc[unit.rows]
-            items = Items(
-                ids=part["item_id"].tolist(),
-                conditions=part["condition"].tolist(),
-                clusters=part["cluster"].tolist(),
-                labels=part["label"].tolist(),
-                has_prompts=sample_set.has_prompts,
-                images=_images(part, model),
-            )
+            items = _items(part, sample_set, model)
             probe = Probe(
                 model,
                 items,
@@ -177,6 +170,7 @@ def _run_set(
                 n_items=unit.items_of_model,
                 seed_memo=seed_memo,
                 memo=options.memo,
+                dev=_items(dev[dev["model"] == unit.model], sample_set, model),
             )
             _compute(sample_set, part, items, model, unit, probe, directory)
         bar.update()
@@ -251,14 +245,23 @@ def _automatic_batch(model: ScoreModel) -> int:
     return max(1, min(LARGEST_BATCH, elements // math.prod(model.latent_shape)))
 
 
-def _images(part: pd.DataFrame, model: ScoreModel) -> torch.Tensor | None:
-    """Images of some items, ``[n, *latent_shape]``; None in the task ``prompt``."""
-    if part["image"].iloc[0] is None:
-        return None
+def _items(part: pd.DataFrame, sample_set: SampleSet, model: ScoreModel) -> Items:
+    return Items(
+        ids=part["item_id"].tolist(),
+        conditions=part["condition"].tolist(),
+        clusters=part["cluster"].tolist(),
+        labels=part["label"].tolist(),
+        has_prompts=sample_set.has_prompts,
+        images=_images(part, model) if sample_set.task == "image" else None,
+    )
+
+
+def _images(part: pd.DataFrame, model: ScoreModel) -> torch.Tensor:
+    """Images of some items, ``[n, *latent_shape]``."""
     for name, image in zip(part["item_id"], part["image"], strict=True):
         if image.shape != model.latent_shape:
             raise UserError(f"item {name} is an image of shape {image.shape}, {model.name} takes {model.latent_shape}")
-    return torch.from_numpy(np.stack(part["image"].to_list()))
+    return torch.from_numpy(np.stack(part["image"].to_list())) if len(part) else torch.empty(0, *model.latent_shape)
 
 
 def _test_items(sample_set: SampleSet) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from problems import scaled_linear_betas
 
 from memdet.errors import UserError
 from memdet.models import NoiseSchedule
-from memdet.models.pipeline import DiffusersSchedule
+from memdet.models.directory import DiffusersSchedule
 
 
 def stable_diffusion(**options):

@@ -1,0 +1,308 @@
+"""What a probe computes once and charges to whoever asks: noise and predictions, and the books of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Literal, Self, TypeVar
+
+import torch
+from torch import Tensor
+
+from memdet.errors import NotApplicableError
+from memdet.models import ScoreModel
+from memdet.probing import noise as draws
+from memdet.probing.cost import Cost, Ledger
+from memdet.probing.items import Items
+
+Branch = Literal["cond", "null"]
+T = TypeVar("T")
+
+
+class Evaluations:
+    """The part of a probe that knows the items, draws the noise, asks the model and keeps the books.
+
+    Args:
+        model: Score model; None serves detectors that never ask for it.
+        items: The batch.
+        seed: Of all draws.
+        steps, guidance: Of the default trajectory.
+        noise: ``shared`` (one draw a seed) or ``per-item``.
+        n_items: Size of the sample set, over which shared evaluations are divided; the batch if not given.
+        seed_memo: Shared by the probes of one seed, so that shared evaluations are made once a seed.
+        memo: False forgets everything between detectors.
+        check: Whether Jacobian operators test themselves on one item, once a seed and backend.
+        dev: Items of the dev split for :meth:`calibrate`; None or none if there are none.
+    """
+
+    def __init__(
+        self,
+        model: ScoreModel | None,
+        items: Items,
+        *,
+        seed: int = 0,
+        steps: int = 50,
+        guidance: float = 7.5,
+        noise: Literal["shared", "per-item"] = "shared",
+        n_items: int | None = None,
+        seed_memo: dict[Hashable, Any] | None = None,
+        memo: bool = True,
+        check: bool = True,
+        dev: Items | None = None,
+    ) -> None:
+        self._checks = check
+        self._model, self._items, self.seed = model, items, seed
+        self.steps, self.guidance = steps, guidance
+        self._noise_kind = noise
+        self._n_items = n_items or len(items)
+        self._keeps = memo
+        self._seed_memo = seed_memo if seed_memo is not None else {}
+        self._memo: dict[Hashable, Any] = {}
+        self._ledger = Ledger()
+        self._dev = dev
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    # What the items are
+
+    @property
+    def model(self) -> ScoreModel:
+        """The score model."""
+        if self._model is None:
+            raise NotApplicableError("this probe has no model")
+        return self._model
+
+    @property
+    def prompts(self) -> Sequence[str]:
+        """Text of each item.
+
+        Raises:
+            NotApplicableError: The conditions are not text.
+        """
+        if not self._items.has_prompts:
+            raise NotApplicableError("the conditions of this sample set are not text")
+        return self._items.conditions
+
+    @property
+    def images(self) -> Tensor:
+        """Image of each item, ``[batch, *latent_shape]``.
+
+        Raises:
+            NotApplicableError: The task is ``prompt``.
+        """
+        if self._items.images is None:
+            raise NotApplicableError("the items of this sample set are not images")
+        return self._items.images
+
+    @property
+    def clusters(self) -> Sequence[str]:
+        """Family of near-duplicates of each item; what is fitted must keep a family on one side."""
+        return self._items.clusters
+
+    @property
+    def labels(self) -> Sequence[int]:
+        """Labels, for supervised controls alone.
+
+        Raises:
+            PermissionError: The detector does not declare itself supervised.
+        """
+        if not self._ledger.supervised:
+            raise PermissionError("a detector must not see labels; only a control that declares supervised=True may")
+        return self._items.labels
+
+    def uniform(self) -> Tensor:
+        """A random number in [0, 1) an item, from the seed and the item alone, ``[batch]`` in float64."""
+        return torch.tensor([draws.item_uniform(self.seed, name) for name in self._items.ids], dtype=torch.float64)
+
+    # Where the model is asked
+
+    @property
+    def timesteps(self) -> list[int]:
+        """Timesteps of the default trajectory, first (noisiest) to last."""
+        return self.model.schedule.timesteps(self.steps)
+
+    @property
+    def noise(self) -> Tensor:
+        """The starting noise x_T, ``[batch, *latent_shape]``."""
+        return self.starting_noise(0)
+
+    def starting_noise(self, draw: int) -> Tensor:
+        """One of several independent starting noises, for methods that generate more than once a seed.
+
+        Args:
+            draw: 0 is :attr:`noise`; draw k of seed s is the noise of seed ``s + 1,000,000 k``.
+
+        Returns:
+            ``[batch, *latent_shape]``.
+        """
+        shape, seed, key = self.model.latent_shape, self.seed + 1_000_000 * draw, ("noise", draw)
+
+        def make() -> Tensor:
+            if self._noise_kind == "shared":
+                return self._shared_draw(key, lambda: draws.shared_noise(shape, seed))
+            return self._place(torch.stack([draws.item_noise(shape, seed, name) for name in self._items.ids]))
+
+        return self._remember(key, make)
+
+    def directions(self, count: int, kind: Literal["rademacher", "gaussian"] = "rademacher") -> list[Tensor]:
+        """Probe vectors of the seed, the same for all items, each ``[batch, *latent_shape]``."""
+        make = draws.rademacher if kind == "rademacher" else draws.gaussian
+
+        def vector(index: int) -> Tensor:
+            key = (kind, index)
+            return self._remember(
+                key, lambda: self._shared_draw(key, lambda: make(self.model.latent_shape, self.seed, index))
+            )
+
+        return [vector(index) for index in range(count)]
+
+    # What the model answers
+
+    def eps(self, x: Tensor, t: int, branch: Branch) -> Tensor:
+        """Noise prediction, ``[batch, *latent_shape]``. One forward."""
+
+        def evaluate(cost: Cost, rows: Tensor) -> Tensor:
+            with torch.no_grad():
+                value = self.model.eps(rows, t, self._embedding(branch, len(self))[: len(rows)])
+            cost.count(forwards=1)
+            return value
+
+        return self._evaluate("eps", x, t, branch, (), evaluate)
+
+    def score(self, x: Tensor, t: int, branch: Branch) -> Tensor:
+        """Score ``-eps / sigma``, ``[batch, *latent_shape]``. One forward, shared with :meth:`eps`."""
+        return -self.eps(x, t, branch) / self.model.schedule.sigma(t)
+
+    def difference(self, x: Tensor, t: int) -> Tensor:
+        """``D = eps_c - eps_u``, ``[batch, *latent_shape]``. Two forwards."""
+        return self.eps(x, t, "cond") - self.eps(x, t, "null")
+
+    # Constants that a detector takes from data
+
+    def calibrate(self, key: Hashable, fit: Callable[[Self], T]) -> T:
+        """Let a detector take constants from the dev split, once a seed; test items are never seen.
+
+        Args:
+            key: What the constants are; the detector's label, say.
+            fit: Gets a probe of the dev items, whose labels may be looked at; nobody pays for it.
+
+        Returns:
+            What ``fit`` returned.
+
+        Raises:
+            NotApplicableError: The sample set has no dev split.
+        """
+        if self._dev is None or len(self._dev) == 0:
+            raise NotApplicableError("the sample set has no dev split to take constants from")
+        known: dict[Hashable, Any] = self._seed_memo.setdefault("calibrated", {})
+        if key not in known:
+            start = self._now()
+            if "dev" not in self._seed_memo:
+                self._seed_memo["dev"] = type(self)(
+                    self.model,
+                    self._dev,
+                    seed=self.seed,
+                    steps=self.steps,
+                    guidance=self.guidance,
+                    noise=self._noise_kind,
+                    check=self._checks,
+                )
+            dev: Self = self._seed_memo["dev"]
+            with dev.charge(supervised=True):
+                known[key] = fit(dev)
+            self._ledger.cost.seconds -= self._now() - start
+        found: T = known[key]
+        return found
+
+    # Bookkeeping
+
+    @contextmanager
+    def charge(self, *, supervised: bool = False) -> Iterator[Cost]:
+        """Open the account of one detector; inside, every evaluation is charged to the cost that this yields."""
+        if not self._keeps:
+            self._memo.clear()
+            self._seed_memo.clear()
+        self._ledger = ledger = Ledger(supervised=supervised)
+        try:
+            yield ledger.cost
+        finally:
+            self._ledger = Ledger()
+
+    def _evaluate(
+        self, kind: str, x: Tensor, t: int, branch: Branch, vectors: tuple[Tensor, ...], compute: Callable[..., Tensor]
+    ) -> Tensor:
+        """Look a network evaluation up or make it, and charge it."""
+        inputs = (x, *vectors)
+        for tensor in inputs:
+            if len(tensor) != len(self):
+                raise ValueError(f"expected a batch of {len(self)}, got {len(tensor)}")
+        shared = branch == "null" and all(self._is_shared(tensor) for tensor in inputs)
+        key = self._key(kind, x, t, branch, *vectors)
+
+        def make() -> tuple[Tensor, Cost, tuple[Tensor, ...]]:
+            cost, start = Cost(), self._now()
+            value = compute(cost, *(tensor[:1] for tensor in inputs)) if shared else compute(cost, *inputs)
+            cost.seconds = self._now() - start
+            return value, cost, inputs  # the inputs stay alive, so their ids stay theirs
+
+        if shared:
+            # Across the batches of a seed the expanded tensors differ, their storage does not.
+            key = (kind, t, branch, *(tensor.data_ptr() for tensor in inputs))
+            known = key in self._seed_memo
+            if not known:
+                self._seed_memo[key] = make()
+            one: Tensor
+            one, cost, _ = self._seed_memo[key]
+            value: Tensor = self._remember(("expanded", key), lambda: one.expand(len(self), *one.shape[1:]))
+        else:
+            known = key in self._memo
+            value, cost, _ = self._remember(key, make)
+        if key not in self._ledger.paid:
+            self._ledger.paid.add(key)
+            # Seconds are of the batch and the rest per item; time that passes inside the detector is not added twice.
+            seconds = cost.seconds * (len(self) / self._n_items if shared else 1.0) if known else 0.0
+            self._ledger.cost.add(replace(cost, seconds=0.0), 1 / self._n_items if shared else 1.0)
+            self._ledger.cost.seconds += seconds
+        return value
+
+    @staticmethod
+    def _key(kind: str, x: Tensor, t: int, branch: Branch, *vectors: Tensor) -> Hashable:
+        """What an evaluation is remembered under."""
+        return (kind, t, branch, *((id(tensor), tensor._version) for tensor in (x, *vectors)))
+
+    def _is_shared(self, tensor: Tensor) -> bool:
+        """Whether all rows are one draw of the seed."""
+        drawn: set[int] = self._seed_memo.get("drawn", set())
+        return tensor.data_ptr() in drawn and (len(tensor) == 1 or tensor.stride(0) == 0)
+
+    def _now(self) -> float:
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize(self.model.device)
+        return time.perf_counter()
+
+    def _remember(self, key: Hashable, make: Callable[[], T]) -> T:
+        if key not in self._memo:
+            self._memo[key] = make()
+        found: T = self._memo[key]
+        return found
+
+    def _shared_draw(self, key: Hashable, draw: Callable[[], Tensor]) -> Tensor:
+        """A draw of the seed: one tensor for all its batches, expanded over this one."""
+        if key not in self._seed_memo:
+            self._seed_memo[key] = self._place(draw())[None]
+            self._seed_memo.setdefault("drawn", set()).add(self._seed_memo[key].data_ptr())
+        one: Tensor = self._seed_memo[key]
+        return one.expand(len(self), *one.shape[1:])
+
+    def _place(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.model.device, self.model.dtype)
+
+    def _embedding(self, branch: Branch, rows: int) -> Tensor:
+        """Encoded conditions; text encoders are not part of a detector's cost."""
+        if branch == "cond":
+            return self._remember(("cond",), lambda: self.model.embed(self._items.conditions))
+        null: Tensor = self._remember(("null",), self.model.embed_null)
+        return null.expand(rows, *null.shape[1:])
