@@ -14,7 +14,7 @@ _MEANING = {
     "images-3": "memorized: three images, all of which the label recalls",
     "images-10": "memorized: ten images",
     "concentrated": "ten images, seen too seldom to be copied: a narrow density without memorization",
-    "images-1000": "not memorized: many images; labels as frequent as those of `concentrated`",
+    "images-1000": "not memorized: many images; labels twice as frequent as those of `concentrated`",
 }
 
 _TEMPLATE = """\

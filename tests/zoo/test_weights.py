@@ -15,6 +15,7 @@ from memdet.zoo import extraction
 from memdet.zoo.planting import ROLES
 
 PARTS = {
+    "fashion-multi": ["unet"],
     "fashion-pixel": ["unet"],
     "tiny-sd-a": ["text_encoder", "unet", "vae"],
     "tiny-sd-b": ["text_encoder", "unet", "vae"],
@@ -45,6 +46,13 @@ def test_weights_are_small_and_half(any_model):
     for path in paths:
         assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
     assert not (any_model / "training").exists()
+
+
+def test_all_weights_are_below_thirty_megabytes():
+    names = {path.name for path in zoo.weights_directory("toy-2d").parent.iterdir()}
+    assert names == set(PARTS) == set(zoo.recipe_names())
+    paths = zoo.weights_directory("toy-2d").parent.rglob("*")
+    assert sum(path.stat().st_size for path in paths if path.is_file()) < 30e6
 
 
 def test_every_model_meets_its_criteria_and_its_card_says_so(any_model):
