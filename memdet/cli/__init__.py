@@ -17,6 +17,7 @@ COMMANDS = {
     "report": "Print the table of finished runs.",
     "list": "List detectors, samples, models or suites.",
     "bench": "Audit the numerics.",
+    "reproduce": "Draw a paper's figures on the planted models.",
     "zoo": "Build or verify a planted model.",
 }
 

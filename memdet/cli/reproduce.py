@@ -1,0 +1,98 @@
+"""``memdet reproduce``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from memdet.errors import UserError
+
+PARTS = ("toy-2d", "fashion-pixel", "tiny-sd-a")
+
+
+@click.group("reproduce", invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """Draw a paper's figures on the planted models."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+@command.command("seed-paper")
+@click.option("--items", type=int, default=24, show_default=True, help="Of each group.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the noise.")
+@click.option("--from", "stored", type=click.Path(path_type=Path), help="Draw from this JSON file without measuring.")
+@click.option("--only", multiple=True, metavar="NAME", help=f"{', '.join(PARTS)}; the others stay as stored in --out.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("docs"), show_default=True, help="A directory.")
+def seed_paper(items: int, seed: int, stored: Path | None, only: tuple[str, ...], out: Path) -> None:
+    """Figures 1, 2, 4 and 5 of Jeon, Kim and No (arXiv 2412.04140).
+
+    Writes OUT/seed-paper.md, OUT/figures/seed-paper.json with all numbers, and OUT/figures/seed-figure-*.png.
+    """
+    from memdet.reports.seed_figures import need_matplotlib, save_figures
+    from memdet.reports.seed_paper import SCHEMA_VERSION, read_document, render_page, write_document
+
+    if items < 2:
+        raise UserError(f"--items {items} is too few: a group has two or more")
+    if stored is not None and only:
+        raise UserError("--from draws what a file holds and --only measures: give one of them")
+    for name in only:
+        if name not in PARTS:
+            raise UserError(f"--only {name!r} is not known: {', '.join(PARTS)}")
+    need_matplotlib()
+    figures = out / "figures"
+    numbers = figures / "seed-paper.json"
+    document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "parts": {}}
+    if stored is not None:
+        document = read_document(stored)
+    elif only and numbers.exists():
+        document = read_document(numbers)
+    try:
+        figures.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be made a directory: {error.strerror or error}") from None
+    if not os.access(figures, os.W_OK):
+        raise UserError(f"--out {out} cannot be written to: give another directory")
+    if stored is None:
+        measured = _measure([name for name in PARTS if not only or name in only], items, seed)
+        merged = document["parts"] | measured
+        document["parts"] = {name: merged[name] for name in PARTS if name in merged}
+    save_figures(document["parts"], figures)
+    _write(numbers, write_document(document))
+    _write(out / "seed-paper.md", render_page(document))
+
+
+def _measure(names: list[str], items: int, seed: int) -> dict[str, Any]:
+    """The parts of the document, each from its model; all models are found before the work."""
+    import torch
+    from tqdm import tqdm
+
+    from memdet.models import ClosedForm, load_model
+    from memdet.reports.seed_measure import batches, measure_pixel, measure_tiny
+    from memdet.reports.seed_toy import measure_toy
+    from memdet.samplesets import load_sample_set
+
+    models = {name: load_model(name, dtype=torch.float64 if name == "toy-2d" else torch.float32) for name in names}
+    parts: dict[str, Any] = {}
+    for name, model in models.items():
+        if name == "toy-2d":
+            truth = load_model("mixture-2d")
+            assert isinstance(truth, ClosedForm)
+            parts[name] = measure_toy(model, truth, items, seed)
+            continue
+        count = batches(items) * (2 if name == "fashion-pixel" else 4)
+        with tqdm(total=count, desc=name, unit="Jacobian", disable=None) as bar:
+            if name == "fashion-pixel":
+                parts[name] = measure_pixel(model, items, seed, bar.update)
+            else:
+                parts[name] = measure_tiny(model, load_sample_set("tiny-sd-a-verbatim"), items, seed, bar.update)
+    return parts
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
