@@ -18,6 +18,7 @@ COMMANDS = {
     "list": "List detectors, samples, models or suites.",
     "bench": "Audit the numerics.",
     "reproduce": "Draw a paper's figures on the planted models.",
+    "validate-detector": "Check that a detector keeps the contract.",
     "zoo": "Build or verify a planted model.",
 }
 
@@ -33,7 +34,7 @@ class LazyGroup(click.Group):
         """Load one command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"memdet.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"memdet.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

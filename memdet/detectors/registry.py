@@ -18,7 +18,7 @@ from memdet.detectors.base import Detector
 from memdet.errors import UserError
 
 ENTRY_POINT_GROUP = "memdet.detectors"
-_NO_DETECTORS = {"base", "registry"}
+_NO_DETECTORS = {"base", "cost_formula", "registry"}
 
 
 def detector_classes(plugins: Sequence[Path] = ()) -> dict[str, type[Detector]]:

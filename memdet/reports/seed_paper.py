@@ -47,7 +47,7 @@ middle half of the items.
 
     memdet reproduce seed-paper
 
-measures and draws again, in a few minutes of one core (`pip install 'memdet[figures]'` brings matplotlib). `--from
+measures and draws again, in about ten minutes of one core (`pip install 'memdet[figures]'` brings matplotlib). `--from
 docs/figures/seed-paper.json` draws from the stored numbers, `--only NAME` measures one model."""
 
 

@@ -159,7 +159,7 @@ def _run_set(
                 seed_memo, owner = {}, (unit.model, unit.seed)
             model = models[unit.model]
             part = frame.iloc[unit.rows]
-            items = _items(part, sample_set, model)
+            items = items_of(part, sample_set, model)
             probe = Probe(
                 model,
                 items,
@@ -170,7 +170,7 @@ def _run_set(
                 n_items=unit.items_of_model,
                 seed_memo=seed_memo,
                 memo=options.memo,
-                dev=_items(dev[dev["model"] == unit.model], sample_set, model),
+                dev=items_of(dev[dev["model"] == unit.model], sample_set, model),
             )
             _compute(sample_set, part, items, model, unit, probe, directory)
         bar.update()
@@ -245,7 +245,12 @@ def _automatic_batch(model: ScoreModel) -> int:
     return max(1, min(LARGEST_BATCH, elements // math.prod(model.latent_shape)))
 
 
-def _items(part: pd.DataFrame, sample_set: SampleSet, model: ScoreModel) -> Items:
+def items_of(part: pd.DataFrame, sample_set: SampleSet, model: ScoreModel) -> Items:
+    """Rows of a sample set's table as a batch for one model.
+
+    Raises:
+        UserError: An image of another shape than the model takes.
+    """
     return Items(
         ids=part["item_id"].tolist(),
         conditions=part["condition"].tolist(),

@@ -1,0 +1,37 @@
+"""``memdet validate-detector``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from memdet.errors import UserError
+
+
+@click.command("validate-detector")
+@click.argument("name_or_file")
+def command(name_or_file: str) -> int:
+    """Check that a detector keeps the contract; exit 1 if it does not.
+
+    NAME_OR_FILE is a name, with options if wanted (wen2024@steps=5), or a Python file with detectors.
+    """
+    from memdet.detectors import detector_classes, make_detector
+    from memdet.reports.contract import validate
+
+    if name_or_file.endswith(".py"):
+        path = Path(name_or_file)
+        classes = detector_classes((path,))
+        names = [name for name in classes if name not in detector_classes()]
+        if not names:
+            raise UserError(f"{path} defines no detector that memdet does not have")
+    else:
+        classes, names = detector_classes(), [name_or_file]
+    broken = False
+    for name in names:
+        detector = make_detector(name, classes)
+        click.echo(detector.label)
+        for finding in validate(detector):
+            broken |= finding.status == "failed"
+            click.echo(f"  {finding.status:8}{finding.check}: {finding.detail}")
+    return 1 if broken else 0

@@ -1,0 +1,63 @@
+"""Reads the cost that a detector declares, e.g. ``2 steps F + probes JVP``."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+
+from memdet.errors import UserError
+
+UNITS = ("F", "JVP", "VJP")
+
+
+def declared_cost(formula: str, names: Mapping[str, float]) -> dict[str, float]:
+    """Evaluate a declared cost.
+
+    Args:
+        formula: Sum of products, each with its unit: F (forward of one item and branch), JVP or VJP; ``none`` is
+            nothing. Factors are numbers, names and sums in parentheses. A remark in parentheses after the last unit is
+            left out.
+        names: Values of the names: the detector's options, and ``T`` for the steps of the protocol's trajectory.
+
+    Returns:
+        Evaluations by unit.
+
+    Raises:
+        UserError: Not such a formula, or an unknown name.
+
+    Example:
+        >>> declared_cost("2 (step + 1) F + probes JVP (less with shared noise)", {"step": 3, "probes": 4})
+        {'F': 8.0, 'JVP': 4.0, 'VJP': 0.0}
+    """
+    cost = dict.fromkeys(UNITS, 0.0)
+    if formula.strip() == "none":
+        return cost
+    plain = re.sub(r"\([^()]*\)\s*$", "", formula)
+    terms = re.findall(r"(.*?)\b(F|JVP|VJP)\b", plain)
+    if not terms or not re.search(r"\b(F|JVP|VJP)\s*$", plain):
+        raise UserError(f"cost {formula!r}: write a sum of terms that end in F, JVP or VJP, or none")
+    for factors, unit in terms:
+        product = re.sub(r"(?<=[\w)])\s+(?=[\w(])", " * ", factors.strip().lstrip("+").strip() or "1")
+        try:
+            cost[unit] += _value(ast.parse(product, mode="eval").body, names)
+        except (SyntaxError, TypeError, ValueError) as error:
+            raise UserError(f"cost {formula!r}: {factors.strip()!r} cannot be read: {error}") from None
+    return cost
+
+
+def _value(node: ast.expr, names: Mapping[str, float]) -> float:
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            return float(number)
+        case ast.Name(id=name) if name in names:
+            return float(names[name])
+        case ast.Name(id=name):
+            raise ValueError(f"{name} is no option; known: {', '.join(names)}")
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return _value(left, names) + _value(right, names)
+        case ast.BinOp(left=left, op=ast.Sub(), right=right):
+            return _value(left, names) - _value(right, names)
+        case ast.BinOp(left=left, op=ast.Mult(), right=right):
+            return _value(left, names) * _value(right, names)
+    raise ValueError("sums and products of numbers and options alone")
