@@ -49,6 +49,10 @@ class Trajectory:
             self._states.append(alpha * x0 + sigma * eps)
         return self._states[index]
 
+    def end(self) -> Tensor:
+        """The clean sample, ``[batch, *latent_shape]``, at the cost of the whole trajectory."""
+        return self.state(len(self.timesteps))
+
     def guided_eps(self, index: int) -> Tensor:
         """Noise prediction of step ``index`` under guidance."""
         x, t = self._states[index], self.timesteps[index]
