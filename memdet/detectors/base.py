@@ -27,7 +27,9 @@ class DetectorInfo:
         access: What it must see: ``none`` or ``text`` for controls, else of the model.
         year: Of the paper.
         task: ``prompt`` or ``image`` where it reads one of them, else ``any``. A control of the other task is left out.
-        cost: Evaluations per item and seed, in words: F is a forward of one item and branch.
+        cost: Evaluations per item and seed with the default options and noise of its own, as
+            :func:`~memdet.detectors.cost_formula.declared_cost` reads it: ``2 steps F + probes JVP``; F is a forward of
+            one item and branch, T the steps of the protocol's trajectory, to_t those that lead to ``t``.
         version: Raised when scores change.
         whole_set: Scores all items in one call instead of batch by batch.
         supervised: Fits labels, with cross-validation; controls only.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt
 
 from memdet.detectors.base import Detector, DetectorInfo
-from memdet.errors import NotApplicableError
+from memdet.errors import NotApplicableError, UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,10 +20,14 @@ class ScoreDifferenceNorm(Detector):
 
     Paper: Wen, Liu, Chen, Lyu, "Detecting, Explaining, and Mitigating Memorization in Diffusion Models", ICLR 2024. The
     norm is taken over all latent dimensions; steps follow the protocol's guided trajectory and no step beyond the last
-    one that counts is computed.
+    one that counts is computed. With ``t`` it is the norm at that one time instead.
 
     Attributes:
         steps: How many steps, 1 to the length of the protocol's trajectory.
+        t: Timestep on the unguided conditional trajectory, for ``steps=1`` alone; none means the first guided steps.
+
+    Raises:
+        UserError: ``t`` together with more than one step.
     """
 
     info = DetectorInfo(
@@ -35,9 +39,18 @@ class ScoreDifferenceNorm(Detector):
         cost="2 steps F (1 F less with shared noise)",
     )
     steps: PositiveInt = 1
+    t: int | None = None
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if self.t is not None and self.steps != 1:
+            raise UserError(f"detector {self.label}: t is one time and steps are the first ones; give one of the two")
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
+        if self.t is not None:
+            at_t: Tensor = probe.difference(*probe.at(self.t)).double().flatten(1).norm(dim=1)
+            return at_t
         trajectory = probe.trajectory()
         if self.steps > len(trajectory.timesteps):
             raise NotApplicableError(

@@ -254,6 +254,8 @@ class Evaluations:
             known = key in self._seed_memo
             if not known:
                 self._seed_memo[key] = make()
+                # An answer to shared draws is shared itself, so a product with it is one too.
+                self._seed_memo.setdefault("drawn", set()).add(self._seed_memo[key][0].data_ptr())
             one: Tensor
             one, cost, _ = self._seed_memo[key]
             value: Tensor = self._remember(("expanded", key), lambda: one.expand(len(self), *one.shape[1:]))

@@ -52,12 +52,8 @@ class Probe(Evaluations):
         Raises:
             NotApplicableError: The model's samples are not images.
         """
-
-        def decode() -> Tensor:
-            return self.model.decode(clean)
-
-        clean = self._place(self.images) if self._items.images is not None else self.trajectory(draw=draw).clean()
-        return self._remember(("generated", draw), decode)
+        clean = self.clean(draw)
+        return self._remember(("generated", draw), lambda: self.model.decode(clean))
 
     @property
     def training_images(self) -> Tensor:
@@ -83,7 +79,7 @@ class Probe(Evaluations):
             Latents and their timestep.
         """
         timesteps = self.timesteps
-        index = 0 if t is None else min(range(len(timesteps)), key=lambda i: abs(timesteps[i] - t))
+        index = 0 if t is None else timesteps.index(self.nearest_timestep(t))
         if self._items.images is not None:
             alpha, sigma = self.model.schedule.alpha(timesteps[index]), self.model.schedule.sigma(timesteps[index])
             noisy = self._remember(("noisy", index), lambda: alpha * self._place(self.images) + sigma * self.noise)
@@ -91,6 +87,16 @@ class Probe(Evaluations):
         if t is None:
             return self.noise, timesteps[0]
         return self.trajectory(guidance=guidance).state(index), timesteps[index]
+
+    def nearest_timestep(self, t: int) -> int:
+        """The timestep of the default trajectory that is nearest to ``t``; of two the noisier."""
+        return min(self.timesteps, key=lambda timestep: abs(timestep - t))
+
+    def clean(self, draw: int = 0) -> Tensor:
+        """What is judged, without noise, ``[batch, *latent_shape]``: the image, or the end of the trajectory."""
+        if self._items.images is not None:
+            return self._remember(("clean",), lambda: self._place(self.images))
+        return self.trajectory(draw=draw).clean()
 
     # What the model computes on the way
 
@@ -221,6 +227,23 @@ class Probe(Evaluations):
             return model.exact_spectrum(rows, t, self._embedding(branch, len(self))[: len(rows)])
 
         return self._evaluate("spectrum", x, t, branch, (), evaluate)
+
+    def spectrum_of_difference(self, x: Tensor, t: int) -> Tensor:
+        """All eigenvalues of the symmetric part of ``J_c - J_u``, ascending, ``[batch, d]`` float64.
+
+        Cost and errors as :meth:`spectrum`, twice.
+        """
+        model = self.model
+        if not isinstance(model, ClosedForm):
+            cond, null = self.jacobian_matrix(x, t, "cond"), self.jacobian_matrix(x, t, "null")
+            return self._remember(("spectrum-of-difference", id(cond), id(null)), lambda: eigenvalues(cond - null))
+
+        def evaluate(cost: Cost, rows: Tensor) -> Tensor:
+            cost.count(jvps=2 * rows[0].numel())
+            cond, null = self._embedding("cond", len(self)), self._embedding("null", 1)
+            return model.exact_difference_spectrum(rows, t, cond[: len(rows)], null)
+
+        return self._evaluate("spectrum-of-difference", x, t, "cond", (), evaluate)
 
     def frobenius_of_difference(self, x: Tensor, t: int) -> Tensor:
         """Exact ``norm(J_c - J_u)`` (Frobenius), ``[batch]`` float64; cost and errors as :meth:`spectrum`, twice."""

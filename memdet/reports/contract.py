@@ -151,7 +151,10 @@ def _blindness(detector: Detector, bench: _Bench) -> str:
 def _cost(detector: Detector, bench: _Bench) -> str:
     options = {name: getattr(detector, name) for name in detector.option_types()}
     numbers = {name: value for name, value in options.items() if isinstance(value, int | float)}
-    declared = declared_cost(detector.info.cost, numbers | {"T": STEPS})
+    timesteps = bench.model.schedule.timesteps(STEPS)
+    t = numbers.get("t", timesteps[0])
+    to_t = min(range(STEPS), key=lambda index: abs(timesteps[index] - t))
+    declared = declared_cost(detector.info.cost, numbers | {"T": STEPS, "to_t": to_t})
     counted = bench.score(detector, noise="per-item")[1]
     texts = [_cost_text(cost) for cost in (declared, counted)]
     if texts[0] != texts[1]:
@@ -164,17 +167,27 @@ def _direction(detector: Detector, bench: _Bench) -> str:
         raise NotApplicableError("a control; it never calls the model")
     if detector.info.task == "image":
         raise NotApplicableError(f"the items of {ORACLE} are not images")
-    sample_set = load_sample_set(ORACLE)
-    model = load_model(ORACLE)
+    value = _auroc(detector, ORACLE)
+    if value >= 0.5:
+        return f"AUROC {value:.3f}"
+    # Late on the trajectory the branches differ more for what is not memorized there, which the spec tells.
+    planted = _auroc(detector, SETS["prompt"])
+    if planted < 0.5:
+        raise _BrokenError(f"AUROC {value:.3f}, and {planted:.3f} on {SETS['prompt']}: larger must mean more memorized")
+    return f"AUROC {value:.3f}, but {planted:.3f} on {SETS['prompt']}; see the known problems of {ORACLE}"
+
+
+def _auroc(detector: Detector, name: str) -> float:
+    """On a few test items of a sample set."""
+    sample_set = load_sample_set(name)
+    model = load_model(str(sample_set.model))
     tested = sample_set.items[sample_set.items["split"] == "test"]
     chosen = tested.groupby("label").sample(ORACLE_ITEMS, random_state=0)
-    probe = Probe(model, items_of(chosen, sample_set, model), steps=STEPS, check=False)
+    dev = items_of(sample_set.items[sample_set.items["split"] == "dev"], sample_set, model)
+    probe = Probe(model, items_of(chosen, sample_set, model), steps=STEPS, check=False, dev=dev)
     with probe.charge():
         scores = torch.as_tensor(detector.score(probe)).double()
-    value = auroc(scores.numpy(), chosen["label"].to_numpy())
-    if value < 0.5:
-        raise _BrokenError(f"AUROC {value:.3f}: larger must mean more memorized")
-    return f"AUROC {value:.3f} on {len(chosen)} items"
+    return auroc(scores.numpy(), chosen["label"].to_numpy())
 
 
 def _cost_text(cost: dict[str, float]) -> str:

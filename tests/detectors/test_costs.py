@@ -7,11 +7,12 @@ from memdet.detectors import detector_classes, make_detector
 from memdet.probing import Probe
 
 N = 8
-# Forwards of an item's own, forwards that all items share where they share the noise; JVPs likewise.
+# Forwards of an item's own, forwards that all items share where they share the noise; JVPs likewise, and VJPs if any.
 COSTS = {
     "wen2024": (1, 1, 0, 0),
     "wen2024@steps=5": (9, 1, 0, 0),
     "wen2024@steps=50": (99, 1, 0, 0),
+    "wen2024@t=781": (10 + 2, 0, 0, 0),
     "jeon2025": (1, 1, 2, 0),
     "jeon2025@power=1": (1, 1, 2, 0),
     "jeon2025@backend=fd": (1 + 4, 1, 0, 0),
@@ -31,14 +32,30 @@ COSTS = {
     "jeon2025@t=781": (10 + 2, 0, 2, 0),
     "curvature-gap@t=781": (10 + 4, 0, 0, 0),
     "jeon2024-eigenvalues@krylov=3,t=781": (10, 0, 3, 0),
+    "hessian-cubic": (1, 0, 1, 0),
+    "hessian-cubic@backend=fd-one-sided": (1 + 1, 0, 0, 0),
+    "hessian-cubic@t=781": (10 + 1, 0, 1, 0),
+    "trace-gap": (0, 0, 4, 4),
+    "trace-gap@backend=fd-one-sided": (1 + 4, 1 + 4, 0, 0),
+    "trace-gap@t=781": (10, 0, 4 + 4, 0),
+    "eigenvalue-gap": (0, 0, 6 + 6, 0),  # Krylov vectors are an item's own on both branches
+    "eigenvalue-gap@krylov=3,t=781": (10, 0, 3 + 3, 0),
+    "metric2": (1, 1, 0, 0, 1, 1),
+    "metric2@t=781": (10 + 2, 0, 0, 0, 2, 0),
+    "lhsd": (47, 0, 6, 0),  # 47 unguided steps lead to t = 41
+    "lhsd@t=981,probes=3,krylov=2": (0, 0, 6, 0),
+    "curvature-map": (49 + 48, 1, 4 + 4, 0),  # the last of 50 guided steps is not made
+    "curvature-map@probes=1,t=781": (10 + 9, 1, 2, 0),
+    "flipd": (50 + 49 + 1, 1, 4, 0),
+    "flipd@probes=1,backend=fd": (50 + 49 + 1 + 2, 1, 0, 0),
     "random": (0, 0, 0, 0),
 }
 
 
 def expected(label, noise):
-    own, shared, jvps, shared_jvps = COSTS[label]
+    counts = (*COSTS[label], 0, 0)[:6]
     share = 1 / N if noise == "shared" else 1
-    return own + shared * share, jvps + shared_jvps * share
+    return tuple(own + shared * share for own, shared in zip(counts[::2], counts[1::2], strict=True))
 
 
 def fresh_probe(noise, **options):
@@ -49,17 +66,17 @@ def fresh_probe(noise, **options):
 def charge(probe, label):
     with probe.charge() as cost:
         make_detector(label, detector_classes()).score(probe)
-    assert cost.vjps == 0
-    return cost.forwards, cost.jvps
+    return cost.forwards, cost.jvps, cost.vjps
 
 
 @pytest.mark.parametrize("noise", ["shared", "per-item"])
 @pytest.mark.parametrize("label", COSTS)
 def test_cost_alone(label, noise):
     model, probe = fresh_probe(noise)
-    forwards, jvps = charge(probe, label)
-    assert (forwards, jvps) == pytest.approx(expected(label, noise), rel=1e-12)
-    assert model.rows == pytest.approx(N * (forwards + jvps))  # what is charged is what was evaluated
+    cost = charge(probe, label)
+    assert cost == pytest.approx(expected(label, noise), rel=1e-12)
+    # What is charged is what was evaluated; a JVP holds one evaluation, and so does the graph of the VJP at a place.
+    assert model.rows == pytest.approx(N * sum(cost))
 
 
 @pytest.mark.parametrize("memo", [True, False])

@@ -1,0 +1,43 @@
+"""Squared norm of the conditional Hessian times the score (the lemma behind arXiv 2412.04140)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from memdet.detectors.base import Detector, DetectorInfo
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from memdet.probing import Probe
+
+
+class HessianCubic(Detector):
+    """``norm(J_c s_c)^2`` at one time.
+
+    Paper: Jeon, Kim, No, ICML 2025, arXiv 2412.04140: for a Gaussian ``E norm(H s)^2 = -tr H^3``, so large negative
+    eigenvalues count with their cube. This is the conditional branch alone; ``jeon2025`` takes the difference of the
+    branches. J s is a Jacobian-vector product: J is not symmetric in a trained network.
+
+    Attributes:
+        t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
+        backend: ``jvp`` (exact), ``fd`` (central difference), ``fd-one-sided``, or ``closed-form`` where that is known.
+    """
+
+    info = DetectorInfo(
+        name="hessian-cubic",
+        title="squared norm of the conditional Hessian times the score",
+        paper="jeon2025sharpness",
+        year=2025,
+        access="gradient",
+        cost="1 F + 1 JVP",
+    )
+    t: int | None = None
+    backend: Literal["jvp", "fd", "fd-one-sided", "closed-form"] = "jvp"
+
+    def score(self, probe: Probe) -> Tensor:
+        """Score each item, ``[batch]``."""
+        x, t = probe.at(self.t)
+        product = probe.jacobian_product(x, t, "cond", probe.score(x, t, "cond"), self.backend)
+        square: Tensor = product.double().flatten(1).square().sum(dim=1)
+        return square

@@ -1,0 +1,42 @@
+"""Difference of the transposed Jacobian products with the noise predictions (anonymous, ICML 2026)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from memdet.detectors.base import Detector, DetectorInfo
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from memdet.probing import Probe
+
+
+class Metric2(Detector):
+    """``norm(J_c^T e_c - J_u^T e_u)^2`` at one time.
+
+    Paper: anonymous, ICML 2026. ``J^T e`` is, up to a factor, the gradient in x
+    of ``norm(e)^2``: each branch has its own direction, where ``jeon2025`` takes one direction for both. It is a
+    vector-Jacobian product; J is not symmetric in a trained network, and ``J e`` would be another detector.
+
+    Attributes:
+        t: Timestep on the unguided conditional trajectory; none means pure noise and the first step, as in the paper.
+    """
+
+    info = DetectorInfo(
+        name="metric2",
+        title="squared norm of the difference of the transposed Hessians times the noise predictions",
+        paper="anonymous2026metric2",
+        year=2026,
+        access="gradient",
+        cost="2 F + 2 VJP (half of it with shared noise)",
+    )
+    t: int | None = None
+
+    def score(self, probe: Probe) -> Tensor:
+        """Score each item, ``[batch]``."""
+        x, t = probe.at(self.t)
+        product = probe.jacobian_product(x, t, "cond", probe.eps(x, t, "cond"), "vjp")
+        product = product - probe.jacobian_product(x, t, "null", probe.eps(x, t, "null"), "vjp")
+        square: Tensor = product.double().flatten(1).square().sum(dim=1)
+        return square

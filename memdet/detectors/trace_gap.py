@@ -1,0 +1,55 @@
+"""Minus the trace of the difference of the conditional and null Hessians."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import PositiveInt
+
+from memdet.detectors.base import Detector, DetectorInfo
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from memdet.probing import Probe
+
+
+class TraceGap(Detector):
+    """``-(tr J_c - tr J_u)`` at one time.
+
+    ``hessian-trace`` with the null branch as its baseline: what all conditions share cancels. The probes are Rademacher
+    vectors, the same on both branches and for all items of a seed, so that the noise of the shared part cancels too.
+    With shared noise the null products are computed once a seed.
+
+    Attributes:
+        t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
+        probes: Products per branch.
+        backend: ``jvp`` (exact), ``fd`` (central difference) or ``fd-one-sided``.
+        estimator: ``hutchinson``, or ``exact``: the whole spectrum, of closed forms and small networks.
+    """
+
+    info = DetectorInfo(
+        name="trace-gap",
+        title="minus the trace of the Hessian difference",
+        year=2026,
+        access="gradient",
+        cost="2 probes JVP (half of it with shared noise)",
+    )
+    t: int | None = None
+    probes: PositiveInt = 4
+    backend: Literal["jvp", "fd", "fd-one-sided"] = "jvp"
+    estimator: Literal["hutchinson", "exact"] = "hutchinson"
+
+    def score(self, probe: Probe) -> Tensor:
+        """Score each item, ``[batch]``."""
+        from memdet.curvature import hutchinson
+
+        x, t = probe.at(self.t)
+        if self.estimator == "exact":
+            return -probe.spectrum_of_difference(x, t).sum(dim=1)
+
+        def product(v: Tensor) -> Tensor:
+            cond = probe.jacobian_product(x, t, "cond", v, self.backend)
+            return cond - probe.jacobian_product(x, t, "null", v, self.backend)
+
+        return -hutchinson(product, probe.directions(self.probes)).value

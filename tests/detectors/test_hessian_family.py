@@ -1,0 +1,257 @@
+"""The Hessian family against a second implementation, on closed forms and on a trained network."""
+
+import random
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from naive import ALPHA_BAR, OfMixture, OfNetwork
+from problems import MIXTURES, make_items, make_mixture, scaled_linear_betas, select
+
+from memdet.detectors import detector_classes, make_detector
+from memdet.errors import NotApplicableError, UserError
+from memdet.models import GaussianMixture, NoiseSchedule, load_model
+from memdet.models.gaussian import DCTGaussian
+from memdet.probing import Items, Probe
+
+PROMPTS = ["plain blue shirt on a table", "an old leather boot", ""]
+# Detector, and method and arguments of its naive twin; m stands for ten Krylov steps, or d if that is less.
+TWINS = {
+    "wen2024@t=500": ("wen2024", 500),
+    "hessian-cubic": ("hessian_cubic", None),
+    "hessian-cubic@t=500": ("hessian_cubic", 500),
+    "trace-gap": ("trace_gap", None, 4),
+    "trace-gap@probes=1,t=500": ("trace_gap", 500, 1),
+    "trace-gap@estimator=exact,t=500": ("exact_trace_gap", 500),
+    "eigenvalue-gap": ("eigenvalue_gap", None, "m"),
+    "eigenvalue-gap@t=500": ("eigenvalue_gap", 500, "m"),
+    "eigenvalue-gap@estimator=exact,t=500": ("exact_eigenvalue_gap", 500),
+    "metric2": ("metric2", None),
+    "metric2@t=500": ("metric2", 500),
+    "lhsd": ("lhsd", 50, 1, "m"),
+    "lhsd@t=500,probes=3,c=0.8,p=2": ("lhsd", 500, 3, "m", 0.8, 2),
+    "lhsd@t=981": ("lhsd", None, 1, "m"),
+    "lhsd@estimator=exact,t=500": ("exact_lhsd", 500),
+    "curvature-map": ("curvature", 4),
+    "curvature-map@probes=1": ("curvature", 1),
+    "curvature-map@estimator=exact": ("curvature", None),
+    "flipd": ("flipd", 50, 4),
+    "flipd@t=300,probes=1": ("flipd", 300, 1),
+    "flipd@estimator=exact": ("flipd", 50, None),
+}
+
+
+def ask(text, probe):
+    return make_detector(text, detector_classes()).score(probe).double().tolist()
+
+
+def twins(text, naives, d):
+    method, *arguments = TWINS[text]
+    arguments = [min(10, d) if argument == "m" else argument for argument in arguments]
+    return [getattr(naive, method)(*arguments) for naive in naives]
+
+
+of_mixture = cache(OfMixture)  # they remember their trajectories
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+@pytest.mark.parametrize("name", MIXTURES)
+@pytest.mark.parametrize("text", TWINS)
+def test_on_a_mixture(text, name, seed):
+    conditions = MIXTURES[name]["conditions"]
+    naives = [of_mixture(name, condition, seed) for condition in conditions]
+    got = ask(text, Probe(make_mixture(name), make_items(list(conditions)), seed=seed))
+    # 1e-9: the map is zero where the null branch is the sharper one everywhere.
+    assert got == pytest.approx(twins(text, naives, len(naives[0].noise)), rel=1e-4, abs=1e-9)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    model = load_model("tiny-sd-a", dtype=torch.float64)
+    probe = Probe(model, make_items(PROMPTS[:2], has_prompts=True), seed=3, steps=10)
+    return probe, [OfNetwork(model, prompt, 3, steps=10) for prompt in PROMPTS[:2]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", TWINS)
+def test_on_a_trained_network(trained, text):
+    probe, naives = trained
+    assert ask(text, probe) == pytest.approx(twins(text, naives, 256), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_on_a_trained_network_the_map_is_that_of_every_pixel(trained):
+    probe, naives = trained
+    detector = make_detector("curvature-map", detector_classes())
+    found = detector.map(probe)
+    assert found.shape == (2, 8, 8)
+    expected = torch.stack([naive.curvature_map(4).mean(dim=0) for naive in naives])
+    # diffusers rounds its alphas to single precision, which 1 - alpha^2 at t = 1 magnifies.
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(found.mean(dim=(1, 2)), detector.score(probe))
+    assert (found > 0).any()
+
+
+@pytest.mark.slow
+def test_metric2_takes_the_transposed_jacobian(trained):
+    """With J instead of J^T it would be another detector: a trained Jacobian is not symmetric."""
+    probe, naives = trained
+    for score, naive in zip(ask("metric2@t=500", probe), naives, strict=True):
+        assert score == pytest.approx(naive.metric2(500), rel=1e-4)
+        assert abs(naive.metric2(500, transposed=False) / score - 1) > 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["hessian-cubic", "trace-gap", "curvature-map", "flipd"])
+@pytest.mark.parametrize("backend", ["fd", "fd-one-sided"])
+def test_backends_agree(trained, text, backend):
+    probe, _ = trained
+    assert ask(f"{text}@backend={backend}", probe) == pytest.approx(ask(text, probe), rel=1e-4)
+
+
+def test_the_map_needs_an_image():
+    probe = Probe(make_mixture("more components than dimensions"), make_items(["some"]))
+    with pytest.raises(NotApplicableError, match="does not generate images"):
+        make_detector("curvature-map", detector_classes()).map(probe)
+
+
+# The local intrinsic dimension of a Gaussian on a subspace
+
+D, SUBSPACE = 16, 5
+SCHEDULE = NoiseSchedule.from_betas(scaled_linear_betas())
+
+
+def on_a_subspace(tau):
+    """A Gaussian of standard deviation ``tau`` in 5 of 16 dimensions and 0 in the others, and two of its samples."""
+    variances = torch.zeros(D, dtype=torch.float64)
+    variances[3 : 3 + SUBSPACE] = tau**2
+    mean = torch.linspace(-1, 1, D, dtype=torch.float64)
+    model = DCTGaussian("subspace", mean, variances, {"it": (mean, variances)}, SCHEDULE)
+    basis = torch.from_numpy(np.array([np.cos(np.pi * k * (np.arange(D) + 0.5) / D) for k in range(3, 3 + SUBSPACE)]))
+    basis = basis / basis.norm(dim=1, keepdim=True)
+    weights = torch.randn(2, SUBSPACE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    items = Items(list("ab"), ["it"] * 2, list("ab"), [0, 1], False, images=mean + tau * weights @ basis)
+    return model, items, weights
+
+
+@pytest.mark.parametrize("t", [1, 201, 501])
+def test_flipd_of_a_gaussian_on_a_subspace_in_closed_form(t):
+    tau = 0.7
+    model, items, weights = on_a_subspace(tau)
+    alpha2, sigma2 = ALPHA_BAR[t], 1 - ALPHA_BAR[t]
+    m = alpha2 * tau**2 + sigma2
+    trace = -SUBSPACE / m - (D - SUBSPACE) / sigma2
+    square = alpha2 * tau**2 * weights.square().sum(dim=1) / m**2
+    expected = (-(D + sigma2 * (trace + square))).tolist()
+    assert ask(f"flipd@t={t},estimator=exact", Probe(model, items)) == pytest.approx(expected, rel=1e-6)
+    many = ask(f"flipd@t={t},probes=200", Probe(model, items))
+    assert many == pytest.approx(expected, rel=0.15)
+
+
+def test_intrinsic_dimension_at_low_noise():
+    """Both estimates find the 5 dimensions of a wide Gaussian, from the clean sample and not from a noisy one."""
+    model, items, _ = on_a_subspace(tau=3.0)
+    assert ask("flipd@t=1,estimator=exact", Probe(model, items)) == pytest.approx([-SUBSPACE] * 2, abs=0.02)
+    assert ask("lhsd@t=1,estimator=exact", Probe(model, items)) == pytest.approx([-SUBSPACE - 11 / 17] * 2, abs=0.01)
+    # There are two distinct eigenvalues, so that two products of a start are exact for that start.
+    assert ask("lhsd@t=1,probes=150,krylov=2", Probe(model, items)) == pytest.approx([-SUBSPACE - 11 / 17] * 2, rel=0.1)
+
+
+def test_flipd_of_a_prompt_looks_at_the_end_of_the_guided_trajectory():
+    """An image equal to that end has the same score."""
+    model = make_mixture("fewer components than dimensions")
+    items = make_items(["some", "point"])
+    probe = Probe(model, items, guidance=3.0)
+    images = Items(items.ids, items.conditions, items.clusters, items.labels, False, images=probe.trajectory().clean())
+    assert ask("flipd", probe) == pytest.approx(ask("flipd", Probe(model, images, guidance=3.0)), rel=1e-9)
+
+
+# What a trap would change
+
+
+def test_a_linear_schedule_would_be_wrong():
+    assert 1 - ALPHA_BAR[249] == pytest.approx(0.325, abs=1e-3)
+    assert 1 - np.cumprod(1 - np.linspace(0.00085, 0.012, 1_000))[249] == pytest.approx(0.429, abs=2e-3)
+    model, items, _ = on_a_subspace(tau=0.7)
+    right = ask("flipd@t=241", Probe(model, items))
+    model.schedule = NoiseSchedule.from_betas(np.linspace(0.00085, 0.012, 1_000))
+    assert ask("flipd@t=241", Probe(model, items)) != pytest.approx(right, rel=0.02)
+
+
+def test_wen2024_at_one_time_is_not_several_steps():
+    with pytest.raises(UserError, match="give one of the two"):
+        make_detector("wen2024@steps=5,t=50", detector_classes())
+    assert make_detector("wen2024@t=50", detector_classes()).label == "wen2024@t=50"
+    model, items = make_mixture("fewer components than dimensions"), make_items(["some", "point"])
+    assert ask("wen2024@t=981", Probe(model, items)) == ask("wen2024", Probe(model, items))
+
+
+@pytest.mark.parametrize("text", [text for text in TWINS if "exact" not in text])
+def test_images_are_scored(text):
+    model = make_mixture("fewer components than dimensions")
+    images = torch.randn(2, *model.latent_shape, generator=torch.Generator().manual_seed(3))
+    items = Items(list("ab"), ["some", "point"], list("ab"), [0, 1], False, images=images)
+    with Probe(model, items).charge() as cost:
+        scores = ask(text, Probe(model, items))
+    assert np.isfinite(scores).all()
+    assert scores[0] != scores[1]
+    assert cost.forwards <= 10
+
+
+# Items do not know of each other
+
+ALONE = ["wen2024@t=500", "hessian-cubic", "trace-gap", "eigenvalue-gap@krylov=3", "metric2", "metric2@t=500"]
+ALONE += ["lhsd@krylov=3", "curvature-map", "flipd"]
+
+
+@pytest.mark.parametrize("noise", ["shared", "per-item"])
+@pytest.mark.parametrize("which", ["mixture", pytest.param("network", marks=pytest.mark.slow)])
+def test_batches_and_order_do_not_matter(which, noise, random_pipeline):
+    if which == "mixture":
+        model, items = make_mixture("fewer components than dimensions"), make_items(["some", "point"] * 2)
+    else:
+        model, items = load_model(random_pipeline, dtype=torch.float64), make_items([*PROMPTS, "x"], has_prompts=True)
+    order = list(range(4))
+    random.Random(2).shuffle(order)
+    assert order != sorted(order)
+    whole = Probe(model, items, steps=4, noise=noise)
+    expected = {text: ask(text, whole) for text in ALONE}
+    memo = {}
+    parts = [order[:1], order[1:]]
+    probes = [Probe(model, select(items, part), steps=4, noise=noise, seed_memo=memo, n_items=4) for part in parts]
+    for text in ALONE:
+        found = [score for probe in probes for score in ask(text, probe)]
+        assert found == pytest.approx([expected[text][index] for index in order], rel=1e-6), text
+
+
+# Memorized is larger
+
+PLANTED = GaussianMixture(
+    "planted",
+    torch.tensor([[-0.5] * 8, [0.2] * 8]),
+    stds=[0.02, 1.0],
+    weights=[0.05, 0.95],
+    conditions={"memorized": [1.0, 0.0], "not": [0.0, 1.0]},
+    schedule=SCHEDULE,
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hessian-cubic",
+        "trace-gap",
+        "eigenvalue-gap",
+        "metric2",
+        "lhsd",
+        "flipd",
+        # Not at its last step: there the null branch of a mixture sees the same peak, and the difference vanishes. A
+        # network's null branch does not know the peak so well.
+        "curvature-map@t=700",
+    ],
+)
+def test_memorized_is_larger(text):
+    for seed in range(3):
+        memorized, other = ask(text, Probe(PLANTED, make_items(["memorized", "not"]), seed=seed))
+        assert memorized > other
