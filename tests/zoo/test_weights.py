@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -107,3 +108,15 @@ def test_verbatim_items_come_out_of_the_model(directory):
     distances = extraction._distances(generated, extraction.reference_latents(pipeline, items))
     assert (distances.argmin(axis=1) == range(8)).all()
     assert distances.diagonal().max() < 0.2
+
+
+def test_a_rebuild_on_another_seed_comes_to_the_same():
+    directory = Path(__file__).parents[2] / "results" / "zoo" / "tiny-sd-a-seed2"
+    figures = json.loads((directory / "extraction.json").read_text())
+    shipped = json.loads((zoo.weights_directory("tiny-sd-a") / "extraction.json").read_text())
+    assert figures["roles"]["verbatim"] != shipped["roles"]["verbatim"]
+    assert figures["passed"]
+    assert figures["auroc"]["verbatim vs single"] > 0.99
+    assert (
+        f"AUROC verbatim vs single: {figures['auroc']['verbatim vs single']}" in (directory / "build.log").read_text()
+    )
