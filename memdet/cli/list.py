@@ -60,7 +60,7 @@ _KINDS: dict[str, Callable[[tuple[Path, ...]], list[dict[str, Any]]]] = {
 
 @click.command("list")
 @click.argument("kind", type=click.Choice(list(_KINDS)))
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--format", "form", type=click.Choice(["table", "json", "markdown"]), default="table", show_default=True)
 @click.option("--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, help="Python file with detectors.")
 def command(kind: str, form: str, plugins: tuple[Path, ...]) -> None:
     """List what memdet knows."""
@@ -68,7 +68,17 @@ def command(kind: str, form: str, plugins: tuple[Path, ...]) -> None:
     if form == "json":
         click.echo(json.dumps(rows, indent=2))
         return
+    if form == "markdown" and kind == "detectors":
+        from memdet.detectors import detector_classes
+        from memdet.reports.catalogue import detector_page
+
+        click.echo(detector_page(detector_classes(plugins)), nl=False)
+        return
     columns = list(rows[0]) if rows else []
+    if form == "markdown":
+        for line in (columns, ["---"] * len(columns), *([_text(row[column]) for column in columns] for row in rows)):
+            click.echo(f"| {' | '.join(line)} |")
+        return
     cells = [columns, *([_text(row[column]) for column in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     for line in cells:

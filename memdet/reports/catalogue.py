@@ -1,0 +1,80 @@
+"""The page of all detectors, made from what they say of themselves."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from memdet.detectors import Detector, DetectorInfo
+
+_INTRODUCTION = """\
+# Detectors
+
+Every detector maps an item and a noise seed to one number; larger means more memorized. `memdet list detectors --format
+markdown` makes this page from the detectors themselves.
+
+Access is what a detector must see: `none` and `text` are controls, which never call the model; `samples` its
+generations; `score` its predictions; `gradient` Jacobian products; `attention` its inside; `training-data` the
+training images (an oracle). Cost is per item and seed with the default options and noise of its own: F is a forward of
+one item and one branch, JVP and VJP are Jacobian products in forward and reverse mode, T the steps of the protocol's
+trajectory, to_t those that lead to `t`. Papers are keys in [`bibliography.bib`](bibliography.bib).
+"""
+_HEADINGS = ("name", "year", "paper", "access", "task", "cost")
+
+
+def detector_page(classes: Mapping[str, type[Detector]]) -> str:
+    """Markdown of all detectors: a table, and a section each.
+
+    Args:
+        classes: By name.
+    """
+    ordered = sorted(classes.values(), key=lambda cls: (cls.info.is_control, cls.info.name))
+    rows = [f"| {' | '.join(_cells(cls.info))} |" for cls in ordered]
+    table = "\n".join([f"| {' | '.join(_HEADINGS)} |", f"| {' | '.join(['---'] * len(_HEADINGS))} |", *rows])
+    return "\n".join([_INTRODUCTION, table, *(_section(cls) for cls in ordered)])
+
+
+def _cells(info: DetectorInfo) -> list[str]:
+    link = f"[{info.name}](#{info.name})"
+    return [link, str(info.year or ""), info.paper or "", info.access, info.task, info.cost.replace("|", "\\|")]
+
+
+def _section(cls: type[Detector]) -> str:
+    info = cls.info
+    text, described = _parts(inspect.cleandoc(cls.__doc__ or ""))
+    facts = [f"`{info.paper}`"] if info.paper else []
+    facts.append(f"version {info.version}")
+    if info.supervised:
+        facts.append("cross-validated on labels")
+    lines = [f"\n## {info.name}\n", f"{info.title[0].upper()}{info.title[1:]} ({', '.join(facts)}).\n", f"{text}\n"]
+    for name, hint in cls.option_types().items():
+        kind = f"{_choices(hint)}; default {_value(getattr(cls, name))}"
+        lines.append(f"- `{name}` ({kind}): {described.get(name, '')}".rstrip(": "))
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _parts(docstring: str) -> tuple[str, dict[str, str]]:
+    """A docstring as Markdown without its list of attributes, and that list by name."""
+    text = re.sub(r":(?:class|func|meth|attr):`~?([^`]+)`", r"`\1`", docstring.replace("``", "`"))
+    body, _, attributes = text.partition("\nAttributes:\n")
+    lines = re.sub(r"\n {8,}", " ", attributes).splitlines()
+    entries = (re.match(r" {4}([\w, ]+): (.*)", line) for line in lines)
+    return body.strip(), {name: entry[2] for entry in entries if entry for name in entry[1].split(", ")}
+
+
+def _value(value: object) -> str:
+    return "none" if value is None else f"`{value}`"
+
+
+def _choices(hint: Any) -> str:
+    """What an option may be, in words."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return " or ".join(f"`{choice}`" for choice in arguments)
+    if origin is Annotated:  # a number with a bound
+        return _choices(arguments[0])
+    if arguments:
+        return " or ".join(_choices(argument) for argument in arguments)
+    return "none" if hint is type(None) else str(hint.__name__)
