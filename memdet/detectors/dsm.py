@@ -17,7 +17,8 @@ class PredictionChange(Detector):
     """``norm(e_c(x_{k+1}, t_{k+1}) - e_c(x_k, t_k))`` along the guided trajectory, which starts at step 0.
 
     Paper: "Early Detection of Memorization in Diffusion Models" (anonymous, 2026), where it is the dynamical
-    singularity metric. No null prediction is made at the later of the two steps, which the score does not need.
+    singularity metric. The official code squares the norm, which orders the items of one seed alike. No null prediction
+    is made at the later of the two steps, which the score does not need.
 
     Attributes:
         k: The earlier step, 0 or 1; the paper's best figures are of 1.

@@ -23,7 +23,7 @@ class AttractionBasin(Detector):
     Attributes:
         statistic: ``peak``: the largest norm. ``minimum-position``: the step of the smallest norm, counted from 0 at
             the noise. The basin keeps a memorized condition's norm up, so its minimum comes late: later is more
-            memorized.
+            memorized. Where the curve rises from its first step on, the minimum is step 0 and says nothing.
         guidance: 0 follows the null branch, as the official code does before the transition point; 1 the condition.
     """
 

@@ -128,8 +128,16 @@ class OneItem:
         states = self.states(guidance, len(self.timesteps) - 1)
         return [float(self.difference(x, t).norm()) for x, t in zip(states, self.timesteps, strict=True)]
 
-    def nemo(self, count):
-        differences = [self.difference(self.noise(k), self.timesteps[0]).numpy() for k in range(count)]
+    def nemo(self, count, of="guidance"):
+        differences = []
+        for x in map(self.noise, range(count)):
+            difference = self.difference(x, self.timesteps[0])
+            if of == "noise":
+                difference = self.eps(x, self.timesteps[0], "cond") - x
+                for channel in difference:
+                    channel -= channel.min().item()
+                    channel /= channel.max().item()
+            differences.append(difference.numpy())
         return max(ssim(differences[i], differences[j]) for i in range(count) for j in range(i))
 
     def p_laplace(self, count, radius, t):

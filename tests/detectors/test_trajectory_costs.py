@@ -24,6 +24,7 @@ COSTS = {
     "jain2025@statistic=minimum-position": (99, 1, 0),
     "nemo2024": (10, 10, 0),
     "nemo2024@draws=3": (3, 3, 0),
+    "nemo2024@of=noise": (10, 0, 0),
     "p-laplace": (49 + 10, 0, 0),
     "p-laplace@directions=3,t=781": (10 + 3, 0, 0),
 }

@@ -47,6 +47,10 @@ def broken_memories_by_hand(world, seed, noise):
     ]
 
 
+def position_of_minimum(curve):
+    return curve.index(min(curve))
+
+
 def each(method):
     return lambda world, seed, noise: [method(one) for one in world.singly("test", seed, noise)]
 
@@ -63,8 +67,9 @@ BY_HAND = {
     "condition-jacobian@t=700": each(lambda one: one.condition_jacobian(700)),
     "jain2025": each(lambda one: max(one.curve(0.0))),
     "jain2025@guidance=1": each(lambda one: max(one.curve(1.0))),
-    "jain2025@statistic=minimum-position": each(lambda one: one.curve(0.0).index(min(one.curve(0.0)))),
+    "jain2025@statistic=minimum-position": each(lambda one: position_of_minimum(one.curve(0.0))),
     "nemo2024@draws=3": each(lambda one: one.nemo(3)),
+    "nemo2024@draws=3,of=noise": each(lambda one: one.nemo(3, "noise")),
     "p-laplace": each(lambda one: one.p_laplace(10, 0.01, 1)),
     "p-laplace@directions=4,radius=0.2,t=700": each(lambda one: one.p_laplace(4, 0.2, 700)),
 }
@@ -235,7 +240,7 @@ def test_the_minimum_position_counts_from_zero_at_the_noise():
     model = load_model("mixture-2d")
     scores = ask("jain2025@statistic=minimum-position,guidance=1", Probe(model, make_items(["tight", "broad"])))
     curve = [[float(norm) for norm in probe_norms(Probe(model, make_items([name])))] for name in ("tight", "broad")]
-    assert scores == [one.index(min(one)) for one in curve]
+    assert scores == [position_of_minimum(one) for one in curve]
     assert all(score in range(50) for score in scores)
 
 
