@@ -1,4 +1,4 @@
-"""Norm and anisotropy of the score difference, both at pure noise (Asthana and Belagiannis, ICLR 2026)."""
+"""Norm and anisotropy of the score difference, both at pure noise (Asthana et al., ICLR 2026)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 class NormAndAnisotropy(Detector):
     """``g1 norm(D(x_T, t_first)) + g2 mean_pixels cos(e_u, D)(x_T, t_third-last)`` with ``D = e_c - e_u``.
 
-    Paper: ICLR 2026, arXiv 2601.20642. Both terms are taken at the pure noise x_T, the second with a timestep for which
-    x_T is far too noisy: there the score is anisotropic, and its angle tells more than its norm. The cosine is taken
-    across channels at each pixel; with one channel it is +1 or -1, a share of agreeing signs. A pixel where D is zero
-    counts 0. Samples that are plain vectors are one pixel.
+    Paper: Asthana et al., ICLR 2026, arXiv 2601.20642. Both terms are taken at the pure noise x_T, the second with a
+    late timestep, for which x_T is far too noisy. The cosine is taken across channels at each pixel; with one channel
+    it is +1 or -1 there, so the mean is the balance of agreeing signs. A pixel where D is zero counts 0. Samples that
+    are plain vectors are one pixel.
 
     Attributes:
         weights: ``dev``: g1, g2 from the dev split, by logistic regression (scikit-learn, C = 1) of the labels on the
-            two standardised terms; a term that does not vary gets weight 0. ``published``: (1, 2), which the paper
-            found on Stable Diffusion; the scale of the norm grows with the number of dimensions.
+            two standardised terms; a term that does not vary gets weight 0. ``published``: the paper's (1, 2), made for
+            Stable Diffusion; the scale of the norm grows with the number of dimensions.
     """
 
     info = DetectorInfo(
