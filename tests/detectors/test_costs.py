@@ -2,6 +2,8 @@
 
 import pytest
 from problems import CountingMixture, make_items, make_mixture
+from test_trajectory_costs import COSTS as TRAJECTORY_COSTS
+from test_trajectory_costs import IMAGE_COSTS
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.probing import Probe
@@ -99,4 +101,4 @@ def test_cost_does_not_depend_on_the_batch():
 
 def test_every_detector_that_asks_the_model_is_here():
     asking = {name for name, cls in detector_classes().items() if not cls.info.is_control}
-    assert asking <= set(COSTS)
+    assert asking <= {*COSTS, *TRAJECTORY_COSTS, *IMAGE_COSTS}

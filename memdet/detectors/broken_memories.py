@@ -1,0 +1,61 @@
+"""Steps of unusual length along the trajectory ("Broken Memories", KDD 2026)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from memdet.detectors.base import Detector, DetectorInfo
+from memdet.errors import NotApplicableError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from memdet.probing import Probe
+
+SMALLEST_SPREAD = 1e-6  # of the mean length; below it a spread is rounding
+
+
+class StepLengthOutlier(Detector):
+    """``max_t abs(norm(z_t - z_{t+1}) - mu_t) / sd_t`` along the guided trajectory.
+
+    Paper: KDD 2026, arXiv 2605.22050. mu_t and sd_t are mean and sample standard deviation of the same lengths over
+    reference prompts that are not memorized; here these are the items of the dev split with label 0, under the same
+    seed. No test item ever contributes. Steps at which the reference does not vary are left out.
+    """
+
+    info = DetectorInfo(
+        name="broken-memories",
+        title="largest z-score of the step lengths of the guided trajectory",
+        paper="kdd2026broken",
+        year=2026,
+        access="score",
+        cost="2 F a step (1 F less with shared noise)",
+    )
+
+    def score(self, probe: Probe) -> Tensor:
+        """Score each item, ``[batch]``."""
+        mean, deviation = probe.calibrate(self.label, _reference)
+        varies = deviation > SMALLEST_SPREAD * mean
+        if not varies.any():
+            raise NotApplicableError("the reference items of the dev split do not differ at any step")
+        z = (_lengths(probe) - mean).abs()[:, varies] / deviation[varies]
+        largest: Tensor = z.amax(dim=1)
+        return largest
+
+
+def _lengths(probe: Probe) -> Tensor:
+    """Length of each step, ``[batch, steps]``."""
+    import torch
+
+    trajectory = probe.trajectory()
+    states = [trajectory.state(index).double().flatten(1) for index in range(len(trajectory.timesteps) + 1)]
+    return torch.stack([(after - before).norm(dim=1) for before, after in zip(states, states[1:], strict=False)], dim=1)
+
+
+def _reference(dev: Probe) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each step's length over what is not memorized, ``[steps]`` each."""
+    chosen = [index for index, label in enumerate(dev.labels) if label == 0]
+    if len(chosen) < 2:
+        raise NotApplicableError(f"a reference takes two dev items that are not memorized, there are {len(chosen)}")
+    lengths = _lengths(dev)[chosen]
+    return lengths.mean(dim=0), lengths.std(dim=0)

@@ -1,0 +1,178 @@
+"""Trajectory and membership methods: cost, independence of batch and order, and constants from the dev split alone."""
+
+import pytest
+import torch
+from one_item import SHAPE, items, mixture, random_images
+
+from memdet.detectors import detector_classes, make_detector
+from memdet.errors import NotApplicableError
+from memdet.probing import Items, Probe
+
+N = 8
+# Forwards of an item's own, forwards that all items share where they share the noise, and JVPs.
+COSTS = {
+    "asthana2026": (2, 2, 0),
+    "asthana2026@weights=published": (2, 2, 0),
+    "dsm": (4, 1, 0),
+    "dsm@k=0": (2, 1, 0),
+    "webster2023": (1, 1, 0),
+    "broken-memories": (99, 1, 0),
+    "condition-jacobian": (0, 0, 1),
+    "condition-jacobian@t=781": (10, 0, 1),  # ten unguided steps lead there
+    "jain2025": (99, 1, 0),
+    "jain2025@guidance=1": (99, 1, 0),
+    "jain2025@statistic=minimum-position": (99, 1, 0),
+    "nemo2024": (10, 10, 0),
+    "nemo2024@draws=3": (3, 3, 0),
+    "nemo2024@of=noise": (10, 0, 0),
+    "p-laplace": (49 + 10, 0, 0),
+    "p-laplace@directions=3,t=781": (10 + 3, 0, 0),
+}
+IMAGE_COSTS = {
+    "loss-threshold": (1, 0, 0),
+    "secmi": (12, 0, 0),
+    "secmi@t=50,stride=20": (5, 0, 0),
+    "pia": (2, 0, 0),
+    "p-laplace": (10, 0, 0),
+    "condition-jacobian": (0, 0, 1),
+}
+CALIBRATED = ["asthana2026", "broken-memories"]
+CASES = [(text, False) for text in COSTS] + [(text, True) for text in IMAGE_COSTS]
+IMAGES = random_images(N, SHAPE)
+
+
+def some_items(images):
+    return items(["tight", "broad"] * (N // 2), IMAGES if images else None)
+
+
+def some_dev(conditions=("broad", "tight") * 3, labels=(0, 1) * 3):
+    names = [f"d{index}" for index in range(len(conditions))]
+    return Items(names, list(conditions), names, list(labels), False)
+
+
+MIXED = some_dev(labels=[0, 0, 0, 1, 1, 1])  # both conditions under each label
+
+
+def ask(text, probe):
+    with probe.charge() as cost:
+        scores = make_detector(text, detector_classes()).score(probe)
+    return scores, cost
+
+
+@pytest.mark.parametrize("noise", ["shared", "per-item"])
+@pytest.mark.parametrize(("text", "images"), CASES)
+def test_cost(text, images, noise):
+    model = mixture()
+    probe = Probe(model, some_items(images), noise=noise, check=False, dev=MIXED)
+    _, cost = ask(text, probe)
+    own, shared, jvps = (IMAGE_COSTS if images else COSTS)[text]
+    assert cost.forwards == pytest.approx(own + shared * (1 / N if noise == "shared" else 1))
+    assert (cost.jvps, cost.vjps) == (jvps, 0)
+    if text not in CALIBRATED:  # nobody pays for the dev items
+        assert model.rows == pytest.approx(N * (cost.forwards + cost.jvps))
+    assert ask(text, probe)[1].forwards == pytest.approx(cost.forwards)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("noise", ["shared", "per-item"])
+@pytest.mark.parametrize(("text", "images"), CASES)
+def test_order_and_batches_do_not_matter(text, images, noise, size):
+    whole = some_items(images)
+    expected = ask(text, Probe(mixture(), whole, noise=noise, dev=MIXED))[0].double()
+    assert len(set(expected.tolist())) > 1 or "position" in text
+    memo, model, order = {}, mixture(), torch.randperm(N, generator=torch.Generator().manual_seed(size)).tolist()
+    for start in range(0, N, size):
+        rows = order[start : start + size]
+        part = Items(
+            [whole.ids[i] for i in rows],
+            [whole.conditions[i] for i in rows],
+            [whole.clusters[i] for i in rows],
+            [whole.labels[i] for i in rows],
+            False,
+            IMAGES[rows] if images else None,
+        )
+        probe = Probe(model, part, noise=noise, dev=MIXED, seed_memo=memo, n_items=N)
+        assert ask(text, probe)[0].double().tolist() == pytest.approx(expected[rows].tolist(), rel=1e-6)
+
+
+# Constants from the dev split
+
+
+@pytest.mark.parametrize("text", CALIBRATED)
+def test_other_test_items_and_test_labels_change_nothing(text):
+    def first(others, labels):
+        conditions = ["tight", *others]
+        names = [f"i{index}" for index in range(len(conditions))]
+        batch = Items(names, conditions, names, labels, False)
+        return ask(text, Probe(mixture(), batch, noise="per-item", dev=some_dev()))[0][0].item()
+
+    alone = first([], [1])
+    assert first(["broad"] * 4, [1, 0, 0, 0, 0]) == pytest.approx(alone, rel=1e-9)
+    assert first(["tight"] * 4, [0, 1, 1, 1, 1]) == pytest.approx(alone, rel=1e-9)
+
+
+@pytest.mark.parametrize("text", CALIBRATED)
+def test_dev_items_change_the_constants(text):
+    def first(**options):
+        return ask(text, Probe(mixture(), items(["tight"]), noise="per-item", dev=some_dev(**options)))[0].item()
+
+    assert first() != pytest.approx(first(labels=[1, 0, 1, 0, 0, 0]), rel=1e-3)
+
+
+def test_memorized_dev_items_are_no_reference():
+    dev = some_dev(["broad"] * 3, [0] * 3)
+    more = some_dev(["broad"] * 3 + ["tight"] * 3, [0] * 3 + [1] * 3)
+    one, other = (
+        ask("broken-memories", Probe(mixture(), items(["tight"]), noise="per-item", dev=d))[0] for d in (dev, more)
+    )
+    assert one.item() == pytest.approx(other.item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("text", CALIBRATED)
+def test_no_dev_split(text):
+    with pytest.raises(NotApplicableError, match="no dev split"):
+        ask(text, Probe(mixture(), items(["tight"])))
+
+
+@pytest.mark.parametrize(
+    ("text", "dev", "reason"),
+    [
+        ("asthana2026", some_dev(labels=[0] * 6), "one label only"),
+        ("broken-memories", some_dev(labels=[1] * 6), "two dev items that are not memorized, there are 0"),
+        ("broken-memories", some_dev(labels=[0] + [1] * 5), "there are 1"),
+    ],
+)
+def test_dev_splits_that_will_not_do(text, dev, reason):
+    with pytest.raises(NotApplicableError, match=reason):
+        ask(text, Probe(mixture(), items(["tight"]), noise="per-item", dev=dev))
+
+
+def test_a_reference_that_does_not_vary():
+    with pytest.raises(NotApplicableError, match="do not differ"):
+        ask("broken-memories", Probe(mixture(), items(["tight"]), dev=some_dev()))
+
+
+def test_published_weights_are_a_variant_of_their_own():
+    published = make_detector("asthana2026@weights=published", detector_classes())
+    assert published.label == "asthana2026@weights=published"
+    assert make_detector("asthana2026", detector_classes()).weights == "dev"
+    ask(published.label, Probe(mixture(), items(["tight"])))  # without a dev split
+
+
+def test_a_term_that_does_not_vary_gets_no_weight():
+    """At the late timestep of this mixture one component rules all others out: D and its cosine are zero."""
+    test = items(["tight", "broad"])
+    ours, _ = ask("asthana2026", Probe(mixture(), test, dev=some_dev()))
+    norms, _ = ask("wen2024", Probe(mixture(), test))
+    assert ours[0] > 0
+    assert (ours / norms).tolist() == pytest.approx([float(ours[0] / norms[0])] * 2)
+    nothing, _ = ask("asthana2026", Probe(mixture(), test, dev=some_dev(["broad"] * 4, [0, 1, 0, 1])))
+    assert nothing.tolist() == [0.0, 0.0]
+
+
+def test_the_fit_is_repeatable():
+    first, second = (
+        ask("asthana2026", Probe(mixture(), items(["tight", "broad"]), noise="per-item", dev=some_dev()))[0]
+        for _ in range(2)
+    )
+    assert torch.equal(first, second)
