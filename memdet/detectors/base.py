@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from memdet.probing import Probe
 
-Access = Literal["none", "text", "samples", "score", "gradient", "attention", "training-data"]
+Access = Literal["none", "text", "samples", "score", "gradient", "attention", "activations", "training-data"]
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ class StepLengthOutlier(Detector):
     info = DetectorInfo(
         name="broken-memories",
         title="largest z-score of the step lengths of the guided trajectory",
-        paper="kdd2026broken",
+        paper="chen2026broken",
         year=2026,
         access="score",
-        cost="2 F a step (1 F less with shared noise)",
+        cost="2 T F (1 F less with shared noise)",
     )
 
     def score(self, probe: Probe) -> Tensor:

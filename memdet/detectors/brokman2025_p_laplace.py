@@ -36,7 +36,7 @@ class InwardFlux(Detector):
         paper="brokman2025identifying",
         year=2025,
         access="score",
-        cost="directions F, after 1 F a step to t",
+        cost="directions F + to_t F",
     )
     directions: PositiveInt = 10
     radius: PositiveFloat = 0.01

@@ -16,7 +16,7 @@ def declared_cost(formula: str, names: Mapping[str, float]) -> dict[str, float]:
 
     Args:
         formula: Sum of products, each with its unit: F (forward of one item and branch), JVP or VJP; ``none`` is
-            nothing. Factors are numbers, names and sums in parentheses. A remark in parentheses after the last unit is
+            nothing. Factors are numbers, names, quotients, and sums in parentheses. A remark in parentheses after the last unit is
             left out.
         names: Values of the names: the detector's options, ``T`` for the steps of the protocol's trajectory, and
             ``to_t`` for those that lead to ``t``.
@@ -61,4 +61,6 @@ def _value(node: ast.expr, names: Mapping[str, float]) -> float:
             return _value(left, names) - _value(right, names)
         case ast.BinOp(left=left, op=ast.Mult(), right=right):
             return _value(left, names) * _value(right, names)
-    raise ValueError("sums and products of numbers and options alone")
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            return _value(left, names) / _value(right, names)
+    raise ValueError("sums, products and quotients of numbers and options alone")

@@ -30,7 +30,7 @@ class PredictionChange(Detector):
         paper="anonymous2026early",
         year=2026,
         access="score",
-        cost="2 k + 3 F (1 F less with shared noise)",
+        cost="(2 k + 3) F (1 F less with shared noise)",
     )
     k: Literal[0, 1] = 1
 

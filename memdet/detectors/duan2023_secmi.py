@@ -36,7 +36,7 @@ class StepwiseError(Detector):
         year=2023,
         access="score",
         task="image",
-        cost="t / stride + 2 F",
+        cost="(t / stride + 2) F",
         seeded=False,
     )
     t: PositiveInt = 100

@@ -131,13 +131,15 @@ class Probe(Evaluations):
         Forward AD through the embedding at the condition, ``[batch, *latent_shape]``. One JVP.
 
         Raises:
-            NotApplicableError: The condition is a class number, in which nothing can be differentiated.
+            NotApplicableError: The condition is a class number, or weights of a mixture with zeros among them.
         """
 
         def evaluate(cost: Cost, rows: Tensor) -> Tensor:
             condition = self._embedding("cond", len(self))
             if not condition.is_floating_point():
                 raise NotApplicableError("the condition is a class number, in which nothing can be differentiated")
+            if isinstance(self.model, ClosedForm) and bool((condition == 0).any()):
+                raise NotApplicableError("a condition rules components out, where the score has no derivative in it")
             operator = JacobianOperator(lambda e: self.model.score(rows, t, e), condition, check=False)
             operator.count = cost.count
             return operator.mv(condition - self._embedding("null", len(self)))

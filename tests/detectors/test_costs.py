@@ -2,8 +2,6 @@
 
 import pytest
 from problems import CountingMixture, make_items, make_mixture
-from test_trajectory_costs import COSTS as TRAJECTORY_COSTS
-from test_trajectory_costs import IMAGE_COSTS
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.probing import Probe
@@ -97,8 +95,3 @@ def test_cost_does_not_depend_on_the_batch():
         probe = Probe(model, make_items(["some"] * size), n_items=N, seed_memo=seed_memo, check=False)
         for label in COSTS:
             assert charge(probe, label) == pytest.approx(expected(label, "shared"), rel=1e-12), (label, size)
-
-
-def test_every_detector_that_asks_the_model_is_here():
-    asking = {name for name, cls in detector_classes().items() if not cls.info.is_control}
-    assert asking <= {*COSTS, *TRAJECTORY_COSTS, *IMAGE_COSTS}
