@@ -16,8 +16,8 @@ def declared_cost(formula: str, names: Mapping[str, float]) -> dict[str, float]:
 
     Args:
         formula: Sum of products, each with its unit: F (forward of one item and branch), JVP or VJP; ``none`` is
-            nothing. Factors are numbers, names, quotients, and sums in parentheses. A remark in parentheses after the last unit is
-            left out.
+            nothing. Factors are numbers, names, quotients, and sums in parentheses. A remark in parentheses after the
+            last unit is left out.
         names: Values of the names: the detector's options, ``T`` for the steps of the protocol's trajectory, and
             ``to_t`` for those that lead to ``t``.
 
