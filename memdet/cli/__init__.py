@@ -17,6 +17,7 @@ COMMANDS = {
     "report": "Print the table of finished runs.",
     "list": "List detectors, samples, models or suites.",
     "bench": "Audit the numerics.",
+    "localize": "Compare maps of where an item is memorized with the truth.",
     "reproduce": "Draw a paper's figures on the planted models.",
     "validate-detector": "Check that a detector keeps the contract.",
     "zoo": "Build or verify a planted model.",

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
-from memdet.errors import UserError
+from memdet.errors import NotApplicableError, UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,3 +113,16 @@ class Detector(ABC):
         Raises:
             NotApplicableError: The model or the sample set lacks what the detector needs.
         """
+
+    def map(self, probe: Probe) -> Tensor:
+        """Where each item is memorized, ``[batch, height, width]`` of the latents; larger means more.
+
+        Raises:
+            NotApplicableError: The detector gives no map, or the model and sample set lack what it needs.
+        """
+        raise NotApplicableError(f"{self.info.name} gives no map")
+
+    @classmethod
+    def gives_map(cls) -> bool:
+        """Whether :meth:`map` is there."""
+        return cls.map is not Detector.map

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt
@@ -48,9 +49,22 @@ class ScoreDifferenceNorm(Detector):
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
+        return self._mean(probe, lambda difference: difference.flatten(1).norm(dim=1))
+
+    def map(self, probe: Probe) -> Tensor:
+        """Norm over channels instead of all dimensions, ``[batch, height, width]``.
+
+        Raises:
+            NotApplicableError: The model's samples are not images.
+        """
+        if len(probe.model.latent_shape) != 3:
+            raise NotApplicableError(f"{probe.model.name} does not generate images, so there is no map of one")
+        return self._mean(probe, lambda difference: difference.norm(dim=1))
+
+    def _mean(self, probe: Probe, norm: Callable[[Tensor], Tensor]) -> Tensor:
+        """Mean over the steps of a norm of the score difference."""
         if self.t is not None:
-            at_t: Tensor = probe.difference(*probe.at(self.t)).double().flatten(1).norm(dim=1)
-            return at_t
+            return norm(probe.difference(*probe.at(self.t)).double())
         trajectory = probe.trajectory()
         if self.steps > len(trajectory.timesteps):
             raise NotApplicableError(
@@ -58,7 +72,7 @@ class ScoreDifferenceNorm(Detector):
             )
         total: Tensor | None = None
         for index, t in enumerate(trajectory.timesteps[: self.steps]):
-            norm = probe.difference(trajectory.state(index), t).double().flatten(1).norm(dim=1)
-            total = norm if total is None else total + norm
+            value = norm(probe.difference(trajectory.state(index), t).double())
+            total = value if total is None else total + value
         assert total is not None
         return total / self.steps

@@ -113,14 +113,14 @@ def _tables(rows: Rows) -> list[tuple[str, list[list[str]], list[str]]]:
 
 def _cells(row: dict[str, Any]) -> list[str]:
     control = row["access"] in {"none", "text"}
-    tpr = _interval(row, "tpr_at_1_fpr")
+    tpr = interval(row, "tpr_at_1_fpr")
     seconds = row["seconds_per_item"]
     counted = row["status"] == "ok"
     return [
         row["detector"] + (" *" if control else ""),
-        _interval(row, "auroc"),
+        interval(row, "auroc"),
         NOT_RESOLVABLE if tpr == "-" and counted else tpr,
-        "-" if row["gain_over_control"] is None else _interval(row, "gain_over_control", sign=True),
+        "-" if row["gain_over_control"] is None else interval(row, "gain_over_control", sign=True),
         "-" if row["rank_correlation"] is None else _number(row["rank_correlation"]),
         *(_count(row[key]) if counted else "-" for key in ("forwards", "jvps", "vjps")),
         f"{1e3 * seconds:.2f}" if counted and seconds is not None else "-",
@@ -128,7 +128,8 @@ def _cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def _interval(row: dict[str, Any], name: str, *, sign: bool = False) -> str:
+def interval(row: dict[str, Any], name: str, *, sign: bool = False) -> str:
+    """Value and bounds of a row's number, ``.973 [.951, .990]``; ``-`` where it is undefined."""
     value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
     if value is None:
         return "-"

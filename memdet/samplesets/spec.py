@@ -160,6 +160,12 @@ class SampleSetSpec(_Strict):
     blind_controls: dict[Slug, Annotated[float, Field(ge=0, le=1)]] = Field(
         description="Control name to the AUROC that it may not be shown to exceed."
     )
+    shared_region: list[Annotated[float, Field(ge=0, le=1)]] | None = Field(
+        default=None,
+        min_length=4,
+        max_length=4,
+        description="Part of the image that is memorized: left, top, right, bottom as shares of its width and height.",
+    )
     licence: Text
     citation: Text
     provenance: Text
