@@ -42,8 +42,8 @@ COSTS = {
     "eigenvalue-gap@krylov=3,t=781": (10, 0, 3 + 3, 0),
     "metric2": (1, 1, 0, 0, 1, 1),
     "metric2@t=781": (10 + 2, 0, 0, 0, 2, 0),
-    "lhsd": (47, 0, 6, 0),  # 47 unguided steps lead to t = 41
-    "lhsd@t=981,probes=3,krylov=2": (0, 0, 6, 0),
+    "lhsd@c=0.5": (47, 0, 6, 0),  # 47 unguided steps lead to t = 41
+    "lhsd@t=981,probes=3,krylov=2,c=0.5": (0, 0, 6, 0),
     "curvature-map": (49 + 48, 1, 4 + 4, 0),  # the last of 50 guided steps is not made
     "curvature-map@probes=1,t=781": (10 + 9, 1, 2, 0),
     "flipd": (50 + 49 + 1, 1, 4, 0),

@@ -29,10 +29,10 @@ TWINS = {
     "eigenvalue-gap@estimator=exact,t=500": ("exact_eigenvalue_gap", 500),
     "metric2": ("metric2", None),
     "metric2@t=500": ("metric2", 500),
-    "lhsd": ("lhsd", 50, 1, "m"),
+    "lhsd@c=0.5": ("lhsd", 50, 1, "m"),
     "lhsd@t=500,probes=3,c=0.8,p=2": ("lhsd", 500, 3, "m", 0.8, 2),
-    "lhsd@t=981": ("lhsd", None, 1, "m"),
-    "lhsd@estimator=exact,t=500": ("exact_lhsd", 500),
+    "lhsd@t=981,c=0.5": ("lhsd", None, 1, "m"),
+    "lhsd@estimator=exact,t=500,c=0.5": ("exact_lhsd", 500),
     "curvature-map": ("curvature", 4),
     "curvature-map@probes=1": ("curvature", 1),
     "curvature-map@estimator=exact": ("curvature", None),
@@ -153,9 +153,13 @@ def test_intrinsic_dimension_at_low_noise():
     """Both estimates find the 5 dimensions of a wide Gaussian, from the clean sample and not from a noisy one."""
     model, items, _ = on_a_subspace(tau=3.0)
     assert ask("flipd@t=1,estimator=exact", Probe(model, items)) == pytest.approx([-SUBSPACE] * 2, abs=0.02)
-    assert ask("lhsd@t=1,estimator=exact", Probe(model, items)) == pytest.approx([-SUBSPACE - 11 / 17] * 2, abs=0.01)
+    assert ask("lhsd@t=1,estimator=exact,c=0.5", Probe(model, items)) == pytest.approx(
+        [-SUBSPACE - 11 / 17] * 2, abs=0.01
+    )
     # There are two distinct eigenvalues, so that two products of a start are exact for that start.
-    assert ask("lhsd@t=1,probes=150,krylov=2", Probe(model, items)) == pytest.approx([-SUBSPACE - 11 / 17] * 2, rel=0.1)
+    assert ask("lhsd@t=1,probes=150,krylov=2,c=0.5", Probe(model, items)) == pytest.approx(
+        [-SUBSPACE - 11 / 17] * 2, rel=0.1
+    )
 
 
 def test_flipd_of_a_prompt_looks_at_the_end_of_the_guided_trajectory():
@@ -202,7 +206,7 @@ def test_images_are_scored(text):
 # Items do not know of each other
 
 ALONE = ["wen2024@t=500", "hessian-cubic", "trace-gap", "eigenvalue-gap@krylov=3", "metric2", "metric2@t=500"]
-ALONE += ["lhsd@krylov=3", "curvature-map", "flipd"]
+ALONE += ["lhsd@krylov=3,c=0.5", "curvature-map", "flipd"]
 
 
 @pytest.mark.parametrize("noise", ["shared", "per-item"])
@@ -244,7 +248,7 @@ PLANTED = GaussianMixture(
         "trace-gap",
         "eigenvalue-gap",
         "metric2",
-        "lhsd",
+        "lhsd@c=0.5",
         "flipd",
         # Not at its last step: there the null branch of a mixture sees the same peak, and the difference vanishes. A
         # network's null branch does not know the peak so well.
@@ -255,3 +259,20 @@ def test_memorized_is_larger(text):
     for seed in range(3):
         memorized, other = ask(text, Probe(PLANTED, make_items(["memorized", "not"]), seed=seed))
         assert memorized > other
+
+
+def test_the_cut_off_comes_from_the_dev_split_alone():
+    """The scores are those of the cut-off of the grid that tells the dev items best."""
+    items, dev = make_items(["memorized", "not"] * 2), make_items(["memorized", "not", "not"], labels=[0, 1, 1])
+    label = [0, 1, 1]
+    areas = {}
+    for c in np.arange(1, 10) / 10:
+        scores = ask(f"lhsd@c={c:.1f}", Probe(PLANTED, dev))
+        areas[c] = np.mean([(scores[i] > scores[0]) + 0.5 * (scores[i] == scores[0]) for i in (1, 2) if label[i]])
+    best = min((c for c in areas if areas[c] == max(areas.values())), key=lambda c: abs(c - 0.5))
+    found = ask("lhsd", Probe(PLANTED, items, dev=dev))
+    assert found == ask(f"lhsd@c={best:.1f}", Probe(PLANTED, items))
+    with pytest.raises(NotApplicableError, match="no dev split"):
+        ask("lhsd", Probe(PLANTED, items))
+    with pytest.raises(NotApplicableError, match="one label only"):
+        ask("lhsd", Probe(PLANTED, items, dev=make_items(["memorized"] * 2, labels=[1, 1])))
