@@ -14,13 +14,20 @@ FORMATS = ("table", "json", "csv", "markdown")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option("--by-stratum", is_flag=True, help="A table for each stratum of memorized items.")
+@click.option("--by-time", is_flag=True, help="AUROC of detectors of one time, a column a time, in Markdown.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write to a file instead of the screen.")
-def command(runs: tuple[Path, ...], form: str, by_stratum: bool, out: Path | None) -> None:
+def command(runs: tuple[Path, ...], form: str, by_stratum: bool, by_time: bool, out: Path | None) -> None:
     """Print the table of finished runs, computed from their score files."""
     from memdet.reports import FORMATS as render
     from memdet.reports import report_rows
 
-    text = render[form](report_rows(runs, by_stratum=by_stratum))
+    rows = report_rows(runs, by_stratum=by_stratum)
+    if by_time:
+        from memdet.reports.by_time import by_time as pivot
+
+        text = pivot(rows)
+    else:
+        text = render[form](rows)
     if out is None:
         click.echo(text)
         return

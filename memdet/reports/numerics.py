@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from memdet.errors import UserError
 from memdet.metrics import auroc
-from memdet.reports.render import _markdown_line, _number
+from memdet.reports.render import markdown_line, _number
 from memdet.running.numerics import JACOBIANS, Audit, Measured
 
 FIELDS = (
@@ -163,7 +163,7 @@ def _to_markdown(audit: Audit) -> str:
     for table in tables:
         aligned = ["---"] * _TEXT_COLUMNS + ["--:"] * (len(table.headers) - _TEXT_COLUMNS)
         lines = [f"**{table.title}**", ""]
-        lines += [_markdown_line(cells) for cells in (table.headers, aligned, *table.cells)]
+        lines += [markdown_line(cells) for cells in (table.headers, aligned, *table.cells)]
         parts.append("\n".join(lines))
     return "\n\n".join([*parts, *notes, LEGEND])
 

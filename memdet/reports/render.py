@@ -53,10 +53,10 @@ def to_markdown(rows: Rows) -> str:
         lines = [
             f"**{title}**",
             "",
-            _markdown_line(HEADERS),
-            _markdown_line(["---"] + ["--:"] * (len(HEADERS) - 2) + ["---"]),
+            markdown_line(HEADERS),
+            markdown_line(["---"] + ["--:"] * (len(HEADERS) - 2) + ["---"]),
         ]
-        lines += [_markdown_line(row) for row in cells]
+        lines += [markdown_line(row) for row in cells]
         lines += ["", *notes] if notes else []
         parts.append("\n".join(lines))
     return "\n\n".join([*parts, LEGEND.replace("*:", r"\*:")])
@@ -147,5 +147,6 @@ def _count(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
-def _markdown_line(cells: Sequence[str]) -> str:
+def markdown_line(cells: Sequence[str]) -> str:
+    """One line of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"

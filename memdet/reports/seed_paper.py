@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from memdet.errors import UserError
-from memdet.reports.render import _markdown_line
+from memdet.reports.render import markdown_line
 from memdet.reports.seed_measure import Json
 from memdet.reports.seed_toy import RADIUS, SEPARATES
 from memdet.reports.seed_verdicts import (
@@ -212,7 +212,7 @@ def _picture(number: str, text: str) -> str:
 def _table(headers: list[str], rows: Sequence[list[str]], text: int = 1) -> str:
     """A time, as many columns of text, numbers."""
     aligned = ["--:"] + ["---"] * text + ["--:"] * (len(headers) - 1 - text)
-    return "\n".join(_markdown_line(cells) for cells in (headers, aligned, *rows))
+    return "\n".join(markdown_line(cells) for cells in (headers, aligned, *rows))
 
 
 def _dumped(value: object, depth: int) -> str:
