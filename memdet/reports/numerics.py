@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from memdet.errors import UserError
 from memdet.metrics import auroc
-from memdet.reports.render import markdown_line, _number
+from memdet.reports.render import number, markdown_line
 from memdet.running.numerics import JACOBIANS, Audit, Measured
 
 FIELDS = (
@@ -251,7 +251,7 @@ def _cell(row: Row | None) -> str:
     if row["subject"] in JACOBIANS:
         return f"{_power(row['median_error'])} / {_power(row['largest_error'])}"
     rank = "-" if row["rank_correlation"] is None else f"{row['rank_correlation']:.4f}".replace("0.", ".", 1)
-    shift = "-" if row["auroc_shift"] is None else _number(row["auroc_shift"], sign=True)
+    shift = "-" if row["auroc_shift"] is None else number(row["auroc_shift"], sign=True)
     return f"{_power(row['largest_error'])} / {rank} / {shift}"
 
 

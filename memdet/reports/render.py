@@ -121,7 +121,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         interval(row, "auroc"),
         NOT_RESOLVABLE if tpr == "-" and counted else tpr,
         "-" if row["gain_over_control"] is None else interval(row, "gain_over_control", sign=True),
-        "-" if row["rank_correlation"] is None else _number(row["rank_correlation"]),
+        "-" if row["rank_correlation"] is None else number(row["rank_correlation"]),
         *(_count(row[key]) if counted else "-" for key in ("forwards", "jvps", "vjps")),
         f"{1e3 * seconds:.2f}" if counted and seconds is not None else "-",
         row["status"],
@@ -133,11 +133,11 @@ def interval(row: dict[str, Any], name: str, *, sign: bool = False) -> str:
     value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
     if value is None:
         return "-"
-    text = _number(value, sign=sign)
-    return text if low is None or high is None else f"{text} [{_number(low)}, {_number(high)}]"
+    text = number(value, sign=sign)
+    return text if low is None or high is None else f"{text} [{number(low)}, {number(high)}]"
 
 
-def _number(value: float, *, sign: bool = False) -> str:
+def number(value: float, *, sign: bool = False) -> str:
     """Three digits without a leading zero: .973, +.120, 1.000."""
     text = f"{value:+.3f}" if sign else f"{value:.3f}"
     return text.replace("0.", ".", 1) if abs(float(text)) < 1 else text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from memdet.reports.render import _number
+from memdet.reports.render import number
 from memdet.reports.seed_measure import Json
 from memdet.reports.seed_toy import SEPARATES
 
@@ -119,7 +119,7 @@ def _at_least(value: float | None, bound: float) -> bool:
 
 def digits(value: float | None) -> str:
     """Three digits, as in the tables of runs."""
-    return "-" if value is None else _number(value)
+    return "-" if value is None else number(value)
 
 
 def plain(value: float | None) -> str:
