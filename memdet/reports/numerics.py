@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from memdet.errors import UserError
 from memdet.metrics import auroc
-from memdet.reports.render import number, markdown_line
+from memdet.reports.render import markdown_line, number
 from memdet.running.numerics import JACOBIANS, Audit, Measured
 
 FIELDS = (
