@@ -28,6 +28,7 @@ from memdet.errors import UserError
 @click.option("--batch-size", default="auto", show_default=True, help="Items at once.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/SUITE_OR_SET]")
 @click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True)
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; CPU only.")
 @click.option("--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, help="Python file with detectors.")
 @click.option("--format", "form", default="table", show_default=True, help="table, markdown, csv or json.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -44,6 +45,7 @@ def command(
     batch_size: str,
     out: Path | None,
     engine: str,
+    workers: int,
     plugins: tuple[Path, ...],
     form: str,
     quiet: bool,
@@ -84,7 +86,10 @@ def command(
         device=_device(device),
         dtype=getattr(torch, dtype),
         batch_size=batch,
+        workers=workers,
     )
+    if workers > 1 and options.device != "cpu":
+        raise UserError(f"--workers {workers} is for the CPU; on {options.device} one process keeps the device busy")
     target = out or Path("runs") / (suite or "-".join(s.id for s in sets))
     run(sets, detectors, target, options, command=shlex.join(["memdet", *sys.argv[1:]]), progress=not quiet)
     rows = report_rows([target])

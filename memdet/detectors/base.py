@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
@@ -105,6 +106,19 @@ class Detector(ABC):
             if getattr(self, key) != getattr(type(self), key)
         ]
         return self.info.name + ("@" + ",".join(changed) if changed else "")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process makes the detector again, from its plugin file if it came from one."""
+        from memdet.detectors.registry import remake
+
+        cls = type(self)
+        file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+        return remake, (
+            cls.__module__,
+            file,
+            cls.__qualname__,
+            {key: getattr(self, key) for key in self.option_types()},
+        )
 
     @abstractmethod
     def score(self, probe: Probe) -> Tensor:

@@ -13,12 +13,15 @@ from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from memdet.detectors.base import Detector
 from memdet.errors import UserError
 
 ENTRY_POINT_GROUP = "memdet.detectors"
 _NO_DETECTORS = {"base", "cost_formula", "registry"}
+
+_PLUGIN = "memdet_plugin_"
 
 
 def detector_classes(plugins: Sequence[Path] = ()) -> dict[str, type[Detector]]:
@@ -84,6 +87,20 @@ def with_controls(detectors: Sequence[Detector], classes: dict[str, type[Detecto
     return [*given, *missing, *(detector for detector in detectors if not detector.info.is_control)]
 
 
+def remake(module: str, file: str | None, name: str, options: dict[str, Any]) -> Detector:
+    """A detector in another process than the one that made it first.
+
+    Args:
+        module, file, name: Of its class.
+        options: As attributes.
+    """
+    if module.startswith(_PLUGIN) and file is not None:
+        found = next(cls for cls in _load_plugin(Path(file)) if cls.__qualname__ == name)
+    else:
+        found = getattr(importlib.import_module(module), name)
+    return found(**options)
+
+
 @cache
 def _built_in() -> tuple[type[Detector], ...]:
     package = importlib.import_module("memdet.detectors")
@@ -109,7 +126,7 @@ def _classes_of(module: ModuleType) -> list[type[Detector]]:
 def _load_plugin(path: Path) -> tuple[type[Detector], ...]:
     if not path.is_file():
         raise UserError(f"plugin {path} does not exist")
-    name = f"memdet_plugin_{path.stem}_{abs(hash(path))}"
+    name = f"{_PLUGIN}{path.stem}_{abs(hash(path))}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"plugin {path} is not a Python file")

@@ -58,6 +58,11 @@ def settings_of_run(
     }
 
 
+def threads_of_worker(workers: int) -> int:
+    """Its part of the cores."""
+    return max(1, (os.cpu_count() or 1) // workers)
+
+
 def describe_run(command: str, options: RunOptions) -> dict[str, Any]:
     """Machine, versions and time."""
     device = options.device
@@ -70,7 +75,10 @@ def describe_run(command: str, options: RunOptions) -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor(),
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads()
+        if options.workers == 1
+        else max(1, (os.cpu_count() or 1) // options.workers),
+        "workers": options.workers,
         "attention": "scaled_dot_product_attention; plain (MATH) kernel inside forward AD",
         "finished": False,
     }

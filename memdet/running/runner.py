@@ -59,6 +59,7 @@ class RunOptions:
         device, dtype: Of the models.
         batch_size: Items at once; None chooses by the size of a latent.
         memo: False recomputes what detectors could share.
+        workers: Processes that share the units; each takes its part of the cores. CPU only.
     """
 
     seeds: int | None = None
@@ -66,6 +67,7 @@ class RunOptions:
     dtype: torch.dtype = torch.float32
     batch_size: int | None = None
     memo: bool = True
+    workers: int = 1
 
 
 def run(
@@ -96,21 +98,30 @@ def run(
         UserError: A model cannot be loaded, or ``out`` holds a run of other settings.
     """
     options = options or RunOptions()
-    models = {name: load_model(name, device=options.device, dtype=options.dtype) for name in _models(sample_sets)}
-    plan = {s.id: list(_units(s, models, detectors, options)) for s in sample_sets}
-    settings = settings_of_run(sample_sets, models, detectors, options, {k: _batch(v) for k, v in plan.items()})
+    models = load_models(sample_sets, options)
+    work = Work(sample_sets, detectors, options, models)
+    settings = settings_of_run(sample_sets, models, detectors, options, {k: _batch(v) for k, v in work.plan.items()})
     manifest = {"schema_version": SCHEMA_VERSION, "settings": settings, **describe_run(command, options)}
     directory = RunDirectory(out)
+    units = [(name, unit) for name, of_set in work.plan.items() for unit in of_set]
     with directory.open(manifest) as finished:
         if finished:
             return read_manifest(out)
         started = time.perf_counter()
-        with tqdm(total=sum(map(len, plan.values())), unit="batch", disable=not progress) as bar:
-            for sample_set in sample_sets:
-                bar.set_description(sample_set.id)
-                _run_set(sample_set, models, plan[sample_set.id], directory, options, bar)
+        with tqdm(total=len(units), unit="batch", disable=not progress) as bar:
+            if options.workers > 1:
+                from memdet.running.workers import compute_in_processes
+
+                for name in compute_in_processes(sample_sets, detectors, options, out, units):
+                    bar.set_description(name)
+                    bar.update()
+            else:
+                for name, unit in units:
+                    bar.set_description(name)
+                    work.compute(name, unit, directory)
+                    bar.update()
         manifest["seconds_total"] = round(time.perf_counter() - started, 1)
-        directory.finish([unit.name for units in plan.values() for unit in units], manifest)
+        directory.finish([unit.name for _, unit in units], manifest)
     return read_manifest(out)
 
 
@@ -141,39 +152,55 @@ def score_items(
     return scores.tolist(), ["ok" if good else "nonfinite" for good in finite], cost, message
 
 
-def _run_set(
-    sample_set: SampleSet,
-    models: Mapping[str, ScoreModel],
-    units: Sequence[Unit],
-    directory: RunDirectory,
-    options: RunOptions,
-    bar: tqdm[Any],
-) -> None:
-    frame, dev = _test_items(sample_set), sample_set.items[sample_set.items["split"] == "dev"]
-    protocol = sample_set.protocol
-    seed_memo: dict[Hashable, Any] = {}
-    owner = ("", -1)
-    for unit in units:
-        if not directory.has(unit.name):
-            if (unit.model, unit.seed) != owner:
-                seed_memo, owner = {}, (unit.model, unit.seed)
-            model = models[unit.model]
-            part = frame.iloc[unit.rows]
-            items = items_of(part, sample_set, model)
-            probe = Probe(
-                model,
-                items,
-                seed=unit.seed,
-                steps=protocol.steps,
-                guidance=protocol.guidance,
-                noise=protocol.noise,
-                n_items=unit.items_of_model,
-                seed_memo=seed_memo,
-                memo=options.memo,
-                dev=items_of(dev[dev["model"] == unit.model], sample_set, model),
-            )
-            _compute(sample_set, part, items, model, unit, probe, directory)
-        bar.update()
+class Work:
+    """Computes the units of a run one after the other, and keeps what those of one seed share.
+
+    Args:
+        sample_sets: Of the run.
+        detectors: In the order of their rows.
+        options: How it is computed.
+        models: By name; loaded if not given.
+    """
+
+    def __init__(
+        self,
+        sample_sets: Sequence[SampleSet],
+        detectors: Sequence[Detector],
+        options: RunOptions,
+        models: Mapping[str, ScoreModel] | None = None,
+    ) -> None:
+        self._options = options
+        self._models = models or load_models(sample_sets, options)
+        self._sets = {s.id: s for s in sample_sets}
+        self._tables = {s.id: _test_items(s) for s in sample_sets}
+        self._owner: tuple[str, str, int] | None = None
+        self._memo: dict[Hashable, Any] = {}
+        self.plan = {s.id: list(_units(s, self._models, detectors, options)) for s in sample_sets}
+
+    def compute(self, sample_set: str, unit: Unit, directory: RunDirectory) -> None:
+        """Score one unit and write its shard, unless it is there."""
+        if directory.has(unit.name):
+            return
+        owner = (sample_set, unit.model, unit.seed)
+        if owner != self._owner:
+            self._owner, self._memo = owner, {}
+        of_set, model = self._sets[sample_set], self._models[unit.model]
+        part = self._tables[sample_set].iloc[unit.rows]
+        dev = of_set.items[(of_set.items["split"] == "dev") & (of_set.items["model"] == unit.model)]
+        items, protocol = items_of(part, of_set, model), of_set.protocol
+        probe = Probe(
+            model,
+            items,
+            seed=unit.seed,
+            steps=protocol.steps,
+            guidance=protocol.guidance,
+            noise=protocol.noise,
+            n_items=unit.items_of_model,
+            seed_memo=self._memo,
+            memo=self._options.memo,
+            dev=items_of(dev, of_set, model),
+        )
+        _compute(of_set, part, items, model, unit, probe, directory)
 
 
 def _compute(
@@ -280,8 +307,14 @@ def _batch(units: Sequence[Unit]) -> int:
     return max((unit.rows.stop - unit.rows.start for unit in units if not unit.name.endswith("whole")), default=0)
 
 
-def _models(sample_sets: Sequence[SampleSet]) -> list[str]:
-    return list(dict.fromkeys(name for s in sample_sets for name in s.items["model"].unique()))
+def load_models(sample_sets: Sequence[SampleSet], options: RunOptions) -> dict[str, ScoreModel]:
+    """Models of all items, by name.
+
+    Raises:
+        UserError: One cannot be loaded.
+    """
+    names = dict.fromkeys(name for s in sample_sets for name in s.items["model"].unique())
+    return {name: load_model(name, device=options.device, dtype=options.dtype) for name in names}
 
 
 def _clock(model: ScoreModel | None) -> float:

@@ -181,3 +181,7 @@ def test_report_of_what_is_no_run(damage, refused, tmp_path):
 def test_report_of_a_newer_schema(refused, tmp_path):
     (tmp_path / "run.json").write_text('{"schema_version": 99}')
     refused("report", tmp_path, words=["99", "upgrade"])
+
+
+def test_workers_are_for_the_cpu(refused):
+    refused("run", "mixture-2d", "--device", "meta", "--workers", "2", words=["--workers 2", "CPU"])

@@ -1,0 +1,63 @@
+"""Several processes share the units of a run."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import pytest
+
+from memdet.detectors import detector_classes, make_detector, make_detectors
+from memdet.errors import UserError
+from memdet.running import RunOptions, read_manifest, run
+from memdet.samplesets import load_sample_set
+
+PLUGIN = '''
+from memdet import Detector, DetectorInfo
+
+
+class Late(Detector):
+    """The score difference at one step."""
+
+    info = DetectorInfo(name="late", title="late", access="score", cost="2 F")
+    step: int = 2
+
+    def score(self, probe):
+        if self.step < 0:
+            import os, signal
+            os.kill(os.getpid(), signal.SIGKILL)
+        x = probe.trajectory().state(self.step)
+        return probe.difference(x, probe.trajectory().timesteps[self.step]).flatten(1).norm(dim=1)
+'''
+
+
+@pytest.fixture
+def classes(tmp_path):
+    path = tmp_path / "late.py"
+    path.write_text(PLUGIN)
+    return detector_classes([path])
+
+
+def test_detectors_travel_between_processes(classes):
+    for label in ("wen2024@steps=5", "lhsd@c=0.5", "jeon2025@power=1", "late@step=3"):
+        assert pickle.loads(pickle.dumps(make_detector(label, classes))).label == label
+
+
+@pytest.mark.slow
+def test_processes_write_the_same_scores_and_end_with_one_line_when_killed(tmp_path, classes):
+    sets = [load_sample_set("mixture-2d")]
+    detectors = make_detectors(["wen2024@steps=5", "late@step=1", "hessian-trace", "random", "prompt-ngram"], classes)
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    run(sets, detectors, alone, RunOptions(batch_size=30), progress=False)
+    run(sets, detectors, together, RunOptions(batch_size=30, workers=2), progress=False)
+    assert (alone / "scores.parquet").read_bytes() == (together / "scores.parquet").read_bytes()
+    manifest = read_manifest(together)
+    assert manifest["settings"] == read_manifest(alone)["settings"]
+    assert (manifest["workers"], manifest["threads"]) == (2, max(1, os.cpu_count() // 2))
+    assert set(manifest["seconds"]["mixture-2d"]) == {detector.label for detector in detectors}
+    assert manifest["messages"]["mixture-2d"]["prompt-ngram"]
+
+    killed = make_detectors(["late@step=-1"], classes)
+    with pytest.raises(UserError, match="a worker process ended.*the same command resumes"):
+        run(sets, killed, tmp_path / "killed", RunOptions(batch_size=100, workers=2), progress=False)
+    assert not (tmp_path / "killed" / "scores.parquet").exists()
