@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from memdet.reports import FORMATS, report_rows
+from memdet.reports.by_time import by_time
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -15,6 +16,11 @@ REFERENCE = ROOT / "results" / "quick" / "reference"
 def test_table_is_the_committed_run():
     table = README.split("--format markdown -->\n")[1].split("<!-- end of table -->")[0]
     assert table.strip() == FORMATS["markdown"](report_rows([REFERENCE])).strip()
+
+
+def test_findings_show_the_committed_run():
+    table = (ROOT / "docs" / "findings.md").read_text().split("--by-time -->\n")[1].split("<!-- end of table -->")[0]
+    assert table.strip() == by_time(report_rows([ROOT / "results" / "times" / "reference"]))
 
 
 def test_ci_runs_the_test_command_of_the_readme():
