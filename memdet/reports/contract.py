@@ -15,7 +15,7 @@ from memdet.errors import NotApplicableError, UserError
 from memdet.metrics import auroc
 from memdet.models import load_model
 from memdet.probing import Items, Probe
-from memdet.running.runner import items_of
+from memdet.running.batches import items_of
 from memdet.samplesets import load_sample_set
 
 SETS = {"prompt": "tiny-sd-a-verbatim", "any": "tiny-sd-a-verbatim", "image": "fashion-pixel-generated"}

@@ -14,9 +14,8 @@ from memdet.detectors import Detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.metrics import auroc, mean_interval
 from memdet.models import ScoreModel, load_model
-from memdet.probing import Probe
 from memdet.reports.render import interval
-from memdet.running.runner import items_of
+from memdet.running.batches import probe_of
 from memdet.samplesets import SampleSet
 
 FIELDS = (
@@ -149,20 +148,11 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _maps(detector: Detector, part: Any, sample_set: SampleSet, model: ScoreModel, seed: int) -> Maps:
-    protocol, seed_memo = sample_set.protocol, dict[Any, Any]()
+    seed_memo = dict[Any, Any]()
     found = []
     for start in range(0, len(part), BATCH):
-        items = items_of(part.iloc[start : start + BATCH], sample_set, model)
-        probe = Probe(
-            model,
-            items,
-            seed=seed,
-            steps=protocol.steps,
-            guidance=protocol.guidance,
-            noise=protocol.noise,
-            n_items=len(part),
-            seed_memo=seed_memo,
-        )
+        rows = part.iloc[start : start + BATCH]
+        probe = probe_of(rows, sample_set, model, seed=seed, n_items=len(part), seed_memo=seed_memo)
         with probe.charge():
             maps: torch.Tensor = detector.map(probe).double().cpu()
         found.append((maps / maps.mean(dim=(1, 2), keepdim=True).clamp_min(1e-30)).numpy())

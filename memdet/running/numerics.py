@@ -20,6 +20,7 @@ from memdet.detectors import Detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import ScoreModel, load_model
 from memdet.probing import Items, Probe
+from memdet.running.batches import items_of, probe_of
 from memdet.running.runner import ELEMENTS_PER_BATCH, LARGEST_BATCH, score_items
 from memdet.samplesets import SampleSet
 
@@ -324,29 +325,11 @@ def _batches(
 ) -> Iterator[tuple[Items, ForcedProbe]]:
     size = max(1, min(LARGEST_BATCH, ELEMENTS_PER_BATCH // math.prod(model.latent_shape)))
     seed_memo: dict[Hashable, Any] = {}
-    protocol = sample_set.protocol
     for start in range(0, len(frame), size):
         part = frame.iloc[start : start + size]
-        items = Items(
-            ids=part["item_id"].tolist(),
-            conditions=part["condition"].tolist(),
-            clusters=part["cluster"].tolist(),
-            labels=part["label"].tolist(),
-            has_prompts=sample_set.has_prompts,
-        )
-        yield (
-            items,
-            ForcedProbe(
-                model,
-                items,
-                seed=seed,
-                steps=protocol.steps,
-                guidance=protocol.guidance,
-                noise=protocol.noise,
-                n_items=len(frame),
-                seed_memo=seed_memo,
-            ),
-        )
+        probe = probe_of(part, sample_set, model, seed=seed, n_items=len(frame), seed_memo=seed_memo, kind=ForcedProbe)
+        assert isinstance(probe, ForcedProbe)
+        yield items_of(part, sample_set, model), probe
 
 
 def _balanced(items: pd.DataFrame, count: int) -> pd.DataFrame:

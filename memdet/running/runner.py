@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from memdet.detectors import Detector
-from memdet.errors import NotApplicableError, UserError
+from memdet.errors import NotApplicableError
 from memdet.models import ClosedForm, ScoreModel, load_model
 from memdet.probing import Cost, Items, Probe
+from memdet.running.batches import items_of, probe_of
 from memdet.running.manifest import describe_run, settings_of_run
 from memdet.running.store import SCHEMA_VERSION, RunDirectory, read_manifest
 from memdet.samplesets import SampleSet
@@ -186,20 +186,16 @@ class Work:
             self._owner, self._memo = owner, {}
         of_set, model = self._sets[sample_set], self._models[unit.model]
         part = self._tables[sample_set].iloc[unit.rows]
-        dev = of_set.items[(of_set.items["split"] == "dev") & (of_set.items["model"] == unit.model)]
-        items, protocol = items_of(part, of_set, model), of_set.protocol
-        probe = Probe(
+        probe = probe_of(
+            part,
+            of_set,
             model,
-            items,
             seed=unit.seed,
-            steps=protocol.steps,
-            guidance=protocol.guidance,
-            noise=protocol.noise,
             n_items=unit.items_of_model,
             seed_memo=self._memo,
             memo=self._options.memo,
-            dev=items_of(dev, of_set, model),
         )
+        items = items_of(part, of_set, model)
         _compute(of_set, part, items, model, unit, probe, directory)
 
 
@@ -270,30 +266,6 @@ def _units(
 def _automatic_batch(model: ScoreModel) -> int:
     elements = ELEMENTS_OF_CLOSED_FORM if isinstance(model, ClosedForm) else ELEMENTS_PER_BATCH
     return max(1, min(LARGEST_BATCH, elements // math.prod(model.latent_shape)))
-
-
-def items_of(part: pd.DataFrame, sample_set: SampleSet, model: ScoreModel) -> Items:
-    """Rows of a sample set's table as a batch for one model.
-
-    Raises:
-        UserError: An image of another shape than the model takes.
-    """
-    return Items(
-        ids=part["item_id"].tolist(),
-        conditions=part["condition"].tolist(),
-        clusters=part["cluster"].tolist(),
-        labels=part["label"].tolist(),
-        has_prompts=sample_set.has_prompts,
-        images=_images(part, model) if sample_set.task == "image" else None,
-    )
-
-
-def _images(part: pd.DataFrame, model: ScoreModel) -> torch.Tensor:
-    """Images of some items, ``[n, *latent_shape]``."""
-    for name, image in zip(part["item_id"], part["image"], strict=True):
-        if image.shape != model.latent_shape:
-            raise UserError(f"item {name} is an image of shape {image.shape}, {model.name} takes {model.latent_shape}")
-    return torch.from_numpy(np.stack(part["image"].to_list())) if len(part) else torch.empty(0, *model.latent_shape)
 
 
 def _test_items(sample_set: SampleSet) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import load_model
 from memdet.probing import Probe
-from memdet.running.runner import items_of
+from memdet.running.batches import items_of
 from memdet.samplesets import load_sample_set
 
 FILES = sorted(Path(package.__file__).parent.glob("*.py"))

@@ -1,0 +1,80 @@
+"""Batches of a sample set, as probes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from memdet.errors import UserError
+from memdet.models import ScoreModel
+from memdet.probing import Items, Probe
+from memdet.samplesets import SampleSet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def items_of(part: pd.DataFrame, sample_set: SampleSet, model: ScoreModel) -> Items:
+    """Rows of a sample set's table as a batch for one model.
+
+    Raises:
+        UserError: An image of another shape than the model takes.
+    """
+    return Items(
+        ids=part["item_id"].tolist(),
+        conditions=part["condition"].tolist(),
+        clusters=part["cluster"].tolist(),
+        labels=part["label"].tolist(),
+        has_prompts=sample_set.has_prompts,
+        images=_images(part, model) if sample_set.task == "image" else None,
+    )
+
+
+def probe_of(
+    part: pd.DataFrame,
+    sample_set: SampleSet,
+    model: ScoreModel,
+    *,
+    seed: int = 0,
+    n_items: int | None = None,
+    seed_memo: dict[Hashable, Any] | None = None,
+    memo: bool = True,
+    kind: type[Probe] = Probe,
+) -> Probe:
+    """A probe of some rows under the sample set's protocol, with the dev items of the same model.
+
+    Args:
+        part: Rows of the sample set's table.
+        sample_set: Whose protocol holds.
+        model: Of the rows.
+        seed, n_items, seed_memo, memo: As for :class:`memdet.Probe`.
+        kind: Class of the probe.
+
+    Raises:
+        UserError: An image of another shape than the model takes.
+    """
+    table, protocol = sample_set.items, sample_set.protocol
+    dev = table[(table["split"] == "dev") & table["model"].isin(part["model"])]
+    return kind(
+        model,
+        items_of(part, sample_set, model),
+        seed=seed,
+        steps=protocol.steps,
+        guidance=protocol.guidance,
+        noise=protocol.noise,
+        n_items=n_items,
+        seed_memo=seed_memo,
+        memo=memo,
+        dev=items_of(dev, sample_set, model),
+    )
+
+
+def _images(part: pd.DataFrame, model: ScoreModel) -> torch.Tensor:
+    """Images of some items, ``[n, *latent_shape]``."""
+    for name, image in zip(part["item_id"], part["image"], strict=True):
+        if image.shape != model.latent_shape:
+            raise UserError(f"item {name} is an image of shape {image.shape}, {model.name} takes {model.latent_shape}")
+    return torch.from_numpy(np.stack(part["image"].to_list())) if len(part) else torch.empty(0, *model.latent_shape)
