@@ -26,18 +26,21 @@ class EigenvalueGap(Detector):
         t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
         krylov: Jacobian products per branch.
         estimator: ``krylov``, or ``exact``: the whole spectrum, of closed forms and small networks.
+        backend: ``vjp`` (reverse AD: J^T has the same symmetric part, and cheaper products) or ``jvp`` (forward AD).
     """
 
     info = DetectorInfo(
         name="eigenvalue-gap",
         title="minus the smallest eigenvalue of the Hessian difference",
         year=2026,
+        version=2,
         access="gradient",
-        cost="2 krylov JVP",
+        cost="2 F + 2 krylov VJP",
     )
     t: int | None = None
     krylov: PositiveInt = 10
     estimator: Literal["krylov", "exact"] = "krylov"
+    backend: Literal["vjp", "jvp"] = "vjp"
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
@@ -49,6 +52,8 @@ class EigenvalueGap(Detector):
         (start,) = probe.directions(1, "gaussian")
 
         def product(v: Tensor) -> Tensor:
-            return probe.jacobian_product(x, t, "cond", v) - probe.jacobian_product(x, t, "null", v)
+            return probe.jacobian_product(x, t, "cond", v, self.backend) - probe.jacobian_product(
+                x, t, "null", v, self.backend
+            )
 
         return -krylov(product, start, min(self.krylov, x[0].numel())).extreme(1, "smallest").value[:, 0]

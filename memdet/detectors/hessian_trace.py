@@ -27,6 +27,7 @@ class HessianTrace(Detector):
         estimator: ``hutchinson``: one product a probe. ``hutch++`` (Meyer et al. 2021) and ``xtrace`` (Epperly et al.
             2024): 1.5 and 2 products a probe, on ``J + I / sigma^2``, which is close to low rank. ``exact``: the whole
             spectrum, of closed forms and small networks.
+        backend: ``vjp`` (reverse AD: J^T has the trace of J, and cheaper products) or ``jvp`` (forward AD).
     """
 
     info = DetectorInfo(
@@ -35,11 +36,12 @@ class HessianTrace(Detector):
         paper="jeon2025sharpness",
         year=2025,
         access="gradient",
-        cost="probes JVP",
+        cost="1 F + probes VJP",
     )
     t: int | None = None
     probes: PositiveInt = 4
     estimator: Literal["hutchinson", "hutch++", "xtrace", "exact"] = "hutchinson"
+    backend: Literal["vjp", "jvp"] = "vjp"
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
@@ -50,7 +52,7 @@ class HessianTrace(Detector):
             return -probe.spectrum(x, t, "cond").sum(dim=1)
 
         def product(v: Tensor) -> Tensor:
-            return probe.jacobian_product(x, t, "cond", v)
+            return probe.jacobian_product(x, t, "cond", v, self.backend)
 
         vectors = probe.directions(self.probes)
         if self.estimator == "hutchinson":

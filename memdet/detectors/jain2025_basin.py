@@ -33,7 +33,7 @@ class AttractionBasin(Detector):
         paper="jain2025classifier",
         year=2025,
         access="score",
-        cost="2 T F (1 F less with shared noise)",
+        cost="2 T F (half of it with shared noise)",
     )
     statistic: Literal["peak", "minimum-position"] = "peak"
     guidance: Literal[0, 1] = 0

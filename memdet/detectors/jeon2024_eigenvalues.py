@@ -29,6 +29,7 @@ class Eigenvalues(Detector):
         krylov: Jacobian products per item.
         c: Threshold of ``count-below``, in units of ``1 / sigma^2``.
         estimator: ``krylov``, or ``exact``: the whole spectrum, of closed forms and small networks.
+        backend: ``vjp`` (reverse AD: J^T has the same symmetric part, and cheaper products) or ``jvp`` (forward AD).
     """
 
     info = DetectorInfo(
@@ -36,14 +37,16 @@ class Eigenvalues(Detector):
         title="smallest eigenvalue, or a count, of the conditional Hessian",
         paper="jeon2024geometric",
         year=2024,
+        version=2,
         access="gradient",
-        cost="krylov JVP",
+        cost="1 F + krylov VJP",
     )
     statistic: Literal["smallest", "count-below", "positive"] = "smallest"
     t: int | None = None
     krylov: PositiveInt = 10
     c: PositiveFloat = 0.5
     estimator: Literal["krylov", "exact"] = "krylov"
+    backend: Literal["vjp", "jvp"] = "vjp"
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
@@ -58,7 +61,7 @@ class Eigenvalues(Detector):
             return (spectrum < bound).sum(dim=1) if self.statistic == "count-below" else -(spectrum > 0).sum(dim=1)
         (start,) = probe.directions(1, "gaussian")
         steps = min(self.krylov, x[0].numel())
-        space = krylov(lambda v: probe.jacobian_product(x, t, "cond", v), start, steps)
+        space = krylov(lambda v: probe.jacobian_product(x, t, "cond", v, self.backend), start, steps)
         if self.statistic == "smallest":
             return -space.extreme(1, "smallest").value[:, 0]
         if self.statistic == "count-below":

@@ -28,7 +28,8 @@ class Flipd(Detector):
     Attributes:
         t: Timestep, the nearest of the trajectory's.
         probes: Rademacher vectors for the trace.
-        backend: ``jvp`` (exact), ``fd`` (central difference) or ``fd-one-sided``.
+        backend: ``vjp`` (reverse AD: J^T has the trace of J, and cheaper products), ``jvp`` (forward AD), ``fd``
+            (central difference) or ``fd-one-sided``.
         estimator: ``hutchinson``, or ``exact``: the whole spectrum, of closed forms and small networks.
     """
 
@@ -38,11 +39,11 @@ class Flipd(Detector):
         paper="kamkari2024flipd",
         year=2024,
         access="gradient",
-        cost="2 T F + 1 F + probes JVP (no trajectory for images)",
+        cost="2 T F + 1 F + probes VJP (no trajectory for images)",
     )
     t: int = 50
     probes: PositiveInt = 4
-    backend: Literal["jvp", "fd", "fd-one-sided"] = "jvp"
+    backend: Literal["vjp", "jvp", "fd", "fd-one-sided"] = "vjp"
     estimator: Literal["hutchinson", "exact"] = "hutchinson"
 
     def score(self, probe: Probe) -> Tensor:

@@ -28,7 +28,8 @@ class CurvatureMap(Detector):
     Attributes:
         probes: Products per branch.
         t: Timestep on the guided trajectory; none means its last step, as in the paper.
-        backend: ``jvp`` (exact), ``fd`` (central difference) or ``fd-one-sided``.
+        backend: ``vjp`` (reverse AD: J^T has the diagonal of J, and cheaper products), ``jvp`` (forward AD), ``fd``
+            (central difference) or ``fd-one-sided``.
         estimator: ``probes``, or ``exact``: the diagonal itself, of small networks and closed forms.
     """
 
@@ -37,12 +38,13 @@ class CurvatureMap(Detector):
         title="mean of the map of curvature differences",
         paper="kim2026localizing",
         year=2026,
+        version=2,
         access="gradient",
-        cost="2 (T - 1) F + 2 probes JVP",
+        cost="2 T F + 2 probes VJP",
     )
     probes: PositiveInt = 4
     t: int | None = None
-    backend: Literal["jvp", "fd", "fd-one-sided"] = "jvp"
+    backend: Literal["vjp", "jvp", "fd", "fd-one-sided"] = "vjp"
     estimator: Literal["probes", "exact"] = "probes"
 
     def score(self, probe: Probe) -> Tensor:

@@ -73,8 +73,17 @@ def make_detector(text: str, classes: dict[str, type[Detector]]) -> Detector:
 
 
 def make_detectors(texts: Iterable[str], classes: dict[str, type[Detector]]) -> list[Detector]:
-    """Build detectors, each variant once, in the order given."""
-    made = [make_detector(text, classes) for text in texts]
+    """Build detectors, each variant once, in the order given.
+
+    Args:
+        texts: ``name`` or ``name@option=value``; ``*`` stands for every detector that no other text names, controls
+            aside.
+        classes: All there are.
+    """
+    texts = list(texts)
+    named = {text.partition("@")[0] for text in texts}
+    rest = [name for name, cls in classes.items() if name not in named and not cls.info.is_control]
+    made = [make_detector(one, classes) for text in texts for one in (rest if text == "*" else [text])]
     return list({detector.label: detector for detector in made}.values())
 
 

@@ -24,7 +24,8 @@ class TraceGap(Detector):
     Attributes:
         t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
         probes: Products per branch.
-        backend: ``jvp`` (exact), ``fd`` (central difference) or ``fd-one-sided``.
+        backend: ``vjp`` (reverse AD: J^T has the trace of J, and cheaper products), ``jvp`` (forward AD), ``fd``
+            (central difference) or ``fd-one-sided``.
         estimator: ``hutchinson``, or ``exact``: the whole spectrum, of closed forms and small networks.
     """
 
@@ -33,11 +34,11 @@ class TraceGap(Detector):
         title="minus the trace of the Hessian difference",
         year=2026,
         access="gradient",
-        cost="2 probes JVP (half of it with shared noise)",
+        cost="2 F + 2 probes VJP (half of it with shared noise)",
     )
     t: int | None = None
     probes: PositiveInt = 4
-    backend: Literal["jvp", "fd", "fd-one-sided"] = "jvp"
+    backend: Literal["vjp", "jvp", "fd", "fd-one-sided"] = "vjp"
     estimator: Literal["hutchinson", "exact"] = "hutchinson"
 
     def score(self, probe: Probe) -> Tensor:

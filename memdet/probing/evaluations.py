@@ -180,6 +180,12 @@ class Evaluations:
         """``D = eps_c - eps_u``, ``[batch, *latent_shape]``. Two forwards."""
         return self.eps(x, t, "cond") - self.eps(x, t, "null")
 
+    def step(self, key: Hashable, move: Callable[[Tensor, Tensor], Tensor], x: Tensor, eps: Tensor) -> Tensor:
+        """One step of a trajectory; where all items are at one place and move alike, made once a seed, and shared."""
+        if self._is_shared(x) and self._is_shared(eps):
+            return self._shared_draw((key, x.data_ptr(), eps.data_ptr()), lambda: move(x[:1], eps[:1])[0])
+        return move(x, eps)
+
     # Constants that a detector takes from data
 
     def calibrate(self, key: Hashable, fit: Callable[[Self], T]) -> T:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TypeVar
 
 import torch
@@ -265,7 +265,7 @@ class Probe(Evaluations):
     def _operator(
         self, rows: Tensor, t: int, branch: Branch, backend: Backend, value: Tensor | None, check: bool = False
     ) -> JacobianOperator:
-        """Operator at ``rows``; with ``vjp`` its graph is kept for all products at one place."""
+        """Operator at ``rows``; with ``vjp`` its graph is kept for all products at the last place of a branch."""
         embedding = self._embedding(branch, len(self))[: len(rows)]
 
         def score(z: Tensor) -> Tensor:
@@ -281,7 +281,12 @@ class Probe(Evaluations):
 
         if backend != "vjp" or check:
             return make()
-        return self._remember(("operator", t, branch, rows.data_ptr(), rows._version, len(rows)), make)
+        place = (t, rows.data_ptr(), rows._version, len(rows))
+        kept: tuple[Hashable, JacobianOperator] | None = self._memo.get(("graph", branch))
+        if kept is None or kept[0] != place:
+            self._memo.pop(("graph", branch), None)  # a graph is large: the old one goes before the new one is made
+            kept = self._memo[("graph", branch)] = (place, make())
+        return kept[1]
 
     def _check(self, x: Tensor, t: int, backend: Backend) -> None:
         """Let an operator test itself on one item, once a seed and backend; nobody pays for it."""

@@ -46,8 +46,12 @@ class Trajectory:
             last = i + 1 == len(self.timesteps)
             alpha = schedule.final_alpha if last else schedule.alpha(self.timesteps[i + 1])
             sigma = schedule.final_sigma if last else schedule.sigma(self.timesteps[i + 1])
-            x0 = (x - schedule.sigma(t) * eps) / schedule.alpha(t)
-            self._states.append(alpha * x0 + sigma * eps)
+
+            def step(x: Tensor, eps: Tensor, t: int = t, alpha: float = alpha, sigma: float = sigma) -> Tensor:
+                x0 = (x - schedule.sigma(t) * eps) / schedule.alpha(t)
+                return alpha * x0 + sigma * eps
+
+            self._states.append(self._probe.step(("step", len(self.timesteps), i), step, x, eps))
         return self._states[index]
 
     def clean(self) -> Tensor:

@@ -69,11 +69,11 @@ class Naive:
         return [draws.rademacher(self.shape, self.seed, k).double().flatten() for k in range(probes)]
 
     def ritz(self, matrix, start, steps):
-        """Eigenvalues of the symmetric part on the Krylov space of ``matrix``, and squared first components."""
+        """Eigenvalues of the symmetric part on the Krylov space of ``matrix.T``, and squared first components."""
         vectors = start[:, None]
         for _ in range(steps - 1):
             basis, _ = torch.linalg.qr(vectors)
-            vectors = torch.cat([basis, (matrix @ basis[:, -1])[:, None]], dim=1)
+            vectors = torch.cat([basis, (matrix.T @ basis[:, -1])[:, None]], dim=1)
         basis, _ = torch.linalg.qr(vectors)
         values, coordinates = torch.linalg.eigh(basis.T @ ((matrix + matrix.T) / 2) @ basis)
         return values, (basis.T @ start / start.norm() @ coordinates).square()
@@ -130,7 +130,7 @@ class Naive:
         """``relu(-diag J_D)`` in the shape of a sample."""
         last = len(self.timesteps) - 1
         gap = self.gap(self.guided(last, guidance), self.timesteps[last])
-        diagonal = gap.diagonal() if probes is None else sum(v * (gap @ v) for v in self.signs(probes)) / probes
+        diagonal = gap.diagonal() if probes is None else sum(v * (gap.T @ v) for v in self.signs(probes)) / probes
         return torch.clamp(-diagonal, min=0).view(self.shape)
 
     def curvature(self, probes):

@@ -1,5 +1,7 @@
 """Exact variants of the curvature detectors: against their estimates, dense autograd and what closed forms know."""
 
+from functools import partial
+
 import pytest
 import torch
 from problems import MIXTURES, make_items, make_mixture
@@ -84,15 +86,18 @@ def test_a_network_too_large_for_its_matrix_says_so(monkeypatch, random_model):
 
 def test_exact_trace_of_a_network_is_the_mean_of_its_forms(random_model):
     """Hutchinson's estimates scatter around the exact trace by their own standard error."""
-    from memdet.curvature import hutchinson
+    from memdet.curvature import hutchinson, xtrace
 
     probe = Probe(random_model, make_items(["one prompt", "another prompt"], has_prompts=True))
     x, t = probe.at(None)
-    estimate = hutchinson(lambda v: probe.jacobian_product(x, t, "cond", v), probe.directions(60))
+    products, directions = partial(probe.jacobian_product, x, t, "cond", backend="vjp"), probe.directions(60)
+    estimate = hutchinson(products, directions)
     exact = probe.spectrum(x, t, "cond").sum(dim=1)
     assert ((estimate.value - exact).abs() < 4 * estimate.standard_error).all()
-    low_rank = make_detector("hessian-trace@probes=60,estimator=xtrace", detector_classes()).score(probe)
-    assert ((low_rank + exact).abs() < estimate.standard_error).all()
+    low_rank = xtrace(products, directions, shift=random_model.schedule.sigma(t) ** -2)
+    assert ((low_rank.value - exact).abs() < 4 * low_rank.standard_error).all()
+    score = make_detector("hessian-trace@probes=60,estimator=xtrace", detector_classes()).score(probe)
+    assert torch.allclose(score, -low_rank.value)
 
 
 def test_isotropic_gaussian_has_known_differences():

@@ -107,7 +107,14 @@ def test_metric2_takes_the_transposed_jacobian(trained):
 @pytest.mark.parametrize("backend", ["fd", "fd-one-sided"])
 def test_backends_agree(trained, text, backend):
     probe, _ = trained
-    assert ask(f"{text}@backend={backend}", probe) == pytest.approx(ask(text, probe), rel=1e-4)
+    assert ask(f"{text}@backend={backend}", probe) == pytest.approx(ask(f"{text}@backend=jvp", probe), rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["hessian-trace", "trace-gap", "flipd"])
+def test_a_trace_is_the_same_by_forward_and_by_reverse_products(trained, text):
+    probe, _ = trained
+    assert ask(f"{text}@backend=vjp", probe) == pytest.approx(ask(f"{text}@backend=jvp", probe), rel=1e-9)
 
 
 def test_the_map_needs_an_image():

@@ -7,6 +7,7 @@ import pytest
 
 from memdet.detectors import Detector, DetectorInfo, detector_classes, make_detector, make_detectors
 from memdet.errors import UserError
+from memdet.samplesets import load_suite
 
 PLUGIN = '''
 from memdet.detectors import Detector, DetectorInfo
@@ -93,6 +94,20 @@ def test_each_variant_once_in_order():
     texts = ["random", "wen2024@steps=5", "wen2024", "wen2024@steps=1", "random"]
     made = make_detectors(texts, detector_classes())
     assert [detector.label for detector in made] == ["random", "wen2024@steps=5", "wen2024"]
+
+
+def test_a_star_stands_for_every_detector_that_is_not_named():
+    labels = [d.label for d in make_detectors(["wen2024@steps=5", "*"], detector_classes())]
+    assert labels[0] == "wen2024@steps=5"
+    others = {name for name, cls in detector_classes().items() if not cls.info.is_control} - {"wen2024"}
+    assert len(labels) == len(set(labels)) == 1 + len(others)
+    assert set(labels[1:]) == others
+
+
+def test_the_controlled_suite_names_every_detector_that_is_no_control():
+    made = make_detectors(load_suite("controlled").detectors, detector_classes())
+    every = {name for name, cls in detector_classes().items() if not cls.info.is_control}
+    assert {detector.info.name for detector in made} == every
 
 
 def test_unknown_name_shows_the_nearest():

@@ -19,9 +19,9 @@ COSTS = {
     "broken-memories": (99, 1, 0),
     "condition-jacobian": (0, 0, 1),
     "condition-jacobian@t=781": (10, 0, 1),  # ten unguided steps lead there
-    "jain2025": (99, 1, 0),
+    "jain2025": (50, 50, 0),
     "jain2025@guidance=1": (99, 1, 0),
-    "jain2025@statistic=minimum-position": (99, 1, 0),
+    "jain2025@statistic=minimum-position": (50, 50, 0),
     "nemo2024": (10, 10, 0),
     "nemo2024@draws=3": (3, 3, 0),
     "nemo2024@of=noise": (10, 0, 0),
