@@ -112,9 +112,9 @@ def run(
             if options.workers > 1:
                 from memdet.running.workers import compute_in_processes
 
-                for name in compute_in_processes(sample_sets, detectors, options, out, units):
+                for name, count in compute_in_processes(sample_sets, detectors, options, out, units):
                     bar.set_description(name)
-                    bar.update()
+                    bar.update(count)
             else:
                 for name, unit in units:
                     bar.set_description(name)

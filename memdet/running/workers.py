@@ -17,6 +17,8 @@ from memdet.running.runner import RunOptions, Unit, Work
 from memdet.running.store import RunDirectory
 from memdet.samplesets import SampleSet
 
+GROUPS_PER_WORKER = 4
+
 _work: Work | None = None
 _directory: RunDirectory | None = None
 
@@ -27,10 +29,11 @@ def compute_in_processes(
     options: RunOptions,
     out: Path,
     units: Sequence[tuple[str, Unit]],
-) -> Iterator[str]:
+) -> Iterator[tuple[str, int]]:
     """Compute the units of a run; every shard is written by the process that made it.
 
-    Each process loads the models for itself and takes its part of the cores.
+    Each process loads the models for itself and takes its part of the cores. The units of one sample set, model and
+    seed share evaluations and constants, so they stay in one process where there are several such groups for each.
 
     Args:
         sample_sets, detectors, options: Of the run.
@@ -38,7 +41,7 @@ def compute_in_processes(
         units: The sample set of each unit, and the unit.
 
     Yields:
-        The sample set of each finished unit.
+        The sample set of what has been finished, and how many units it was.
 
     Raises:
         UserError: A process was killed, for want of memory perhaps.
@@ -50,7 +53,7 @@ def compute_in_processes(
         initargs=(sample_sets, detectors, options, out),
     )
     try:
-        running = {pool.submit(_compute, name, unit.name): name for name, unit in units}
+        running = {pool.submit(_compute, name, group): (name, len(group)) for name, group in _groups(units, options)}
         for future in as_completed(running):
             future.result()
             yield running[future]
@@ -69,8 +72,19 @@ def _start(sample_sets: Sequence[SampleSet], detectors: Sequence[Detector], opti
     _work, _directory = Work(sample_sets, detectors, options), RunDirectory(out)
 
 
-def _compute(sample_set: str, name: str) -> None:
+def _groups(units: Sequence[tuple[str, Unit]], options: RunOptions) -> list[tuple[str, list[str]]]:
+    """What one process does in one go: a sample set and the names of its units, the largest groups first."""
+    groups: dict[tuple[str, str, int], list[str]] = {}
+    for name, unit in units:
+        groups.setdefault((name, unit.model, unit.seed), []).append(unit.name)
+    if len(groups) < GROUPS_PER_WORKER * options.workers:
+        return [(name, [unit.name]) for name, unit in units]
+    return [(owner[0], names) for owner, names in sorted(groups.items(), key=lambda pair: -len(pair[1]))]
+
+
+def _compute(sample_set: str, names: Sequence[str]) -> None:
     assert _work is not None
     assert _directory is not None
-    unit = next(unit for unit in _work.plan[sample_set] if unit.name == name)
-    _work.compute(sample_set, unit, _directory)
+    for unit in _work.plan[sample_set]:
+        if unit.name in names:
+            _work.compute(sample_set, unit, _directory)

@@ -44,6 +44,16 @@ def test_detectors_travel_between_processes(classes):
 
 
 @pytest.mark.slow
+def test_groups_of_units_give_the_same_scores(tmp_path, classes):
+    """With many seeds the batches of a seed stay in one process."""
+    sets, detectors = [load_sample_set("mixture-2d")], make_detectors(["curvature-gap", "prompt-ngram"], classes)
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    for target, workers in ((alone, 1), (together, 2)):
+        run(sets, detectors, target, RunOptions(batch_size=100, seeds=9, workers=workers), progress=False)
+    assert (alone / "scores.parquet").read_bytes() == (together / "scores.parquet").read_bytes()
+
+
+@pytest.mark.slow
 def test_processes_write_the_same_scores_and_end_with_one_line_when_killed(tmp_path, classes):
     sets = [load_sample_set("mixture-2d")]
     detectors = make_detectors(["wen2024@steps=5", "late@step=1", "hessian-trace", "random", "prompt-ngram"], classes)
