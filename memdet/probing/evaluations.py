@@ -219,11 +219,21 @@ class Evaluations:
             dev: Self = self._seed_memo["dev"]
             with dev.charge(supervised=True):
                 known[key] = fit(dev)
+            dev.forget_graphs()
             self._ledger.cost.seconds -= self._now() - start
         found: T = known[key]
         return found
 
     # Bookkeeping
+
+    def forget(self) -> None:
+        """Let go of all that is remembered. It refers to the probe and would else wait for the garbage collector."""
+        self._memo.clear()
+
+    def forget_graphs(self) -> None:
+        """Let go of the graphs of reverse products, the largest of what is remembered."""
+        for key in [key for key in self._memo if isinstance(key, tuple) and key[0] == "graph"]:
+            del self._memo[key]
 
     @contextmanager
     def charge(self, *, supervised: bool = False) -> Iterator[Cost]:

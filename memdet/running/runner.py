@@ -18,6 +18,7 @@ from memdet.models import ClosedForm, ScoreModel, load_model
 from memdet.probing import Cost, Items, Probe
 from memdet.running.batches import items_of, probe_of
 from memdet.running.manifest import describe_run, settings_of_run
+from memdet.running.memory import keep_freed_memory
 from memdet.running.store import SCHEMA_VERSION, RunDirectory, read_manifest
 from memdet.samplesets import SampleSet
 
@@ -98,6 +99,7 @@ def run(
         UserError: A model cannot be loaded, or ``out`` holds a run of other settings.
     """
     options = options or RunOptions()
+    keep_freed_memory()
     models = load_models(sample_sets, options)
     work = Work(sample_sets, detectors, options, models)
     settings = settings_of_run(sample_sets, models, detectors, options, {k: _batch(v) for k, v in work.plan.items()})
@@ -183,6 +185,8 @@ class Work:
             return
         owner = (sample_set, unit.model, unit.seed)
         if owner != self._owner:
+            if "dev" in self._memo:
+                self._memo["dev"].forget()
             self._owner, self._memo = owner, {}
         of_set, model = self._sets[sample_set], self._models[unit.model]
         part = self._tables[sample_set].iloc[unit.rows]
@@ -197,6 +201,7 @@ class Work:
         )
         items = items_of(part, of_set, model)
         _compute(of_set, part, items, model, unit, probe, directory)
+        probe.forget()
 
 
 def _compute(

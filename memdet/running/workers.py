@@ -13,6 +13,7 @@ import torch
 from memdet.detectors import Detector
 from memdet.errors import UserError
 from memdet.running.manifest import threads_of_worker
+from memdet.running.memory import keep_freed_memory
 from memdet.running.runner import RunOptions, Unit, Work
 from memdet.running.store import RunDirectory
 from memdet.samplesets import SampleSet
@@ -68,6 +69,7 @@ def compute_in_processes(
 
 def _start(sample_sets: Sequence[SampleSet], detectors: Sequence[Detector], options: RunOptions, out: Path) -> None:
     global _work, _directory
+    keep_freed_memory()
     torch.set_num_threads(threads_of_worker(options.workers))
     _work, _directory = Work(sample_sets, detectors, options), RunDirectory(out)
 

@@ -82,6 +82,34 @@ class Naive:
         x, t = self.at(t)
         return float((self.eps(x, t, "cond") - self.eps(x, t, "null")).norm())
 
+    def wen2024_mean(self, steps):
+        total = 0.0
+        for index in range(steps):
+            x, t = self.guided(index, 7.5), self.timesteps[index]
+            total += float((self.eps(x, t, "cond") - self.eps(x, t, "null")).norm())
+        return total / steps
+
+    def jeon2025(self, t, power):
+        x, t = self.at(t)
+        return float((self.gap(x, t) @ (self.score(x, t, "cond") - self.score(x, t, "null"))).norm()) ** power
+
+    def curvature_gap(self, t, probes):
+        gap = self.gap(*self.at(t))
+        return (sum(float((gap @ v).square().sum()) for v in self.signs(probes)) / probes) ** 0.5
+
+    def hessian_trace(self, t, probes):
+        matrix = self.jacobian(*self.at(t), "cond")
+        return -sum(float(v @ matrix @ v) for v in self.signs(probes)) / probes
+
+    def eigenvalues(self, t, statistic, c=0.5):
+        x, t = self.at(t)
+        values = torch.linalg.eigvalsh(self.jacobian(x, t, "cond"))
+        if statistic == "smallest":
+            return -float(values.min())
+        if statistic == "count-below":
+            return float((values < -c / self.levels(t)[1] ** 2).sum())
+        return -float((values > 0).sum())
+
     def hessian_cubic(self, t):
         x, t = self.at(t)
         return float((self.jacobian(x, t, "cond") @ self.score(x, t, "cond")).square().sum())

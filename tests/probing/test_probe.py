@@ -1,5 +1,8 @@
 """The probe: what is evaluated, how often, and what is charged."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from problems import MIXTURES, CountingMixture, exact_hessian, exact_score, make_items, make_mixture, select
@@ -219,3 +222,18 @@ def test_a_model_with_dropout_left_on_is_found_out():
     for detector in ("jeon2025", "hessian-trace"):
         with pytest.raises(ValueError, match="is dropout left on"):
             charged(probe, detector)
+
+
+def test_a_probe_that_forgets_frees_its_tensors():
+    """What it remembers refers back to it; without this, memory would grow until the garbage collector runs."""
+    model = make_mixture("fewer components than dimensions")
+    probe = Probe(model, make_items(CONDITIONS))
+    charged(probe, "hessian-trace@t=781")
+    state = weakref.ref(probe.trajectory(guidance=1.0).state(10))
+    gc.disable()
+    try:
+        assert state() is not None
+        probe.forget()
+        assert state() is None
+    finally:
+        gc.enable()
