@@ -1,5 +1,6 @@
 """What the README says holds."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import pytest
 
 from memdet.reports import FORMATS, report_rows
 from memdet.reports.by_time import by_time
+from memdet.reports.render import interval
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+FINDINGS = (ROOT / "docs" / "findings.md").read_text()
 REFERENCE = ROOT / "results" / "quick" / "reference"
 
 
@@ -19,8 +22,20 @@ def test_table_is_the_committed_run():
 
 
 def test_findings_show_the_committed_run():
-    table = (ROOT / "docs" / "findings.md").read_text().split("--by-time -->\n")[1].split("<!-- end of table -->")[0]
+    table = FINDINGS.split("--by-time -->\n")[1].split("<!-- end of table -->")[0]
     assert table.strip() == by_time(report_rows([ROOT / "results" / "times" / "reference"]))
+
+
+@pytest.mark.slow
+def test_every_interval_of_the_findings_is_one_of_a_committed_run():
+    runs = [ROOT / "results" / suite / "reference" for suite in ("controlled", "times")]
+    rows = [*report_rows(runs), *report_rows(runs[:1], by_stratum=True)]
+    known = {interval(row, "auroc") for row in rows} | {interval(row, "tpr_at_1_fpr") for row in rows}
+    for file in (ROOT / "results" / "localization").iterdir():
+        known |= {interval(row, name) for row in json.loads(file.read_text()) for name in ("pixel_auroc", "iou")}
+    stated = re.findall(r"[01]?\.\d{3} \[[^]]+\]", FINDINGS)
+    assert len(stated) > 100
+    assert [text for text in stated if text not in known] == []
 
 
 def test_ci_runs_the_test_command_of_the_readme():

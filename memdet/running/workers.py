@@ -87,6 +87,9 @@ def _groups(units: Sequence[tuple[str, Unit]], options: RunOptions) -> list[tupl
 def _compute(sample_set: str, names: Sequence[str]) -> None:
     assert _work is not None
     assert _directory is not None
+    caller = multiprocessing.parent_process()
     for unit in _work.plan[sample_set]:
+        if caller is not None and not caller.is_alive():
+            return  # nobody waits for the rest
         if unit.name in names:
             _work.compute(sample_set, unit, _directory)
