@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -30,6 +30,7 @@ LEGEND = (
     "of copies. *: control, never calls the model."
 )
 NOT_RESOLVABLE = "not resolvable"
+_OF_TABLE = ("run", "sample_set", "sample_set_version", "stratum")  # rows that differ in one never share a table
 
 
 def to_json(rows: Rows) -> str:
@@ -49,7 +50,7 @@ def to_csv(rows: Rows) -> str:
 def to_markdown(rows: Rows) -> str:
     """One table a sample set."""
     parts = []
-    for title, cells, notes in _tables(rows):
+    for title, cells, notes in tables_of(rows):
         lines = [
             f"**{title}**",
             "",
@@ -70,7 +71,7 @@ def to_table(rows: Rows) -> str:
 
     output = io.StringIO()
     console = Console(width=1_000, file=output, highlight=False, markup=False)
-    for title, cells, notes in _tables(rows):
+    for title, cells, notes in tables_of(rows):
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for index, header in enumerate(HEADERS):
             table.add_column(header, justify="right" if 0 < index < len(HEADERS) - 1 else "left", no_wrap=True)
@@ -85,33 +86,37 @@ def to_table(rows: Rows) -> str:
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines())
 
 
-FORMATS: dict[str, Callable[[Rows], str]] = {
-    "table": to_table,
-    "json": to_json,
-    "csv": to_csv,
-    "markdown": to_markdown,
-}
-
-
-def _tables(rows: Rows) -> list[tuple[str, list[list[str]], list[str]]]:
-    """Title, cells and notes of each sample set, or of each stratum."""
+def tables_of(rows: Rows) -> list[tuple[str, list[list[str]], list[str]]]:
+    """Title, cells and notes of each run's sample sets, or of their strata."""
     tables = []
-    for (sample_set, stratum), group in groupby(rows, key=lambda row: (row["sample_set"], row["stratum"])):
+    several = len({row["run"] for row in rows}) > 1
+    for _, group in groupby(rows, key=lambda row: [row[name] for name in _OF_TABLE]):
         members = list(group)
         first = members[0]
         seeds = max(row["seeds"] for row in members)
-        name = f"{sample_set}, {stratum}" if stratum else sample_set
-        title = f"{name}: {first['n_positive']} memorized, {first['n_negative']} not, {seeds} noise seed"
-        by_message: dict[str, list[str]] = {}
-        for row in members:
-            if row["message"]:
-                by_message.setdefault(f"{row['status']}: {row['message']}", []).append(row["detector"])
-        notes = [f"{', '.join(names)}: {message}." for message, names in by_message.items()]
-        tables.append((title + ("s" if seeds > 1 else ""), [_cells(row) for row in members], notes))
+        title = table_title(first, seeds) + (f", run {first['run']}" if several else "")
+        tables.append((title, [cells_of(row) for row in members], notes_of(members)))
     return tables
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
+def table_title(row: dict[str, Any], seeds: int) -> str:
+    """What a table is about: ``small v1: 4 memorized, 4 not, 2 noise seeds``."""
+    name = f"{row['sample_set']} v{row['sample_set_version']}" + (f", {row['stratum']}" if row["stratum"] else "")
+    plural = "s" if seeds > 1 else ""
+    return f"{name}: {row['n_positive']} memorized, {row['n_negative']} not, {seeds} noise seed{plural}"
+
+
+def notes_of(rows: Rows) -> list[str]:
+    """What rows without numbers say for themselves, a line a message."""
+    by_message: dict[str, list[str]] = {}
+    for row in rows:
+        if row["message"]:
+            by_message.setdefault(f"{row['status']}: {row['message']}", []).append(row["detector"])
+    return [f"{', '.join(names)}: {message}." for message, names in by_message.items()]
+
+
+def cells_of(row: dict[str, Any]) -> list[str]:
+    """A row under ``HEADERS``."""
     control = row["access"] in {"none", "text"}
     tpr = interval(row, "tpr_at_1_fpr")
     seconds = row["seconds_per_item"]
