@@ -19,8 +19,8 @@ class Threshold:
 
     Attributes:
         value: The threshold; a score is flagged where it is strictly above. NaN where ``n`` cannot resolve the rate.
-        fpr: Expected false positive rate, at most the one asked for, and the interval of the realised one over reference
-            sets of this size; NaN where not resolvable.
+        fpr: Expected false positive rate, at most the one asked for, and the interval of the realised one over
+            reference sets of this size; NaN where not resolvable.
         n: Reference scores.
         n_needed: The fewest that resolve the rate asked for.
     """
@@ -70,8 +70,8 @@ def conformal_threshold(reference: ArrayLike, fpr: float, *, level: float = LEVE
 def at_least_as_high(scores: ArrayLike, reference: ArrayLike) -> Ints:
     """How many reference scores are at least as high as each score, ``[m]``.
 
-    ``(1 + count) / (n + 1)`` is the conformal p-value: for an item that is exchangeable with the n reference items it is
-    at most ``a`` with probability at most ``a``; :func:`conformal_threshold` flags where it is at most ``fpr``.
+    ``(1 + count) / (n + 1)`` is the conformal p-value: for an item that is exchangeable with the n reference items it
+    is at most ``a`` with probability at most ``a``; :func:`conformal_threshold` flags where it is at most ``fpr``.
 
     Args:
         scores: ``[m]``, finite.

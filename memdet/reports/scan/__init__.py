@@ -1,4 +1,4 @@
-"""What a scan found: prompts ranked by score, against reference prompts. It calls no prompt anything but high or low."""
+"""What a scan found: prompts ranked by score, and compared with reference prompts."""
 
 from memdet.reports.scan.page import to_html
 from memdet.reports.scan.render import FORMATS

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memdet.reports.scan.render import compared, number, percent, printable, sentences, title_of
+from memdet.reports.scan.render import compared, count, number, percent, printable, sentences, title_of
 from memdet.reports.scan.result import scores_of
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def to_html(
     templates = files("memdet.reports.scan") / "templates"
     style = (templates / "scan.css").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(number=number, percent=percent, printable=printable)
+    environment.filters.update(number=number, expected=count, percent=percent, printable=printable)
     ranking, reference = result["ranking"], result["reference"]
     lead, *notes = sentences(result)
     template = environment.from_string((templates / "scan.html").read_text(encoding="utf-8"))
@@ -83,27 +83,24 @@ def histogram(result: dict[str, Any], scores: pd.DataFrame) -> dict[str, Any] | 
     if len(every) < 2 or every.min() == every.max():
         return None
     edges = np.linspace(every.min(), every.max(), BINS + 1)
-    groups = []
-    for name, values in (("prompts", of_prompts), ("reference", of_reference)):
+    groups: list[tuple[str, int, Any]] = []
+    for name, values in (("scanned", of_prompts), ("reference", of_reference)):
         shares = np.histogram(values, edges)[0] / max(1, len(values))
         groups.append((name, len(values), shares))
     tallest = max(float(shares.max()) for _, _, shares in groups)
     threshold = (result["threshold"] or {}).get("value")
     span = edges[-1] - edges[0]
     return {
-        "groups": [
-            (
-                name,
-                n,
-                [(100 * i / BINS, 100 / BINS, 100 * float(share) / tallest) for i, share in enumerate(shares) if share],
-            )
-            for name, n, shares in groups
-            if n
-        ],
+        "groups": [(name, n, _bars(shares / tallest)) for name, n, shares in groups if n],
         "low": float(edges[0]),
         "high": float(edges[-1]),
         "threshold": None if threshold is None else 100 * float((threshold - edges[0]) / span),
     }
+
+
+def _bars(heights: Any) -> list[tuple[float, float, float]]:
+    """Left edge, width and height of each bar that is not empty."""
+    return [(100 * i / BINS, 100 / BINS, 100 * float(height)) for i, height in enumerate(heights) if height]
 
 
 def _pictures(row: dict[str, Any], run: Path) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import unicodedata
 from collections.abc import Callable
 from typing import Any
@@ -76,7 +77,7 @@ def to_table(result: dict[str, Any]) -> str:
         prompt.truncate(_WIDTH, overflow="ellipsis")
         cells: list[str | Text] = [number(row["rank"]), number(row["score"])]
         if reference:
-            cells += [compared(row, reference["used"]), number(row["expected_false_positives"])]
+            cells += [compared(row, reference["used"]), count(row["expected_false_positives"])]
         table.add_row(*cells, prompt, end_section=index + 1 == above)
     console.print(table)
     if len(ranking) > SHOWN:
@@ -101,38 +102,39 @@ def sentences(result: dict[str, Any]) -> list[str]:
     prompts, reference = result["prompts"], result["reference"]
     found = [threshold_sentence(result)]
     if reference:
-        found += [_expectation_sentence()]
-        if any(value is not None for value in result["likeness"].values()):
-            values = ", ".join(f"{name} {value:.2f}" for name, value in result["likeness"].items() if value is not None)
+        found.append(
+            "Expected false positives of a line: how many of these prompts would score at least as high if all were "
+            "like the reference."
+        )
+        likeness = {name: value for name, value in result["likeness"].items() if value is not None}
+        if likeness:
+            values = ", ".join(f"{name} {value:.2f}" for name, value in likeness.items())
             found.append(
-                f"Text alone, prompts against reference (AUROC, .5 is alike): {values}. The further from .5, the less the "
-                "stated rates hold for these prompts."
+                f"Text alone, prompts against reference (AUROC, .50 is alike): {values}. The further from .50, the less "
+                "the stated rates hold for these prompts."
             )
         if reference["scanned_too"]:
-            found.append(
-                f"{_count(reference['scanned_too'], 'reference prompt')} also among the prompts: left out of the reference."
-            )
+            number_of = _are(reference["scanned_too"], "reference prompt")
+            found.append(f"{number_of} also among the prompts: left out of the reference.")
         if reference["in_families"]:
             total = reference["used"] + reference["in_families"]
             found.append(
-                f"The {total} reference prompts form {reference['used']} clusters: one of each is used, since prompts of a "
-                "cluster are no independent evidence."
+                f"The {total} reference prompts form {reference['used']} clusters: one of each is used, since prompts of "
+                "a cluster are no independent evidence."
             )
         if reference["without_score"]:
-            found.append(f"{_count(reference['without_score'], 'reference prompt')} without a score and left out.")
+            found.append(f"{_are(reference['without_score'], 'reference prompt')} without a score and left out.")
     if prompts["lines"] > prompts["distinct"]:
         found.append(
-            f"{prompts['lines']} lines hold {prompts['distinct']} different prompts: each is scored and counted once, and "
-            "keeps all its lines."
+            f"{prompts['lines']} lines hold {prompts['distinct']} different prompts: each is scored and counted once, "
+            "and keeps all its lines."
         )
     if prompts["cut"]:
-        found.append(f"{_count(prompts['cut'], 'prompt')} longer than the model reads: only the beginning counts.")
+        found.append(f"{_are(prompts['cut'], 'prompt')} longer than the model reads: only the beginning counts.")
     missing = prompts["distinct"] - prompts["scored"]
     if missing:
         reasons = "; ".join(map(printable, result["messages"]))
-        found.append(
-            f"{_count(missing, 'prompt')} without a score, at the end of the list{': ' if reasons else ''}{reasons}."
-        )
+        found.append(f"{_are(missing, 'prompt')} without a score, at the end of the list ({reasons}).")
     return found
 
 
@@ -141,27 +143,27 @@ def threshold_sentence(result: dict[str, Any]) -> str:
     threshold, reference, n = result["threshold"], result["reference"], result["prompts"]["scored"]
     if threshold is None:
         return (
-            "No threshold and no expected false positives: they take --reference FILE, prompts that this model cannot have "
-            "copied from, such as captions that were held out of its training."
+            "No threshold and no expected false positives: they take --reference FILE, prompts that this model cannot "
+            "have copied from, such as captions that were held out of its training."
         )
     used = f"{reference['used']} reference prompt{'s' if reference['used'] != 1 else ''}"
     if threshold["status"] != "ok":
         return (
             f"No threshold: a false positive rate of {percent(threshold['fpr_asked'])} is not resolvable with {used}; it "
-            f"takes {threshold['n_reference_needed']}, or an --fpr of at least {1 / (reference['used'] + 1):.4f}."
+            f"takes {threshold['n_reference_needed']}, or an --fpr of at least {_up(1 / (reference['used'] + 1))}."
         )
     rate = _interval(threshold, "fpr", percent)
-    expected = _interval(threshold, "expected_false_positives", number)
+    expected = _interval(threshold, "expected_false_positives", count)
     return (
-        f"Threshold {number(threshold['value'])}, from {used}: false positive rate {rate}. {threshold['above']} of {n} "
-        f"prompts are above it; if all were like the reference, {expected} would be."
+        f"Threshold {number(threshold['value'])}, from {used}: expected false positive rate {rate}. "
+        f"{threshold['above']} of {n} prompts are above it; if all were like the reference, {expected} would be."
     )
 
 
 def compared(row: dict[str, Any], n: int) -> str:
     """How many reference prompts score at least as high."""
-    count = row["reference_at_least_as_high"]
-    return "-" if count is None else f"{count} of {n}"
+    found = row["reference_at_least_as_high"]
+    return "-" if found is None else f"{found} of {n}"
 
 
 def number(value: float | None) -> str:
@@ -169,6 +171,11 @@ def number(value: float | None) -> str:
     if value is None:
         return "-"
     return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def count(value: float | None) -> str:
+    """An expected number of prompts, three significant digits, or a dash."""
+    return "-" if value is None else f"{value:.3g}" if value < 1_000 else f"{value:.0f}"
 
 
 def percent(share: float) -> str:
@@ -185,14 +192,12 @@ def _interval(row: dict[str, Any], name: str, form: Callable[[float], str]) -> s
     return f"{form(row[name])} [{form(row[f'{name}_low'])}, {form(row[f'{name}_high'])}]"
 
 
-def _expectation_sentence() -> str:
-    return (
-        "Expected false positives of a line: how many of these prompts would score at least as high if all were like the "
-        "reference."
-    )
+def _up(share: float) -> str:
+    """Rounded up to four places, so that it still is enough."""
+    return f"{math.ceil(share * 1e4 - 1e-9) / 1e4:g}"
 
 
-def _count(n: int, noun: str) -> str:
+def _are(n: int, noun: str) -> str:
     return f"{n} {noun} is" if n == 1 else f"{n} {noun}s are"
 
 
