@@ -110,8 +110,8 @@ def sentences(result: dict[str, Any]) -> list[str]:
         if likeness:
             values = ", ".join(f"{name} {value:.2f}" for name, value in likeness.items())
             found.append(
-                f"Text alone, prompts against reference (AUROC, .50 is alike): {values}. The further from .50, the less "
-                "the stated rates hold for these prompts."
+                f"Text alone, prompts against reference (AUROC, .50 is alike): {values}. The further from .50, the "
+                "less the stated rates hold for these prompts."
             )
         if reference["scanned_too"]:
             number_of = _are(reference["scanned_too"], "reference prompt")
@@ -119,8 +119,8 @@ def sentences(result: dict[str, Any]) -> list[str]:
         if reference["in_families"]:
             total = reference["used"] + reference["in_families"]
             found.append(
-                f"The {total} reference prompts form {reference['used']} clusters: one of each is used, since prompts of "
-                "a cluster are no independent evidence."
+                f"The {total} reference prompts form {reference['used']} clusters: one of each is used, since prompts "
+                "of a cluster are no independent evidence."
             )
         if reference["without_score"]:
             found.append(f"{_are(reference['without_score'], 'reference prompt')} without a score and left out.")
@@ -149,8 +149,8 @@ def threshold_sentence(result: dict[str, Any]) -> str:
     used = f"{reference['used']} reference prompt{'s' if reference['used'] != 1 else ''}"
     if threshold["status"] != "ok":
         return (
-            f"No threshold: a false positive rate of {percent(threshold['fpr_asked'])} is not resolvable with {used}; it "
-            f"takes {threshold['n_reference_needed']}, or an --fpr of at least {_up(1 / (reference['used'] + 1))}."
+            f"No threshold: a false positive rate of {percent(threshold['fpr_asked'])} is not resolvable with {used}; "
+            f"it takes {threshold['n_reference_needed']}, or an --fpr of at least {_up(1 / (reference['used'] + 1))}."
         )
     rate = _interval(threshold, "fpr", percent)
     expected = _interval(threshold, "expected_false_positives", count)
