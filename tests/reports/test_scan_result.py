@@ -2,11 +2,13 @@
 
 import csv
 import io
+import itertools
 import json
 import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -125,7 +127,18 @@ def test_repeats_and_cut_prompts_are_said(scan, tmp_path):
 def test_text_controls_tell_how_like_the_prompts_the_reference_is(scan):
     result, _ = scan({"long words": [1.0], "longer words": [2.0]}, REFERENCE, controls=["prompt-length"])
     assert result["likeness"] == {"prompt-length": 1.0}
-    assert "prompt-length 1.00" in FORMATS["table"](result)
+    text = FORMATS["table"](result)
+    assert "prompt-length 1.00" in text
+    assert f"give or take {2 * mann_whitney_deviation(2, 9):.2f}" in text
+
+
+def mann_whitney_deviation(m, n):
+    """Of the AUROC over all ways to choose m of m + n ranks."""
+    areas = []
+    for chosen in itertools.combinations(range(m + n), m):
+        others = set(range(m + n)) - set(chosen)
+        areas.append(sum(a > b for a in chosen for b in others) / (m * n))
+    return np.std(areas)
 
 
 @pytest.mark.parametrize(
@@ -231,3 +244,21 @@ def test_the_published_example_is_what_its_scores_say():
         assert again[key] == pytest.approx(stored[key]) if key == "likeness" else again[key] == stored[key]
     for row, kept in zip(again["ranking"], stored["ranking"], strict=True):
         assert row == kept | {"generations": []}
+
+
+def test_the_guide_shows_the_published_example():
+    guide = (ROOT / "docs" / "scan.md").read_text()
+    result = json.loads((EXAMPLE / "run" / "scan.json").read_text())
+    shown = guide.split("<!-- scan: results/scan/tiny-sd-a/run -->\n```text\n")[1].split("\n```\n<!-- end of scan -->")[
+        0
+    ]
+    assert shown == FORMATS["table"](result).strip()
+    labels = load_sample_set("tiny-sd-a-verbatim").items.set_index("item_id")["label"]
+    above = [int(labels[row["id"]]) for row in result["ranking"] if row["above_threshold"]]
+    planted = sum(int(labels[row["id"]]) for row in result["ranking"])
+    others, false = len(result["ranking"]) - planted, len(above) - sum(above)
+    sentence = " ".join(guide.split("<!-- above -->")[1].split("<!-- end -->")[0].split())
+    assert sentence == (
+        f"{len(above)} prompts above the threshold {sum(above)} are among the {planted} that were planted, and {false} "
+        f"of the other {others} is, a realised rate of {percent(false / others)}"
+    )

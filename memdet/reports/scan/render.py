@@ -110,8 +110,9 @@ def sentences(result: dict[str, Any]) -> list[str]:
         if likeness:
             values = ", ".join(f"{name} {value:.2f}" for name, value in likeness.items())
             found.append(
-                f"Text alone, prompts against reference (AUROC, .50 is alike): {values}. The further from .50, the "
-                "less the stated rates hold for these prompts."
+                f"Text alone, prompts against reference (AUROC; alike is 0.50, give or take {_noise(result):.2f}): "
+                f"{values}. "
+                "The further from 0.50, the less the stated rates hold for these prompts."
             )
         if reference["scanned_too"]:
             number_of = _are(reference["scanned_too"], "reference prompt")
@@ -186,6 +187,12 @@ def percent(share: float) -> str:
         '0.99 %'
     """
     return f"{float(f'{100 * share:.2g}'):g} %"
+
+
+def _noise(result: dict[str, Any]) -> float:
+    """Two standard deviations of the AUROC of samples of one distribution (Mann and Whitney 1947)."""
+    m, n = result["prompts"]["distinct"], result["reference"]["distinct"] - result["reference"]["scanned_too"]
+    return 2 * math.sqrt((m + n + 1) / (12 * m * n))
 
 
 def _interval(row: dict[str, Any], name: str, form: Callable[[float], str]) -> str:
