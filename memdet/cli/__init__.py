@@ -15,6 +15,8 @@ from memdet.errors import UserError
 COMMANDS = {
     "run": "Score sample sets with detectors and print the table.",
     "report": "Print the table of finished runs.",
+    "scan": "Rank your own prompts by risk.",
+    "doctor": "Say what works on this machine.",
     "list": "List detectors, samples, models or suites.",
     "bench": "Audit the numerics.",
     "localize": "Compare maps of where an item is memorized with the truth.",

@@ -65,7 +65,7 @@ def numerics(
     detectors = make_detectors(names or DETECTORS, detector_classes())
     sample_set = load_sample_set(reference)
 
-    from memdet.cli.run import _device
+    from memdet.cli.options import device_of
     from memdet.reports.numerics import FORMATS, numerics_table, replace_between
     from memdet.running.numerics import DTYPES, KERNELS, audit
 
@@ -88,7 +88,7 @@ def numerics(
         seed=seed,
         dtypes=list(dict.fromkeys(dtypes)) or ("float32", "bfloat16", "float16"),
         kernels=list(dict.fromkeys(kernels)) or tuple(KERNELS),
-        device=_device(device),
+        device=device_of(device),
         progress=True,
     )
     text = numerics_table(found, form)

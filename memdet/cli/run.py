@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from memdet.cli.options import batch_size_of, device_of
 from memdet.errors import UserError
 
 
@@ -73,7 +74,7 @@ def command(
         sets.append(load_samples_file(samples, model=model, noise=noise or "shared"))
     if len({s.id for s in sets}) < len(sets):
         raise UserError("two sample sets have the same id; run them apart")
-    batch = _batch_size(batch_size)
+    batch = batch_size_of(batch_size)
     form = _format(form)
 
     import torch
@@ -83,7 +84,7 @@ def command(
 
     options = RunOptions(
         seeds=seeds or (chosen.seeds if chosen else None),
-        device=_device(device),
+        device=device_of(device),
         dtype=getattr(torch, dtype),
         batch_size=batch,
         workers=workers,
@@ -105,23 +106,3 @@ def _format(form: str) -> str:
     if form not in FORMATS:
         raise UserError(f"--format {form!r} is not known: {', '.join(FORMATS)}")
     return form
-
-
-def _batch_size(text: str) -> int | None:
-    if text == "auto":
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"--batch-size {text!r} is neither a positive number nor auto")
-    return int(text)
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name!r} does not work here: {str(error).splitlines()[0]}") from None
-    return name

@@ -2,6 +2,7 @@
 
 from memdet.metrics._auroc import auroc, realised_fpr, tpr_at_fpr
 from memdet.metrics._bootstrap import Evaluation, Interval, evaluate_scores, gain, mean_interval
+from memdet.metrics._conformal import Threshold, at_least_as_high, conformal_threshold, one_of_each
 from memdet.metrics._pairs import (
     PairedTests,
     delong,
@@ -20,13 +21,17 @@ __all__ = [
     "Evaluation",
     "Interval",
     "PairedTests",
+    "Threshold",
+    "at_least_as_high",
     "auroc",
+    "conformal_threshold",
     "delong",
     "effective_number",
     "evaluate_scores",
     "gain",
     "holm",
     "mean_interval",
+    "one_of_each",
     "paired_permutation",
     "paired_tests",
     "permutation_above_half",

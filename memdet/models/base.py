@@ -87,6 +87,10 @@ class ScoreModel(ABC):
         """
         raise NotApplicableError(f"the conditions of {self.name} have no tokens")
 
+    def are_cut(self, conditions: Sequence[str]) -> list[bool]:
+        """Whether each condition is longer than what the model reads of it."""
+        return [False] * len(conditions)
+
     def bottleneck(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Noise prediction, and the activation of the network's middle block, ``[batch, ...]``. One forward.
 

@@ -106,6 +106,10 @@ class StableDiffusionModel(ScoreModel):
         ).input_ids
         return torch.tensor([len(row) - 1 for row in tokens], device=self.device)
 
+    def are_cut(self, conditions: Sequence[str]) -> list[bool]:
+        """Whether each prompt has more tokens than the tokenizer's length, so that its end is not read."""
+        return [len(row) > self._tokenizer.model_max_length for row in self._tokenizer(list(conditions)).input_ids]
+
     def bottleneck(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Noise prediction, and the activation of the UNet's middle block, ``[batch, channels, height, width]``."""
         return record_output(self._unet.mid_block, lambda: self.eps(x, t, embedding))

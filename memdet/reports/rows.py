@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from memdet.errors import UserError
 from memdet.metrics import METRICS_VERSION, Evaluation, Interval, evaluate_scores, gain
 from memdet.running.store import read_manifest, read_scores
 
@@ -83,6 +84,8 @@ def run_name(run: Path) -> str:
 def _run_rows(run: Path, by_stratum: bool) -> list[dict[str, Any]]:
     manifest = read_manifest(run)
     scores = read_scores(run).to_pandas()
+    if scores["label"].isna().any():
+        raise UserError(f"{run} holds a scan, whose prompts have no labels to report on: see its scan.html")
     rows = []
     for (name, _), of_set in scores.groupby(["sample_set", "sample_set_version"], sort=False):
         sample_set = str(name)

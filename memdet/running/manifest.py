@@ -73,7 +73,7 @@ def describe_run(command: str, options: RunOptions) -> dict[str, Any]:
         "packages": {name: version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor(),
+        "processor": torch.cuda.get_device_name(device) if device.startswith("cuda") else processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads()
         if options.workers == 1
@@ -102,7 +102,8 @@ def _git_revision() -> str | None:
     return answer.stdout.strip()
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name of the processor."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

@@ -77,6 +77,7 @@ def run(
     out: Path,
     options: RunOptions | None = None,
     *,
+    models: Mapping[str, ScoreModel] | None = None,
     command: str = "",
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -89,6 +90,7 @@ def run(
         detectors: What scores; the order is that of the rows.
         out: Run directory, made if missing.
         options: How.
+        models: By name, where they are loaded already.
         command: Recorded in the manifest.
         progress: Show a bar on standard error.
 
@@ -100,7 +102,7 @@ def run(
     """
     options = options or RunOptions()
     keep_freed_memory()
-    models = load_models(sample_sets, options)
+    models = models or load_models(sample_sets, options)
     work = Work(sample_sets, detectors, options, models)
     settings = settings_of_run(sample_sets, models, detectors, options, {k: _batch(v) for k, v in work.plan.items()})
     manifest = {"schema_version": SCHEMA_VERSION, "settings": settings, **describe_run(command, options)}

@@ -9,10 +9,12 @@ from memdet.samplesets.load import (
     sample_set_ids,
     suite_names,
 )
+from memdet.samplesets.prompts import PromptFile, read_prompts, scan_set
 from memdet.samplesets.sources import specs_directory
 from memdet.samplesets.spec import Protocol, SampleSetSpec, SuiteSpec, json_schema
 
 __all__ = [
+    "PromptFile",
     "Protocol",
     "SampleSet",
     "SampleSetSpec",
@@ -22,7 +24,9 @@ __all__ = [
     "load_samples_file",
     "load_spec",
     "load_suite",
+    "read_prompts",
     "sample_set_ids",
+    "scan_set",
     "specs_directory",
     "suite_names",
 ]

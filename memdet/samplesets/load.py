@@ -34,9 +34,10 @@ class SampleSet:
         id, version, title, task: From the spec; of a samples file its name, 1, its name and ``prompt``.
         model: What :func:`memdet.load_model` takes; the first one, of a set that spans models.
         protocol: Steps, guidance, seeds and noise.
-        items: A row an item in the order of the file: ``item_id, condition, model, label`` (1 memorized, 0 not),
-            ``cluster, stratum, split`` (``dev`` or ``test``), ``extraction`` (measured share of copies, NaN where it is
-            not known), ``image`` (float32 ``[channels, height, width]`` in [-1, 1]; None in the task ``prompt``).
+        items: A row an item in the order of the file: ``item_id, condition, model, label`` (1 memorized, 0 not;
+            None in a scan), ``cluster, stratum, split`` (``dev`` or ``test``), ``extraction`` (measured share of
+            copies, NaN where it is not known), ``image`` (float32 ``[channels, height, width]`` in
+            [-1, 1]; None in the task ``prompt``).
         has_prompts: Whether the conditions are text.
         content_hash: SHA-256 over the spec and the data file.
         spec: None for a samples file.
@@ -119,7 +120,7 @@ def load_sample_set(reference: str | Path) -> SampleSet:
         protocol=spec.protocol,
         items=_items(spec.columns, file, data, model),
         has_prompts=spec.columns.prompt is not None,
-        content_hash=_content_hash(spec.model_dump(mode="json", exclude_defaults=True, exclude={"published"}), sha256),
+        content_hash=content_hash(spec.model_dump(mode="json", exclude_defaults=True, exclude={"published"}), sha256),
         spec=spec,
     )
 
@@ -179,7 +180,7 @@ def load_samples_file(
         protocol=protocol,
         items=_frame(columns),
         has_prompts=True,
-        content_hash=_content_hash(settings, hashlib.sha256(data).hexdigest()),
+        content_hash=content_hash(settings, hashlib.sha256(data).hexdigest()),
         spec=None,
     )
 
@@ -313,6 +314,7 @@ def _frame(columns: dict[str, list[Any]]) -> pd.DataFrame:
     return pd.DataFrame({name: columns[name] for name in names}).astype({"label": "int64"})
 
 
-def _content_hash(description: dict[str, Any], sha256: str) -> str:
+def content_hash(description: dict[str, Any], sha256: str) -> str:
+    """SHA-256 over a description and the hash of a data file."""
     canonical = json.dumps(description, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(f"{canonical}\n{sha256}".encode()).hexdigest()

@@ -49,6 +49,14 @@ def test_long_prompts_are_cut_as_the_pipeline_cuts_them(random_model, pipeline):
     torch.testing.assert_close(random_model.embed([long]), cond, rtol=1e-5, atol=1e-5)
 
 
+def test_a_prompt_is_cut_beyond_the_tokenizer_s_length_and_no_sooner(random_model, pipeline):
+    room = pipeline.tokenizer.model_max_length - 2  # a start and an end token
+    prompts = ["coat " * room, "coat " * (room + 1), "coat", ""]
+    assert random_model.are_cut(prompts) == [False, True, False, False]
+    full, over = random_model.embed(prompts[:2])
+    torch.testing.assert_close(full, over)
+
+
 @pytest.mark.parametrize("t", [1, 981])
 def test_eps_and_score_are_the_network_s(random_model, random_pipeline, t):
     unet = UNet2DConditionModel.from_pretrained(random_pipeline / "unet").eval()
