@@ -17,6 +17,7 @@ COMMANDS = {
     "report": "Print the table of finished runs.",
     "scan": "Rank your own prompts by risk.",
     "doctor": "Say what works on this machine.",
+    "check": "Compare a run with a baseline: the accuracy gate.",
     "list": "List detectors, samples, models or suites.",
     "bench": "Audit the numerics.",
     "localize": "Compare maps of where an item is memorized with the truth.",

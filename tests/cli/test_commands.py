@@ -93,6 +93,7 @@ def test_list(kind, cli):
         ["run", "--help"],
         ["list", "detectors"],
         ["list", "samples"],
+        ["check", "--help"],
         ["scan", "--help"],
         ["doctor", "--help"],
     ],
