@@ -1,7 +1,7 @@
 """Metrics: pure NumPy functions, one frozen version."""
 
 from memdet.metrics._auroc import auroc, realised_fpr, tpr_at_fpr
-from memdet.metrics._bootstrap import Evaluation, Interval, evaluate_scores, gain, mean_interval
+from memdet.metrics._bootstrap import Evaluation, Interval, effective_number, evaluate_scores, gain, mean_interval
 from memdet.metrics._pairs import delong, holm, paired_permutation, permutation_above_half
 
 METRICS_VERSION = "1"
@@ -12,6 +12,7 @@ __all__ = [
     "Interval",
     "auroc",
     "delong",
+    "effective_number",
     "evaluate_scores",
     "gain",
     "holm",

@@ -100,7 +100,7 @@ def evaluate_scores(
     s, y = validated(scores, labels)
     names = validated_clusters(clusters, s.shape)
     _check(draws, level)
-    effective = {label: _effective(names[y == label]) for label in (0, 1)}
+    effective = {label: effective_number(names[y == label]) for label in (0, 1)}
     smaller = min(effective.values())
     area, rate = auroc(s, y), tpr_at_fpr(s, y)
     areas, rates = [], []
@@ -154,6 +154,23 @@ def gain(
     ]
     low, high = np.quantile(np.concatenate(differences), [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high))
+
+
+def effective_number(clusters: ArrayLike) -> float:
+    """Kish's effective number of clusters, ``(sum m)^2 / sum m^2`` with m their sizes.
+
+    Args:
+        clusters: ``[n]``, the name of each item's.
+
+    Returns:
+        From 1 to the number of clusters, which it is where all have one size; 0 without items.
+
+    Example:
+        >>> effective_number(["a", "a", "b", "c"])
+        2.6666666666666665
+    """
+    _, sizes = np.unique(np.asarray(clusters), return_counts=True)
+    return float(sizes.sum() ** 2 / np.square(sizes).sum()) if len(sizes) else 0.0
 
 
 def mean_interval(
@@ -227,10 +244,3 @@ def _interval(value: float, draws: list[Floats], n: float, level: float) -> Inte
     low = float(stats.beta.ppf(tail, successes, n - successes + 1)) if successes > 0 else 0.0
     high = float(stats.beta.ppf(1 - tail, successes + 1, n - successes)) if successes < n else 1.0
     return Interval(value, low, high)
-
-
-def _effective(clusters: Names) -> float:
-    if not len(clusters):
-        return 0.0
-    _, sizes = np.unique(clusters, return_counts=True)
-    return float(sizes.sum() ** 2 / np.square(sizes).sum())
