@@ -11,6 +11,7 @@ from memdet.errors import UserError
 
 @click.command("audit")
 @click.argument("spec", required=False)
+@click.option("--suite", help="All sample sets of a suite, e.g. controlled: a line each.")
 @click.option("--memorized", type=click.Path(path_type=Path), metavar="FILE", help="Memorized prompts, with --control.")
 @click.option("--control", type=click.Path(path_type=Path), metavar="FILE", help="Other prompts, with --memorized.")
 @click.option("--column", metavar="NAME", help="Of the prompts in those files.  [default: prompt, caption or text]")
@@ -21,6 +22,7 @@ from memdet.errors import UserError
 @click.option("--strict", is_flag=True, help="Exit with 1 unless the set passes.")
 def command(
     spec: str | None,
+    suite: str | None,
     memorized: Path | None,
     control: Path | None,
     column: str | None,
@@ -36,20 +38,21 @@ def command(
     """
     if (memorized is None) != (control is None):
         raise UserError("--memorized and --control go together: two files of prompts")
-    if (spec is None) == (memorized is None):
-        raise UserError("name a sample set, or two files of prompts with --memorized and --control; one of the two")
-    if column is not None and spec is not None:
+    if sum(given is not None for given in (spec, suite, memorized)) != 1:
+        raise UserError("name one of: a sample set, --suite, or two files of prompts with --memorized and --control")
+    if column is not None and memorized is None:
         raise UserError("--column belongs to --memorized and --control; a spec names its own columns")
 
     from memdet.cli._output import emit
     from memdet.reports.audit import audit
-    from memdet.reports.audit_text import FORMATS
-    from memdet.samplesets import load_prompt_pair, load_sample_set
+    from memdet.reports.audit_text import FORMATS, SUMMARIES
+    from memdet.samplesets import load_prompt_pair, load_sample_set, load_suite
 
     if memorized is not None and control is not None:
-        sample_set = load_prompt_pair(memorized, control, column=column)
+        sets = [load_prompt_pair(memorized, control, column=column)]
     else:
-        sample_set = load_sample_set(str(spec), files=files, offline=offline)
-    result = audit(sample_set)
-    emit(FORMATS[form](result), out)
-    return 1 if strict and result["flagged"] is not False else 0
+        names = load_suite(suite).sample_sets if suite else [str(spec)]
+        sets = [load_sample_set(name, files=files, offline=offline) for name in names]
+    results = [audit(sample_set) for sample_set in sets]
+    emit(SUMMARIES[form](results) if suite else FORMATS[form](results[0]), out)
+    return 1 if strict and any(result["flagged"] is not False for result in results) else 0

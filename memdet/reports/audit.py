@@ -232,6 +232,7 @@ def _strata(
                     "controls": [
                         {"name": control.label} | _numbers(scores[kept], labels[kept], families[kept])
                         for control, scores in scored
+                        if control.info.name != "random"
                     ],
                 }
             )

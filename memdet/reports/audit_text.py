@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,28 +44,69 @@ def to_markdown(audit: Audit) -> str:
 
 def to_table(audit: Audit) -> str:
     """For a terminal: as wide as its cells, which are never cut or wrapped."""
+    parts = [_heading(audit), *map(_drawn, _tables(audit)), *_notes(audit), LEGEND, printable(audit["verdict"])]
+    return "\n\n".join(parts)
+
+
+def _drawn(table: _Table) -> str:
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     output = io.StringIO()
-    console = Console(width=1_000, file=output, highlight=False, markup=False)
-    console.print(_heading(audit))
-    for table in _tables(audit):
-        if table.title:
-            console.print(table.title)
-        shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for header, right in zip(table.header, table.numbers, strict=True):
-            shown.add_column(header, justify="right" if right else "left", no_wrap=True)
-        for row in table.rows:
-            shown.add_row(*row)
-        console.print(shown)
-    for note in _notes(audit):
-        console.print(note)
-    console.print(f"\n{LEGEND}\n\n{printable(audit['verdict'])}")
-    return "\n".join(line.rstrip() for line in output.getvalue().splitlines())
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for header, right in zip(table.header, table.numbers, strict=True):
+        shown.add_column(header, justify="right" if right else "left", no_wrap=True)
+    for row in table.rows:
+        shown.add_row(*row)
+    Console(width=1_000, file=output, highlight=False, markup=False).print(shown)
+    lines = [line.rstrip() for line in output.getvalue().splitlines()]
+    return "\n".join([*([table.title, ""] if table.title else []), *filter(None, lines)])
 
 
+def summary(audits: Sequence[Audit]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a table of several audits: one a set, the AUROC of each control that applies somewhere."""
+    names = [
+        name
+        for name in dict.fromkeys(row["name"] for audit in audits for row in audit["controls"])
+        if name != "random" and any(r["name"] == name and r["status"] == "ok" for a in audits for r in a["controls"])
+    ]
+    rows = []
+    for audit in audits:
+        by_name = {row["name"]: row for row in audit["controls"]}
+        rows.append(
+            [
+                printable(audit["sample_set"]),
+                str(audit["n_positive"]),
+                str(audit["n_negative"]),
+                f"{audit['n_effective']:.1f}",
+                *(interval(by_name[name], "auroc") if name in by_name else "-" for name in names),
+                audit["verdict"].partition(":")[0],
+            ]
+        )
+    return ["sample set", "memorized", "not", "effective", *names, "verdict"], rows
+
+
+def summary_markdown(audits: Sequence[Audit]) -> str:
+    """The table of several audits in Markdown."""
+    header, rows = summary(audits)
+    rule = ["---", *["--:"] * (len(header) - 2), "---"]
+    return "\n".join([markdown_line(header), markdown_line(rule), *map(markdown_line, rows), "", LEGEND])
+
+
+def summary_table(audits: Sequence[Audit]) -> str:
+    """The table of several audits for a terminal, with their verdicts in full."""
+    header, rows = summary(audits)
+    lines = _drawn(_Table("", header, rows, [False, *[True] * (len(header) - 2), False]))
+    verdicts = [f"{printable(audit['sample_set'])}: {printable(audit['verdict'])}" for audit in audits]
+    return "\n".join([lines, "", LEGEND, "", *verdicts])
+
+
+SUMMARIES: dict[str, Callable[[Sequence[Audit]], str]] = {
+    "table": summary_table,
+    "json": lambda audits: json.dumps(list(audits), indent=2),
+    "markdown": summary_markdown,
+}
 FORMATS: dict[str, Callable[[Audit], str]] = {"table": to_table, "json": to_json, "markdown": to_markdown}
 
 

@@ -111,7 +111,7 @@ def largest_families(prompts: Sequence[str], labels: Ints, families: Ints) -> li
     numbers, sizes = np.unique(families, return_counts=True)
     found = []
     for number in numbers[np.argsort(-sizes, kind="stable")][:LARGEST]:
-        members = np.flatnonzero(families == number)
+        members = np.flatnonzero(families == number).tolist()
         if len(members) < 2:
             break
         order = dict.fromkeys(word for index in members for word in words_of(prompts[index]))

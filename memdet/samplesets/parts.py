@@ -14,7 +14,6 @@ from memdet.samplesets.spec import FilesSource, Part
 from memdet.samplesets.tables import Table, parse_json_lines, read_table
 from memdet.samplesets.yaml_file import decode, first_line
 
-COLUMNS = ("id", "prompt", "part", "cluster", "stratum")
 USUAL = ("prompt", "caption", "text")
 
 
@@ -23,8 +22,8 @@ def read_parts(
 ) -> tuple[Table, str]:
     """Read the parts of a sample set one below the other.
 
-    An id is the part's name and the number of the prompt in it. A cluster is the part's name and a hash of the value in
-    its column, or the id.
+    An id is the part's name and the number of the prompt in it. Clusters are families of near-duplicates among all
+    prompts (:func:`memdet.samplesets.near_duplicates.near_duplicates`), joined with those of the parts' own columns.
 
     Args:
         source: From the spec.
@@ -36,7 +35,10 @@ def read_parts(
     Raises:
         UserError: A file is missing or not the one that the spec means, or holds another number of prompts.
     """
-    rows: list[tuple[str, str, str, str, str]] = []
+    from memdet.samplesets.near_duplicates import near_duplicates
+
+    rows: list[tuple[str, str, str, str]] = []
+    known: list[str] = []
     hashes = []
     for part in source.parts:
         path, data, sha256 = read_source(part.source, spec_path, files=files, offline=offline)
@@ -48,9 +50,11 @@ def read_parts(
         clusters = table.columns[part.cluster] if part.cluster else None
         for index, (prompt, stratum) in enumerate(zip(prompts, _strata(part, table), strict=True)):
             name = f"{part.name}-{index + 1:05d}"
-            family = f"{part.name}-{_short(str(clusters[index]))}" if clusters else name
-            rows.append((name, prompt, part.name, family, stratum))
-    columns = {name: [row[place] for row in rows] for place, name in enumerate(COLUMNS)}
+            known.append(f"column {clusters[index]}" if clusters else f"item {name}")
+            rows.append((name, prompt, part.name, stratum))
+    columns = {name: [row[place] for row in rows] for place, name in enumerate(("id", "prompt", "part", "stratum"))}
+    families = near_duplicates(columns["prompt"], known=known)
+    columns["cluster"] = [f"family-{number:05d}" for number in families.tolist()]
     combined = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
     return Table(spec_path, columns, range(1, len(rows) + 1), "item"), combined
 
@@ -105,10 +109,6 @@ def _strata(part: Part, table: Table) -> Iterator[str]:
     if part.strata is None:
         return iter([part.name] * n)
     return iter([of.name for of in part.strata for _ in range(of.rows[0], of.rows[1] + 1)])
-
-
-def _short(value: str) -> str:
-    return hashlib.sha256(value.encode()).hexdigest()[:12]
 
 
 def _separator(text: str) -> str:

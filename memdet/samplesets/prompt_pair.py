@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from memdet.samplesets.load import SampleSet, content_hash, items_frame
 from memdet.samplesets.parts import read_prompts
@@ -34,7 +35,7 @@ def load_prompt_pair(memorized: Path, control: Path, *, column: str | None = Non
     ids = [name for name, _, _ in rows]
     title = f"{memorized.name} against {control.name}"
     protocol = Protocol(steps=50, guidance=7.5, seeds=1, noise="shared")
-    items = {
+    items: dict[str, list[Any]] = {
         "item_id": ids,
         "condition": [prompt for _, prompt, _ in rows],
         "label": [label for _, _, label in rows],

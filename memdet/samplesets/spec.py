@@ -73,7 +73,7 @@ class HubSource(_InsideDirectory):
 
 
 class ManualSource(_InsideDirectory):
-    """A file that memdet does not fetch, because its checksum is not known; the user downloads it and says where it is."""
+    """A file that memdet does not fetch, because its checksum is not known; the user downloads it."""
 
     kind: Literal["manual"]
     address: Address
