@@ -6,7 +6,7 @@ import pytest
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.metrics import auroc, holm, permutation_above_half
-from memdet.probing import Items, Probe
+from memdet.reports.audit import control_scores
 from memdet.samplesets import load_sample_set, load_suite, specs_directory
 from memdet.zoo import weights_directory
 from memdet.zoo.swap import MODELS, swap_table
@@ -21,13 +21,11 @@ def held_out_items(name):
     return items[items["split"] == "test"]
 
 
-def control_scores(name, control):
+def scored(name, control):
     frame = held_out_items(name)
-    lists = [frame[column].tolist() for column in ("item_id", "condition", "cluster", "label")]
-    probe = Probe(None, Items(*lists, has_prompts=True))
-    detector = make_detector(control, detector_classes())
-    with probe.charge(supervised=detector.info.supervised):
-        return frame, detector.score(probe).double().numpy()
+    scores, status, _ = control_scores(load_sample_set(name), frame, make_detector(control, detector_classes()))
+    assert status == "ok"
+    return frame, scores
 
 
 @pytest.mark.slow
@@ -36,7 +34,7 @@ def test_no_prompt_control_is_above_chance_on_any_set():
     p_values = {}
     for name in UNPAIRED:
         for control in CONTROLS:
-            frame, scores = control_scores(name, control)
+            frame, scores = scored(name, control)
             p_values[name, control] = permutation_above_half(scores, frame["label"], frame["cluster"], draws=2_000)
     assert len(p_values) == len(CONTROLS) * len(UNPAIRED) >= 40
     adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
@@ -57,7 +55,7 @@ def test_swapped_models_are_asked_the_same_prompts():
 
 @pytest.mark.parametrize("control", CONTROLS)
 def test_no_text_control_can_tell_swapped_items_apart(control):
-    frame, scores = control_scores("tiny-sd-swap", control)
+    frame, scores = scored("tiny-sd-swap", control)
     assert control == "prompt-ngram" or len(set(scores)) > 1  # what it is taught contradicts itself
     assert auroc(scores, frame["label"]) == pytest.approx(0.5, abs=1e-9)
 

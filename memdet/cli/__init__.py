@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from memdet.errors import UserError
+from memdet.printable import printable
 
 # Name of each command, and what its help says; the module of the same name holds it.
 COMMANDS = {
@@ -18,6 +19,7 @@ COMMANDS = {
     "scan": "Rank your own prompts by risk.",
     "doctor": "Say what works on this machine.",
     "check": "Compare a run with a baseline: the accuracy gate.",
+    "audit": "Show what controls alone can tell of a sample set.",
     "list": "List detectors, samples, models or suites.",
     "bench": "Audit the numerics.",
     "localize": "Compare maps of where an item is memorized with the truth.",
@@ -88,5 +90,5 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _complain(message: str) -> int:
-    click.echo("memdet: " + " ".join(message.split()), err=True)
+    click.echo("memdet: " + printable(" ".join(message.split())), err=True)
     return 2

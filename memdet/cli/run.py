@@ -31,6 +31,8 @@ from memdet.errors import UserError
 @click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True)
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; CPU only.")
 @click.option("--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, help="Python file with detectors.")
+@click.option("--files", type=click.Path(path_type=Path), metavar="DIR", help="Your copies of files that specs fetch.")
+@click.option("--offline", is_flag=True, help="Open no connection; what is fetched must be cached or in --files.")
 @click.option("--format", "form", default="table", show_default=True, help="As memdet report.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def command(
@@ -48,6 +50,8 @@ def command(
     engine: str,
     workers: int,
     plugins: tuple[Path, ...],
+    files: Path | None,
+    offline: bool,
     form: str,
     quiet: bool,
 ) -> int:
@@ -69,7 +73,7 @@ def command(
     references = [*(chosen.sample_sets if chosen else ()), *specs]
     wanted = list(names) or list(chosen.detectors if chosen else load_suite("quick").detectors)
     detectors = with_controls(make_detectors(wanted, classes), classes)
-    sets = [load_sample_set(reference) for reference in dict.fromkeys(references)]
+    sets = [load_sample_set(reference, files=files, offline=offline) for reference in dict.fromkeys(references)]
     if samples is not None and model is not None:
         sets.append(load_samples_file(samples, model=model, noise=noise or "shared"))
     if len({s.id for s in sets}) < len(sets):
@@ -88,6 +92,7 @@ def command(
         dtype=getattr(torch, dtype),
         batch_size=batch,
         workers=workers,
+        offline=offline,
     )
     if workers > 1 and options.device != "cpu":
         raise UserError(f"--workers {workers} is for the CPU; on {options.device} one process keeps the device busy")

@@ -31,7 +31,11 @@ def model_names() -> list[str]:
 
 
 def load_model(
-    reference: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    reference: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    offline: bool = False,
 ) -> ScoreModel:
     """Load a score model.
 
@@ -40,6 +44,7 @@ def load_model(
             class-conditional DDIM or DDPM pipelines, or a hub id ``org/name`` or ``org/name@revision``.
         device: Where it computes.
         dtype: Of networks and their inputs; closed forms compute in float64.
+        offline: Take hub models from the cache alone, and open no connection.
 
     Returns:
         The model, ready to score.
@@ -56,7 +61,7 @@ def load_model(
     name, device = str(reference), torch.device(device)
     if name in CLOSED_FORM:
         return CLOSED_FORM[name](device)
-    directory = resolve_directory(name)
+    directory = resolve_directory(name, offline=offline)
     name = name.rstrip("/").rsplit("/", 1)[-1]
     from memdet.models.class_conditional import PIPELINES, ClassConditionalModel
     from memdet.models.directory import read_index
@@ -71,7 +76,7 @@ def load_model(
     return StableDiffusionModel(directory, name, device, dtype)
 
 
-def resolve_directory(reference: str) -> Path:
+def resolve_directory(reference: str, *, offline: bool = False) -> Path:
     """Directory of a pipeline, fetched from the hub if need be (cached there by huggingface_hub)."""
     if (zoo_directory() / reference / "model_index.json").is_file():
         return zoo_directory() / reference
@@ -79,23 +84,32 @@ def resolve_directory(reference: str) -> Path:
     if path.exists():
         return path
     if _HUB_ID.fullmatch(reference):
-        return _fetch(reference)
+        return _fetch(reference, offline)
     near = difflib.get_close_matches(reference, model_names(), n=3)
     hint = f"did you mean {', '.join(near)}?" if near else "`memdet list models` shows the names"
     raise UserError(f"model {reference!r} is no name, directory or hub id: {hint}")
 
 
-def _fetch(reference: str) -> Path:
+def _fetch(reference: str, offline: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     repository, _, revision = reference.partition("@")
     try:
         return Path(
             snapshot_download(
-                repository, revision=revision or None, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_SKIPPED
+                repository,
+                revision=revision or None,
+                allow_patterns=_HUB_FILES,
+                ignore_patterns=_HUB_SKIPPED,
+                local_files_only=offline,
             )
         )
     except Exception as error:  # the hub client raises many kinds; the user needs one line
+        if offline:
+            raise UserError(
+                f"{reference!r} is no local directory and not in the hub's cache, and --offline fetches nothing; "
+                "run once without it, or name a directory"
+            ) from None
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"{reference!r} is no local directory and the hub did not give it ({type(error).__name__}: {reason})"

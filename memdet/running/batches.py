@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def items_of(part: pd.DataFrame, sample_set: SampleSet, model: ScoreModel) -> Items:
-    """Rows of a sample set's table as a batch for one model.
+def items_of(part: pd.DataFrame, sample_set: SampleSet, model: ScoreModel | None) -> Items:
+    """Rows of a sample set's table as a batch for one model, or for controls, which need none.
 
     Raises:
         UserError: An image of another shape than the model takes.
@@ -72,9 +72,11 @@ def probe_of(
     )
 
 
-def _images(part: pd.DataFrame, model: ScoreModel) -> torch.Tensor:
+def _images(part: pd.DataFrame, model: ScoreModel | None) -> torch.Tensor:
     """Images of some items, ``[n, *latent_shape]``."""
+    shape = model.latent_shape if model else (part["image"].iloc[0].shape if len(part) else ())
     for name, image in zip(part["item_id"], part["image"], strict=True):
-        if image.shape != model.latent_shape:
-            raise UserError(f"item {name} is an image of shape {image.shape}, {model.name} takes {model.latent_shape}")
-    return torch.from_numpy(np.stack(part["image"].to_list())) if len(part) else torch.empty(0, *model.latent_shape)
+        if image.shape != shape:
+            whose = f"{model.name} takes" if model else "the first is one of shape"
+            raise UserError(f"item {name} is an image of shape {image.shape}, {whose} {shape}")
+    return torch.from_numpy(np.stack(part["image"].to_list())) if len(part) else torch.empty(0, *shape)

@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from memdet.detectors import Detector
-from memdet.errors import NotApplicableError
+from memdet.errors import NotApplicableError, UserError
 from memdet.models import ClosedForm, ScoreModel, load_model
 from memdet.probing import Cost, Items, Probe
 from memdet.running.batches import items_of, probe_of
@@ -61,6 +61,7 @@ class RunOptions:
         batch_size: Items at once; None chooses by the size of a latent.
         memo: False recomputes what detectors could share.
         workers: Processes that share the units; each takes its part of the cores. CPU only.
+        offline: Take hub models from the cache alone, and open no connection.
     """
 
     seeds: int | None = None
@@ -69,6 +70,7 @@ class RunOptions:
     batch_size: int | None = None
     memo: bool = True
     workers: int = 1
+    offline: bool = False
 
 
 def run(
@@ -295,10 +297,20 @@ def load_models(sample_sets: Sequence[SampleSet], options: RunOptions) -> dict[s
     """Models of all items, by name.
 
     Raises:
-        UserError: One cannot be loaded.
+        UserError: One cannot be loaded; what the spec knows of its whereabouts is added.
     """
-    names = dict.fromkeys(name for s in sample_sets for name in s.items["model"].unique())
-    return {name: load_model(name, device=options.device, dtype=options.dtype) for name in names}
+    models: dict[str, ScoreModel] = {}
+    for sample_set in sample_sets:
+        for name in sample_set.items["model"].unique():
+            if name in models:
+                continue
+            try:
+                models[name] = load_model(name, device=options.device, dtype=options.dtype, offline=options.offline)
+            except UserError as error:
+                known = [asset for asset in sample_set.spec.assets if asset.name == "model"] if sample_set.spec else []
+                notes = "".join(f"; {sample_set.id}: {' '.join([a.address, a.status, *a.mirrors])}" for a in known)
+                raise UserError(f"{error}{notes}") from None
+    return models
 
 
 def _clock(model: ScoreModel | None) -> float:

@@ -9,6 +9,7 @@ from memdet.samplesets.load import (
     sample_set_ids,
     suite_names,
 )
+from memdet.samplesets.prompt_pair import load_prompt_pair
 from memdet.samplesets.prompts import PromptFile, read_prompts, scan_set
 from memdet.samplesets.sources import specs_directory
 from memdet.samplesets.spec import Protocol, SampleSetSpec, SuiteSpec, json_schema
@@ -20,6 +21,7 @@ __all__ = [
     "SampleSetSpec",
     "SuiteSpec",
     "json_schema",
+    "load_prompt_pair",
     "load_sample_set",
     "load_samples_file",
     "load_spec",

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from memdet.errors import UserError
+from memdet.samplesets.parts import read_parts
 from memdet.samplesets.sources import read_source, specs_directory
-from memdet.samplesets.spec import Columns, Protocol, SampleSetSpec, SuiteSpec, label_text
+from memdet.samplesets.spec import Columns, FilesSource, Protocol, SampleSetSpec, SuiteSpec, label_text
 from memdet.samplesets.tables import Table, parse_json_lines, read_table
 from memdet.samplesets.yaml_file import nearest, read_bytes, read_yaml
 
@@ -92,11 +93,13 @@ def load_suite(name: str) -> SuiteSpec:
     return read_yaml(specs_directory() / "suites" / f"{name}.yaml", SuiteSpec)
 
 
-def load_sample_set(reference: str | Path) -> SampleSet:
-    """Load a sample set with its items, fetching and checking the data file.
+def load_sample_set(reference: str | Path, *, files: Path | None = None, offline: bool = False) -> SampleSet:
+    """Load a sample set with its items, fetching and checking the data.
 
     Args:
         reference: An id from ``memdet list samples``, or the path of a YAML file.
+        files: Directory of the user's copies of remote files, known by their checksums.
+        offline: Take remote files from ``files`` or the cache alone, and open no connection.
 
     Raises:
         UserError: Unknown id, a mistake in the spec, or data that are missing, changed or wrong.
@@ -107,7 +110,11 @@ def load_sample_set(reference: str | Path) -> SampleSet:
     """
     path = _spec_path(reference)
     spec = read_yaml(path, SampleSetSpec)
-    file, data, sha256 = read_source(spec.source, path)
+    if isinstance(spec.source, FilesSource):
+        table, sha256 = read_parts(spec.source, path, files=files, offline=offline)
+    else:
+        file, data, sha256 = read_source(spec.source, path, files=files, offline=offline)
+        table = read_table(file, data, _named(spec.columns))
     model = spec.model
     if model.startswith(("./", "../")):  # like a local source, it starts at the spec file
         model = str((path.parent / model).resolve())
@@ -118,7 +125,7 @@ def load_sample_set(reference: str | Path) -> SampleSet:
         task=spec.task,
         model=model,
         protocol=spec.protocol,
-        items=_items(spec.columns, file, data, model),
+        items=_items(spec.columns, table, model),
         has_prompts=spec.columns.prompt is not None,
         content_hash=content_hash(spec.model_dump(mode="json", exclude_defaults=True, exclude={"published"}), sha256),
         spec=spec,
@@ -178,7 +185,7 @@ def load_samples_file(
         task="prompt",
         model=model,
         protocol=protocol,
-        items=_frame(columns),
+        items=items_frame(columns),
         has_prompts=True,
         content_hash=content_hash(settings, hashlib.sha256(data).hexdigest()),
         spec=None,
@@ -198,7 +205,12 @@ def _spec_path(reference: str | Path) -> Path:
     raise UserError(f"unknown sample set {text!r} in {specs_directory()}: {advice}")
 
 
-def _items(columns: Columns, path: Path, data: bytes, model: str) -> pd.DataFrame:
+def _named(columns: Columns) -> list[str]:
+    """Columns of the data file that are read."""
+    return [columns.label.column, *filter(None, columns.model_dump(exclude={"label"}).values())]
+
+
+def _items(columns: Columns, table: Table, model: str) -> pd.DataFrame:
     """The items in memdet's own columns, without the rows that have neither label."""
     wanted = {
         "item_id": columns.id,
@@ -208,13 +220,11 @@ def _items(columns: Columns, path: Path, data: bytes, model: str) -> pd.DataFram
         "split": columns.split,
         "model": columns.model,
     }
+    for name in _named(columns):
+        if name not in table.columns:
+            hint = nearest(name, table.columns, f"it has {', '.join(table.columns)}")
+            raise UserError(f"{table.path}: column {name!r} is missing; {hint}")
     label = columns.label
-    named = [
-        label.column,
-        *(name for name in wanted.values() if name),
-        *filter(None, [columns.extraction, columns.image]),
-    ]
-    table = read_table(path, data, named)
     labels = {label_text(value): 1 for value in label.positive} | {label_text(value): 0 for value in label.negative}
     values = [label_text(value) for value in table.columns[label.column]]
     kept = [index for index, value in enumerate(values) if value in labels]
@@ -229,8 +239,8 @@ def _items(columns: Columns, path: Path, data: bytes, model: str) -> pd.DataFram
     items["image"] = [_image(table, columns.image, index) for index in kept]
     shown = ", ".join(repr(value)[:40] for value in sorted(set(values))[:8])
     advice = f"column {label.column!r} holds {shown or 'nothing'}: correct columns.label in the spec"
-    _check_items(Table(path, items, [table.lines[index] for index in kept], table.unit), advice)
-    return _frame(items)
+    _check_items(Table(table.path, items, [table.lines[index] for index in kept], table.unit), advice)
+    return items_frame(items)
 
 
 def _cell(table: Table, column: str, index: int) -> str:
@@ -307,7 +317,8 @@ def _check_items(table: Table, advice: str) -> None:
         raise UserError(f"{table.path} has {have.get(frozenset(tested), 'no labelled items')} to test; {advice}")
 
 
-def _frame(columns: dict[str, list[Any]]) -> pd.DataFrame:
+def items_frame(columns: dict[str, list[Any]]) -> pd.DataFrame:
+    """The table of items, its columns in their order."""
     import pandas as pd
 
     names = ["item_id", "condition", "model", "label", "cluster", "stratum", "split", "extraction", "image"]

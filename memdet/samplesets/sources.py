@@ -8,7 +8,15 @@ from importlib.resources import files
 from pathlib import Path
 
 from memdet.errors import UserError
-from memdet.samplesets.spec import BundledSource, HubSource, LocalSource, Source, UrlSource, ZooSource
+from memdet.samplesets.spec import (
+    BundledSource,
+    HubSource,
+    LocalSource,
+    ManualSource,
+    OneFile,
+    UrlSource,
+    ZooSource,
+)
 from memdet.samplesets.yaml_file import first_line, read_bytes
 
 
@@ -24,12 +32,16 @@ def zoo_weights_directory() -> Path:
     return Path(str(files("memdet"))) / "zoo" / "weights"
 
 
-def read_source(source: Source, spec_path: Path) -> tuple[Path, bytes, str]:
+def read_source(
+    source: OneFile, spec_path: Path, *, files: Path | None = None, offline: bool = False
+) -> tuple[Path, bytes, str]:
     """Find or fetch the data file and compare its checksum.
 
     Args:
         source: From the spec.
         spec_path: The spec file, from which local paths start and which errors name.
+        files: Directory of the user's copies of remote files; the checksum, not the name, says which is which.
+        offline: Take remote files from ``files`` or the cache alone.
 
     Returns:
         Path, content and SHA-256 of the file.
@@ -37,18 +49,19 @@ def read_source(source: Source, spec_path: Path) -> tuple[Path, bytes, str]:
     Raises:
         UserError: The file is missing, cannot be fetched, or is not the one that the spec means.
     """
-    path = _locate(source, spec_path)
+    path = _locate(source, spec_path, files, offline)
     data = read_bytes(path)
     found = hashlib.sha256(data).hexdigest()
-    if source.sha256 is not None and found != source.sha256:
+    expected = None if isinstance(source, ManualSource) else source.sha256
+    if expected is not None and found != expected:
         raise UserError(
-            f"{path}: checksum differs: {spec_path} expects sha256 {source.sha256}, found {found}; restore the file, "
+            f"{path}: checksum differs: {spec_path} expects sha256 {expected}, found {found}; restore the file, "
             "or give changed data a new version and checksum in the spec"
         )
     return path, data, found
 
 
-def _locate(source: Source, spec_path: Path) -> Path:
+def _locate(source: OneFile, spec_path: Path, files: Path | None, offline: bool) -> Path:
     match source:
         case BundledSource(file=file):
             return specs_directory() / file
@@ -59,47 +72,92 @@ def _locate(source: Source, spec_path: Path) -> Path:
             return path
         case LocalSource(path=path):
             return spec_path.parent / Path(path).expanduser()
-        case UrlSource():
-            return _fetch_url(source, spec_path)
-        case HubSource():
-            return _fetch_hub(source, spec_path)
+        case UrlSource(url=url, sha256=sha256):
+            suffix = _suffix(url)
+            return _given(files, sha256, suffix) or _fetch_url(source, suffix, spec_path, offline)
+        case HubSource(file=file, sha256=sha256):
+            return _given(files, sha256, Path(file).suffix) or _fetch_hub(source, spec_path, offline)
+        case ManualSource(file=file, address=address):
+            if files is not None and (files / file).is_file():
+                return files / file
+            raise UserError(
+                f"{address} (needed by {spec_path}) has no known checksum, so memdet does not fetch it; download it as "
+                f"{file} and pass its directory with --files"
+            )
 
 
-def _fetch_url(source: UrlSource, spec_path: Path) -> Path:
+def _suffix(address: str) -> str:
+    return Path(address.partition("?")[0].partition("#")[0]).suffix
+
+
+def _given(files: Path | None, sha256: str, suffix: str) -> Path | None:
+    """The user's copy of a file, by its checksum."""
+    if files is None:
+        return None
+    if not files.is_dir():
+        raise UserError(f"--files {files} is no directory; name the one that holds the downloaded files")
+    return next(
+        (
+            path
+            for path in sorted(files.glob(f"*{suffix}"))
+            if path.is_file() and hashlib.sha256(read_bytes(path)).hexdigest() == sha256
+        ),
+        None,
+    )
+
+
+def _fetch_url(source: UrlSource, suffix: str, spec_path: Path, offline: bool) -> Path:
     import platformdirs
     import pooch
 
-    suffix = Path(source.url.partition("?")[0].partition("#")[0]).suffix
     cache = Path(platformdirs.user_cache_dir("memdet")) / "samplesets"
+    name, known = source.sha256 + suffix, f"sha256:{source.sha256}"
+    if offline:
+        cached = cache / name
+        if cached.is_file() and hashlib.sha256(read_bytes(cached)).hexdigest() == source.sha256:
+            return cached
+        raise _not_here(source.url, spec_path)
+    pooch.get_logger().setLevel("WARNING")
+    problems = []
+    for address in (source.url, *source.mirrors):
+        try:
+            return Path(pooch.retrieve(address, known_hash=known, fname=name, path=cache))
+        except OSError as error:  # the network's errors and the disk's
+            problems.append(f"{address} (needed by {spec_path}) cannot be fetched: {first_line(error)}")
+        except ValueError as error:  # pooch's word for a wrong checksum
+            got = re.search(r"got:?\s+([0-9a-f]{64})", str(error))
+            found = got[1] if got else "another file"
+            problems.append(f"{address}: checksum differs: {spec_path} expects sha256 {source.sha256}, found {found}")
+    raise UserError(f"{'; '.join(problems)}; {_ADVICE}")
+
+
+def _fetch_hub(source: HubSource, spec_path: Path, offline: bool) -> Path:
+    import huggingface_hub
+
+    address = f"https://huggingface.co/datasets/{source.repo}/resolve/{source.revision}/{source.file}"
     try:
         return Path(
-            pooch.retrieve(source.url, known_hash=f"sha256:{source.sha256}", fname=source.sha256 + suffix, path=cache)
+            huggingface_hub.hf_hub_download(
+                source.repo,
+                source.file,
+                revision=source.revision,
+                repo_type="dataset",
+                local_files_only=offline,
+            )
         )
-    except OSError as error:  # the network's errors and the disk's
-        raise _unreachable(source.url, error, spec_path) from None
-    except ValueError as error:  # pooch's word for a wrong checksum
-        got = re.search(r"got:?\s+([0-9a-f]{64})", str(error))
-        found = got[1] if got else "another file"
+    except Exception as error:  # its client raises many classes, and each of them means that the file is not here
+        if offline:
+            raise _not_here(address, spec_path) from None
         raise UserError(
-            f"{source.url}: checksum differs: {spec_path} expects sha256 {source.sha256}, found {found}; "
-            "the file at that address has changed: look for a mirror, or write a new version of the spec"
+            f"{address} (needed by {spec_path}) cannot be fetched: {first_line(error)}; {_ADVICE}"
         ) from None
 
 
-def _fetch_hub(source: HubSource, spec_path: Path) -> Path:
-    import huggingface_hub
-
-    try:
-        return Path(
-            huggingface_hub.hf_hub_download(source.repo, source.file, revision=source.revision, repo_type="dataset")
-        )
-    except Exception as error:  # its client raises many classes, and each of them means that the file is not here
-        address = f"https://huggingface.co/datasets/{source.repo}/resolve/{source.revision}/{source.file}"
-        raise _unreachable(address, error, spec_path) from None
+_ADVICE = "check the network, look for a mirror, or download the file elsewhere and pass its directory with --files"
 
 
-def _unreachable(address: str, error: Exception, spec_path: Path) -> UserError:
+def _not_here(address: str, spec_path: Path) -> UserError:
     return UserError(
-        f"{address} (needed by {spec_path}) cannot be fetched: {first_line(error)}; check the network, or download it "
-        "elsewhere and point a spec of kind local at it"
+        f"{address} (needed by {spec_path}) is not in the cache, and --offline fetches nothing; run once without it, "
+        "or download the file and pass its directory with --files"
     )

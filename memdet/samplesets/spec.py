@@ -61,6 +61,7 @@ class UrlSource(_Strict):
     kind: Literal["url"]
     url: Address
     sha256: Sha256
+    mirrors: list[Address] = Field(default=[], description="Asked in turn where the address does not give the file.")
 
 
 class HubSource(_InsideDirectory):
@@ -72,7 +73,68 @@ class HubSource(_InsideDirectory):
     sha256: Sha256
 
 
-Source = BundledSource | ZooSource | LocalSource | UrlSource | HubSource
+class ManualSource(_InsideDirectory):
+    """A file that memdet does not fetch, because its checksum is not known; the user downloads it."""
+
+    kind: Literal["manual"]
+    address: Address
+
+
+class RowRange(_Strict):
+    """Rows of a part that are one stratum."""
+
+    name: Text
+    rows: list[Annotated[int, Field(ge=1)]] = Field(min_length=2, max_length=2, description="First and last, from 1.")
+
+
+class Part(_Strict):
+    """A file of prompts that all have one label."""
+
+    name: Slug
+    source: UrlSource | LocalSource | HubSource | BundledSource | ManualSource = Field(discriminator="kind")
+    items: int = Field(ge=1, description="How many prompts the file holds.")
+    prompt: Text | None = Field(default=None, description="Column of the prompts; none in a text file.")
+    separator: Literal[",", ";", "\t"] = Field(default=",", description="Between the fields of a CSV file.")
+    cluster: Text | None = Field(default=None, description="Column whose values name families of near-duplicates.")
+    stratum: Text | None = Field(default=None, description="Column of the strata.")
+    strata: list[RowRange] | None = Field(
+        default=None, min_length=1, description="Strata by rows, instead of a column."
+    )
+
+    @model_validator(mode="after")
+    def _have_one_stratum_for_each_row(self) -> Part:
+        if self.strata is None:
+            return self
+        if self.stratum is not None:
+            raise ValueError("name the column 'stratum' or give 'strata' by rows, not both")
+        expected = 1
+        for part in self.strata:
+            first, last = part.rows
+            if first != expected or last < first:
+                raise ValueError(f"strata {part.name!r} has rows {part.rows}; write [{expected}, last]")
+            expected = last + 1
+        if expected != self.items + 1:
+            raise ValueError(f"strata end at row {expected - 1}, the part has {self.items} items")
+        return self
+
+
+class FilesSource(_Strict):
+    """Several files, one a class or more, read as one table with the columns ``id, prompt, part, cluster, stratum``."""
+
+    kind: Literal["files"]
+    parts: list[Part] = Field(min_length=1)
+
+    @field_validator("parts")
+    @classmethod
+    def _have_own_names(cls, parts: list[Part]) -> list[Part]:
+        names = [part.name for part in parts]
+        if len(set(names)) < len(names):
+            raise ValueError("two parts have one name; rename one")
+        return parts
+
+
+OneFile = BundledSource | ZooSource | LocalSource | UrlSource | HubSource | ManualSource
+Source = OneFile | FilesSource
 
 
 class LabelColumn(_Strict):
@@ -197,6 +259,10 @@ PARTS: dict[str, type[BaseModel]] = {
     "local": LocalSource,
     "url": UrlSource,
     "hub": HubSource,
+    "manual": ManualSource,
+    "files": FilesSource,
+    "parts": Part,
+    "strata": RowRange,
     "columns": Columns,
     "label": LabelColumn,
     "protocol": Protocol,

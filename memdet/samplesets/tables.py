@@ -13,6 +13,8 @@ from typing import Any
 from memdet.errors import UserError
 from memdet.samplesets.yaml_file import decode, first_line, nearest
 
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
 
 @dataclass(frozen=True)
 class Table:
@@ -35,22 +37,28 @@ class Table:
         return f"{self.path}, {self.unit} {self.lines[index]}"
 
 
-def read_table(path: Path, data: bytes, columns: Sequence[str]) -> Table:
+def read_table(path: Path, data: bytes, columns: Sequence[str], separator: str = ",") -> Table:
     """Read some columns of a data file.
 
     Args:
         path: Names the format by its suffix.
         data: Content of the file.
         columns: Which to read.
+        separator: Between the fields of a CSV file.
 
     Raises:
         UserError: Unknown format, damaged file, or missing column.
     """
-    readers = {".parquet": _read_parquet, ".csv": _read_csv, ".jsonl": _read_jsonl}
-    suffix = path.suffix.lower()
-    if suffix not in readers:
-        raise UserError(f"{path}: unknown format {suffix!r}; convert it to one of {', '.join(readers)}")
-    return readers[suffix](path, data, list(dict.fromkeys(columns)))
+    wanted = list(dict.fromkeys(columns))
+    match path.suffix.lower():
+        case ".parquet":
+            return _read_parquet(path, data, wanted)
+        case ".csv":
+            return _read_csv(path, data, wanted, separator)
+        case ".jsonl":
+            return _read_jsonl(path, data, wanted)
+        case suffix:
+            raise UserError(f"{path}: unknown format {suffix!r}; convert it to one of .parquet, .csv, .jsonl")
 
 
 def parse_json_lines(path: Path, data: bytes) -> list[dict[str, Any]]:
@@ -105,9 +113,10 @@ def _read_parquet(path: Path, data: bytes, columns: list[str]) -> Table:
     return Table(path, values, range(1, table.num_rows + 1), "row")
 
 
-def _read_csv(path: Path, data: bytes, columns: list[str]) -> Table:
+def _read_csv(path: Path, data: bytes, columns: list[str], separator: str) -> Table:
     """Rows of text: nothing is guessed, so a prompt ``None`` and an id ``007`` stay what they are."""
-    reader = csv.reader(io.StringIO(decode(data, path).rstrip("\r\n"), newline=""), strict=True)
+    text = io.StringIO(decode(data, path).rstrip("\r\n"), newline="")
+    reader = csv.reader(text, delimiter=separator, strict=True)
     rows: list[list[str]] = []
     lines: list[int] = []
     try:
@@ -117,7 +126,7 @@ def _read_csv(path: Path, data: bytes, columns: list[str]) -> Table:
             if len(row) != len(header):
                 raise UserError(
                     f"{path}, line {reader.line_num}: {len(row)} fields where the header has {len(header)}; put fields "
-                    "that contain commas in quotes"
+                    f"that contain {_SEPARATORS.get(separator, 'separators')} in quotes"
                 )
             rows.append(row)
             lines.append(reader.line_num)

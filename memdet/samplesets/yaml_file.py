@@ -107,7 +107,7 @@ def _explain(error: ValidationError, path: Path, text: str, model: type[BaseMode
     elif kind == "missing":
         what = f"field {field!r} is missing; add it (see {_example(model)})"
     elif kind.startswith("union_tag"):
-        what = f"field {field!r} needs a kind: bundled, zoo, local, url or hub"
+        what = f"field {field!r} needs a kind: bundled, zoo, local, url, hub, manual or files"
     else:
         what = f"field {field!r}: {message.removeprefix('Value error, ')}"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -116,7 +116,7 @@ def _explain(error: ValidationError, path: Path, text: str, model: type[BaseMode
 
 def _is_kind(location: Location, index: int) -> bool:
     """Whether a part of a location is the tag that pydantic adds for the kind of source."""
-    return index == 1 and location[0] == "source"
+    return index > 0 and location[index - 1] == "source"
 
 
 def _model_at(location: Location, root: type[BaseModel]) -> type[BaseModel]:

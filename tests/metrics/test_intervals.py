@@ -7,6 +7,7 @@ from scipy import stats
 from memdet.metrics import (
     auroc,
     delong,
+    effective_number,
     evaluate_scores,
     gain,
     holm,
@@ -245,3 +246,23 @@ def test_holm_by_hand():
 def test_holm_refuses_what_are_not_p_values(p_values):
     with pytest.raises(ValueError, match="p_values"):
         holm(p_values)
+
+
+def test_a_wider_null_makes_p_larger():
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    scores = labels * 0.6 + rng.normal(size=60)
+    p = [permutation_above_half(scores, labels, np.arange(60), spread=spread, draws=2_000) for spread in (1, 1.5, 3)]
+    assert p[0] < p[1] < p[2] < 0.5
+    # for one item each side of .5 the null is symmetric, and a normal law says how p grows with its width
+    z = stats.norm.isf(p[0])
+    assert p[1] == pytest.approx(stats.norm.sf(z / 1.5), abs=0.03)
+    with pytest.raises(ValueError, match="spread is at least 1"):
+        permutation_above_half(scores, labels, np.arange(60), spread=0.5)
+
+
+def test_effective_number_of_clusters():
+    assert effective_number(["a", "b", "c"]) == 3
+    assert effective_number(["a"] * 5) == 1
+    assert effective_number([0] * 148 + list(range(1, 353))) == pytest.approx(500**2 / (148**2 + 352))
+    assert effective_number([]) == 0

@@ -1,0 +1,60 @@
+"""Two files of prompts as one sample set: the memorized ones and the others."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from memdet.samplesets.load import SampleSet, content_hash, items_frame
+from memdet.samplesets.parts import read_prompts
+from memdet.samplesets.spec import Protocol
+from memdet.samplesets.yaml_file import read_bytes
+
+
+def load_prompt_pair(memorized: Path, control: Path, *, column: str | None = None) -> SampleSet:
+    """Load two files of prompts, without a model.
+
+    Args:
+        memorized, control: ``.txt`` (one a line), ``.csv``, ``.jsonl`` or ``.parquet``.
+        column: Of the prompts; found by its usual names if not given.
+
+    Returns:
+        A set of the two, every prompt a cluster of its own; its name is those of the files.
+
+    Raises:
+        UserError: A file is missing or damaged, or holds no prompts.
+    """
+    rows: list[tuple[str, str, int]] = []
+    hashes = []
+    for label, path in ((1, memorized.expanduser()), (0, control.expanduser())):
+        data = read_bytes(path)
+        hashes.append(hashlib.sha256(data).hexdigest())
+        prompts = read_prompts(path, data, column).columns["prompt"]
+        rows += [(f"{'memorized' if label else 'control'}-{n:05d}", p, label) for n, p in enumerate(prompts, start=1)]
+    ids = [name for name, _, _ in rows]
+    title = f"{memorized.name} against {control.name}"
+    protocol = Protocol(steps=50, guidance=7.5, seeds=1, noise="shared")
+    items: dict[str, list[Any]] = {
+        "item_id": ids,
+        "condition": [prompt for _, prompt, _ in rows],
+        "label": [label for _, _, label in rows],
+        "cluster": ids,
+        "stratum": ["all"] * len(rows),
+        "split": ["test"] * len(rows),
+        "model": [""] * len(rows),
+        "extraction": [float("nan")] * len(rows),
+        "image": [None] * len(rows),
+    }
+    return SampleSet(
+        id=title,
+        version=1,
+        title=title,
+        task="prompt",
+        model=None,
+        protocol=protocol,
+        items=items_frame(items),
+        has_prompts=True,
+        content_hash=content_hash({"prompts": title}, "\n".join(hashes)),
+        spec=None,
+    )
