@@ -41,9 +41,9 @@ class _Entry:
 
 
 def find_runs(root: Path) -> list[Path]:
-    """Finished runs at or below a directory: those that have their score file, sorted."""
+    """Finished runs at or below a directory: those that have their score file, sorted; scans, without labels, aside."""
     found = (file.parent for file in root.rglob("run.json"))
-    return sorted(run for run in found if (run / "scores.parquet").is_file())
+    return sorted(run for run in found if (run / "scores.parquet").is_file() and not (run / "scan.json").exists())
 
 
 def leaderboard_rows(root: Path) -> list[dict[str, Any]]:
