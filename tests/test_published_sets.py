@@ -77,7 +77,6 @@ def test_audits_of_published_sets_can_be_made_again(name):
     assert result["verdict"].split(":")[0] == AUDITS[name]["verdict"].split(":")[0] == "flagged"
 
 
-@needs_files
 def test_text_alone_separates_the_standard_set():
     rows = {row["name"]: row for row in AUDITS["jeon-sd1"]["controls"]}
     assert rows["prompt-ngram"]["auroc_low"] > 0.97
