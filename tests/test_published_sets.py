@@ -9,6 +9,7 @@ import yaml
 
 from memdet.reports.audit import audit
 from memdet.reports.audit_text import summary_markdown, to_markdown
+from memdet.reports.render import interval, number
 from memdet.samplesets import load_sample_set, load_spec, load_suite, specs_directory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,6 +51,18 @@ def test_the_page_shows_the_audits_of_the_controlled_sets():
     assert block("memdet audit --suite controlled --format markdown") == expected
 
 
+def test_numbers_in_sentences_are_those_of_the_audits():
+    jeon = {row["name"]: row for row in AUDITS["jeon-sd1"]["controls"]}
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"capitalised words alone reaches AUROC {interval(jeon['prompt-case'], 'auroc')}" in readme
+    assert f"a text classifier {interval(jeon['prompt-ngram'], 'auroc')}" in readme
+    nemo = {row["name"]: row for row in AUDITS["nemo-sd1-laion"]["controls"]}
+    pair = [number(rows["prompt-case"]["auroc"]) for rows in (jeon, nemo)]
+    assert f"letter case falls from {pair[0]} to {pair[1]}" in PAGE
+    template = {row["name"]: row for row in AUDITS["tiny-sd-a-template"]["controls"]}
+    assert f"(adjusted p {number(template['prompt-ngram']['p_value'])})" in PAGE
+
+
 def test_every_published_set_is_on_the_page():
     for name in [*load_suite("published").sample_sets, "asthana-rv51"]:
         assert f"`{name}`" in PAGE
@@ -64,7 +77,6 @@ def test_audits_of_published_sets_can_be_made_again(name):
     assert result["verdict"].split(":")[0] == AUDITS[name]["verdict"].split(":")[0] == "flagged"
 
 
-@needs_files
 def test_text_alone_separates_the_standard_set():
     rows = {row["name"]: row for row in AUDITS["jeon-sd1"]["controls"]}
     assert rows["prompt-ngram"]["auroc_low"] > 0.97
