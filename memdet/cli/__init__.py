@@ -15,6 +15,7 @@ from memdet.errors import UserError
 COMMANDS = {
     "run": "Score sample sets with detectors and print the table.",
     "report": "Print the table of finished runs.",
+    "check": "Compare a run with a baseline: the accuracy gate.",
     "list": "List detectors, samples, models or suites.",
     "bench": "Audit the numerics.",
     "localize": "Compare maps of where an item is memorized with the truth.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -18,6 +17,7 @@ FORMATS = ("table", "json", "csv", "markdown")
 @click.option("--out", type=click.Path(path_type=Path), help="Write to a file instead of the screen.")
 def command(runs: tuple[Path, ...], form: str, by_stratum: bool, by_time: bool, out: Path | None) -> None:
     """Print the table of finished runs, computed from their score files."""
+    from memdet.cli._output import emit
     from memdet.reports import FORMATS as render
     from memdet.reports import report_rows
 
@@ -28,10 +28,4 @@ def command(runs: tuple[Path, ...], form: str, by_stratum: bool, by_time: bool, 
         text = pivot(rows)
     else:
         text = render[form](rows)
-    if out is None:
-        click.echo(text)
-        return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    os.replace(partial, out)
+    emit(text, out)

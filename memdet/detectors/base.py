@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from memdet.probing import Probe
 
+TOLERANCE_OF_DIFFERENCES = 1e-2  # they divide the rounding of a prediction by a small step
 Access = Literal["none", "text", "samples", "score", "gradient", "attention", "activations", "training-data"]
 
 
@@ -35,6 +36,8 @@ class DetectorInfo:
         whole_set: Scores all items in one call instead of batch by batch.
         supervised: Fits labels, with cross-validation; controls only.
         seeded: Whether the score depends on the seed; if not it is computed for one.
+        tolerance: Largest difference between two runs that rounding explains, relative to the largest score of a sample
+            set: on another machine, with another number of threads.
     """
 
     name: str
@@ -48,6 +51,7 @@ class DetectorInfo:
     whole_set: bool = False
     supervised: bool = False
     seeded: bool = True
+    tolerance: float = 1e-5
 
     @property
     def is_control(self) -> bool:
@@ -119,6 +123,12 @@ class Detector(ABC):
             cls.__qualname__,
             {key: getattr(self, key) for key in self.option_types()},
         )
+
+    @property
+    def tolerance(self) -> float:
+        """What the gate accepts of its scores: that of ``info``, or more where they rest on finite differences."""
+        differences = str(getattr(self, "backend", "")).startswith("fd")
+        return max(self.info.tolerance, TOLERANCE_OF_DIFFERENCES if differences else 0.0)
 
     @abstractmethod
     def score(self, probe: Probe) -> Tensor:

@@ -43,14 +43,21 @@ def delong(scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike) -> tuple
 
 
 def paired_permutation(
-    scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike, *, draws: int = 2_000, seed: int = 0
+    scores_a: ArrayLike,
+    scores_b: ArrayLike,
+    labels: ArrayLike,
+    *,
+    clusters: ArrayLike | None = None,
+    draws: int = 2_000,
+    seed: int = 0,
 ) -> float:
     """Two-sided p-value of equal AUROCs: the two detectors' ranks are exchanged at random in each item.
 
-    The exchange of Venkatraman and Begg (1996), here for the difference of the areas. Items are taken as independent.
+    The exchange of Venkatraman and Begg (1996), here for the difference of the areas.
 
     Args:
         scores_a, scores_b, labels: As for :func:`delong`.
+        clusters: ``[n]``, names of families that are exchanged as wholes; every item by itself if not given.
         draws: Exchanges, at least 1.
         seed: Of the generator.
 
@@ -58,19 +65,22 @@ def paired_permutation(
         In [1 / (draws + 1), 1], the observed arrangement counted as one draw; NaN where a class is missing.
 
     Raises:
-        ValueError: As for :func:`delong`, or no draws.
+        ValueError: As for :func:`delong`, an item without a cluster, or no draws.
     """
     a, y = validated(scores_a, labels)
     b, _ = validated(scores_b, labels)
+    names = np.arange(len(y)) if clusters is None else validated_clusters(clusters, y.shape)
+    _, family = np.unique(names, return_inverse=True)
     _check_draws(draws)
     rank_a, rank_b = stats.rankdata(a), stats.rankdata(b)
     observed = abs(auroc(rank_a, y) - auroc(rank_b, y))
     if np.isnan(observed):
         return float("nan")
+    families = int(family.max()) + 1
     rng = np.random.default_rng(seed)
     reached = 1
     for _ in range(draws):
-        swap = rng.random(len(y)) < 0.5
+        swap = (rng.random(families) < 0.5)[family]
         difference = auroc(np.where(swap, rank_b, rank_a), y) - auroc(np.where(swap, rank_a, rank_b), y)
         reached += abs(difference) >= observed - 1e-12
     return float(reached / (draws + 1))

@@ -90,14 +90,14 @@ def _set_rows(
     access = {entry["label"]: entry["access"] for entry in manifest["settings"]["detectors"]}
     found = {str(label): table for label, table in of_set.groupby("detector", sort=False)}
     tables = {label: found[label] for label in access if label in found}
-    means = {label: _mean_scores(table) for label, table in tables.items() if _status(table) == "ok"}
+    means = {label: _mean_scores(table) for label, table in tables.items() if worst_status(table) == "ok"}
     controls = [label for label in means if access[label] in CONTROLS]
     evaluations = {label: evaluate(means[label]) for label in means}
     best = max(controls, key=lambda label: evaluations[label].auroc.value, default=None)
     rows = []
     for label, table in tables.items():
         row: dict[str, Any] = dict.fromkeys(FIELDS)
-        status = _status(table)
+        status = worst_status(table)
         messages = manifest.get("messages", {}).get(sample_set, {}).get(label, [])
         items = table.drop_duplicates("item_id")
         row |= {
@@ -158,7 +158,7 @@ def _rank_correlation(means: pd.DataFrame) -> float | None:
     return float(known["score"].corr(known["extraction"], method="spearman"))
 
 
-def _status(table: pd.DataFrame) -> str:
+def worst_status(table: pd.DataFrame) -> str:
     """The worst status among the rows."""
     present = set(table["status"])
     return next((status for status in ("error", "nonfinite", "not-applicable") if status in present), "ok")

@@ -103,7 +103,12 @@ def run(
     models = load_models(sample_sets, options)
     work = Work(sample_sets, detectors, options, models)
     settings = settings_of_run(sample_sets, models, detectors, options, {k: _batch(v) for k, v in work.plan.items()})
-    manifest = {"schema_version": SCHEMA_VERSION, "settings": settings, **describe_run(command, options)}
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "settings": settings,
+        "tolerances": {detector.label: detector.tolerance for detector in detectors},
+        **describe_run(command, options),
+    }
     directory = RunDirectory(out)
     units = [(name, unit) for name, of_set in work.plan.items() for unit in of_set]
     with directory.open(manifest) as finished:
