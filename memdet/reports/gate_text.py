@@ -135,9 +135,9 @@ def _signed(value: float) -> str:
 
 def _legend(result: GateResult) -> str:
     return (
-        f"A drop fails if it is larger than {result.tolerance:g} and its adjusted p is at most {result.alpha:g} "
-        f"(paired permutation test, Holm over {result.tests} tests; smaller drops are not tested). Drift is relative to "
-        "the detector's largest score. *: control, held to drift alone."
+        f"A drop fails if it exceeds {result.tolerance:g} and its adjusted p is at most {result.alpha:g}: paired "
+        f"permutation test, Holm over {result.tests} tests; smaller drops are not tested. Drift is relative to the "
+        "detector's largest score. *: control, held to drift alone."
     )
 
 
