@@ -186,8 +186,8 @@ def test_seeds_that_are_not_shared(pair):
     assert kinds(result) == [("drop", "b")]
     assert result.rows[0].after == auroc(scores(2, seeds=3)[:, :2].mean(axis=1), LABELS)
     assert [row.drift for row in result.rows] == [None, None]
-    note = "made: no drift could be checked, no seed is in both runs (seeds 0, 1 in the baseline, seeds 2, 3, 4 in the run)"
-    assert f"{note}: a, b" in result.notes
+    seeds = "seeds 0, 1 in the baseline, seeds 2, 3, 4 in the run"
+    assert f"made: no drift could be checked, no seed is in both runs ({seeds}): a, b" in result.notes
 
 
 def test_other_seeds_move_all_items_together(pair):
