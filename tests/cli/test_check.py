@@ -10,6 +10,7 @@ import yaml
 from runs import cut_run, write_run
 
 from memdet.cli import COMMANDS, group
+from memdet.reports import report_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ROOT / "results" / "quick" / "reference"
@@ -44,7 +45,13 @@ def test_a_sign_flip_in_a_committed_run_is_named(cli, tmp_path):
     code, out, _ = cli("check", cut_run(tmp_path / "run", QUICK, change=flip), "--baseline", QUICK)
     assert code == 1
     assert "FAILED (1 drop, 1 drift)" in out.splitlines()[0]
-    assert "drop: wen2024 on tiny-sd-a-verbatim\n  AUROC 0.9218 -> 0.0782, change -0.8436 [" in out
+    area = next(
+        row["auroc"]
+        for row in report_rows([QUICK])
+        if (row["sample_set"], row["detector"]) == ("tiny-sd-a-verbatim", "wen2024")
+    )
+    words = f"AUROC {area:.4f} -> {1 - area:.4f}, change {1 - 2 * area:+.4f} ["
+    assert f"drop: wen2024 on tiny-sd-a-verbatim\n  {words}" in out
 
 
 def test_options(cli, baseline, worse):
