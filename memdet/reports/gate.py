@@ -221,8 +221,8 @@ def _failures(pair: Pair, p: float | None, adjusted: float | None, alpha: float,
         yield Failure("drop", *where, message, tuple(pair.dropped()))
     if not pair.undrifted and (moved := pair.drifted()):
         message = (
-            f"{len(moved)} of {pair.relative.size} scores differ, by up to {short(pair.relative.max())} of the largest "
-            f"score; {short(pair.allowed)} is allowed"
+            f"{len(moved)} of {pair.relative.size} scores differ, by up to {short(pair.relative.max())} times the "
+            f"largest score; {short(pair.allowed)} is allowed"
         )
         yield Failure("drift", *where, message, tuple(moved))
     if message := pair.rounded():

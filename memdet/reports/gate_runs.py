@@ -129,8 +129,10 @@ def refuse_other_items(old: Run, new: Run) -> None:
     Raises:
         UserError: Which, and where.
     """
-    for name in old.sets.keys() & new.sets.keys():
-        before, after = old.sets[name], new.sets[name]
+    for name, before in old.sets.items():
+        if name not in new.sets:
+            continue
+        after = new.sets[name]
         if before.version != after.version:
             raise UserError(
                 f"{new.path} has version {after.version} of sample set {name}, the baseline {old.path} has version "
@@ -170,8 +172,8 @@ def other_circumstances(old: Run, new: Run) -> Iterator[str]:
     }
     told["device"] = (old.manifest["settings"].get("device"), new.manifest["settings"].get("device"))
     told["processor"] = (old.manifest.get("processor"), new.manifest.get("processor"))
-    for name in before.keys() & after.keys():
-        for key in _PROTOCOL:
+    for name in before:
+        for key in _PROTOCOL if name in after else ():
             told[f"{key} of {name}"] = (before[name].get(key), after[name].get(key))
     lines = [f"{what} {was} -> {now}" for what, (was, now) in told.items() if was != now]
     for name in before:

@@ -85,7 +85,9 @@ def test_list(kind, cli):
     assert all(str(row.get("name", row.get("id"))) in text for row in rows)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list", "detectors"], ["list", "samples"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["check", "--help"], ["list", "detectors"], ["list", "samples"]]
+)
 def test_fast_commands_import_no_torch(arguments):
     script = (
         "import sys\nfrom memdet.cli import main\n"

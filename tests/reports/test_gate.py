@@ -1,16 +1,21 @@
 """What the gate lets through and what it stops, on scores made for the purpose."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from runs import cut_run, write_run
 
+from memdet.detectors import detector_classes, make_detectors
+from memdet.detectors.wen2024_magnitude import ScoreDifferenceNorm
 from memdet.errors import UserError
 from memdet.metrics import auroc, gain, paired_permutation
 from memdet.reports.gate import check_run
 from memdet.reports.gate_pairs import significant_bits
 from memdet.reports.gate_text import GATE_FORMATS
+from memdet.running import RunOptions, run
+from memdet.samplesets import load_sample_set
 
 LABELS = np.arange(60) % 2
 WIDE = 1e9  # for tests of accuracy alone
@@ -158,6 +163,23 @@ def test_a_baseline_that_states_none_has_the_tolerances_of_its_detectors(pair):
     result = pair(before, {label: value * (1 + 1e-3) for label, value in before.items()})
     assert kinds(result) == [("drift", "wen2024"), ("drift", "of-a-plugin")]
     assert [row.allowed for row in result.rows] == [1e-5, 1e-2, 1e-2, 1e-5]
+
+
+def test_a_run_states_the_tolerances_of_its_detectors(tmp_path):
+    class Mine(ScoreDifferenceNorm):
+        info = replace(ScoreDifferenceNorm.info, name="mine", tolerance=1e-3)
+
+    detectors = [*make_detectors(["wen2024", "curvature-gap", "jeon2025", "jeon2025@backend=fd"], detector_classes())]
+    options = RunOptions(seeds=1)
+    run([load_sample_set("mixture-2d")], [*detectors, Mine()], tmp_path / "run", options, progress=False)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["tolerances"] == {
+        "wen2024": 1e-5,
+        "curvature-gap": 1e-2,
+        "jeon2025": 1e-5,
+        "jeon2025@backend=fd": 1e-2,
+        "mine": 1e-3,
+    }
+    assert [row.allowed for row in check_run(tmp_path / "run", tmp_path / "run").rows] == [1e-5, 1e-2, 1e-5, 1e-2, 1e-3]
 
 
 def test_any_difference_from_zeros_is_drift(pair):
