@@ -35,7 +35,7 @@ from memdet.reports.gate_pairs import Failure, Kind, Pair, pairs_of, short
 from memdet.reports.gate_runs import Run, news, other_circumstances, read_gate_run, refuse_other_items
 
 TOLERANCE, ALPHA = 0.01, 0.05
-DRAWS = 2_000
+DRAWS, MOST_DRAWS = 2_000, 200_000
 _IDS_SHOWN = 5
 
 
@@ -201,6 +201,10 @@ def _refuse_blind(judged: Sequence[Pair], untestable: dict[tuple[str, str], str]
 def _p_values(tested: Sequence[Pair], tolerance: float, alpha: float) -> dict[tuple[str, str], tuple[float, float]]:
     """p-values of the drops beyond the tolerance, raw and adjusted."""
     draws = max(DRAWS, math.ceil(2 * len(tested) / alpha))  # so that the smallest p survives the adjustment
+    if draws > MOST_DRAWS:
+        raise UserError(
+            f"alpha {alpha:g} among {len(tested)} tests takes {draws:,} exchanges of ranks: give a larger one"
+        )
     p = [pair.p_value(draws) if pair.drop_beyond(tolerance) else 1.0 for pair in tested]
     return {
         _key(pair): (raw, float(adjusted))

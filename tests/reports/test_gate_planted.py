@@ -158,7 +158,7 @@ def test_a_hundred_re_runs_with_other_seeds_raise_five_alarms_at_most(many_seeds
         drops += any(row.p is not None for row in result.rows)
         assert all(row.drift is None for row in result.rows)
     assert alarms <= 5
-    assert drops > 50  # beyond the tolerance, and passed for what they are
+    assert drops > 20  # beyond the tolerance, and passed for what they are
 
 
 @pytest.mark.slow
