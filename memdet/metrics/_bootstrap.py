@@ -16,6 +16,7 @@ from memdet.metrics._auroc import (
     area_of,
     auroc,
     best_of,
+    realised_fpr,
     roc_counts,
     tpr_at_fpr,
     validated,
@@ -47,6 +48,7 @@ class Evaluation:
         n_effective: Kish's effective number of clusters ``(sum m)^2 / sum m^2`` (m the cluster sizes) of the label that
             has fewer.
         auroc, tpr_at_1_fpr: With intervals.
+        realised_fpr: False positive rate at the threshold of ``tpr_at_1_fpr``; NaN where that is.
     """
 
     n_positive: int
@@ -55,6 +57,7 @@ class Evaluation:
     n_effective: float
     auroc: Interval
     tpr_at_1_fpr: Interval
+    realised_fpr: float
 
 
 def evaluate_scores(
@@ -116,6 +119,7 @@ def evaluate_scores(
         n_effective=smaller,
         auroc=_interval(area, areas, smaller, level),
         tpr_at_1_fpr=_interval(rate, [] if np.isnan(rate) else rates, effective[1], level),
+        realised_fpr=realised_fpr(s, y),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from memdet.metrics import Evaluation, Interval, evaluate_scores, gain
+from memdet.metrics import METRICS_VERSION, Evaluation, Interval, evaluate_scores, gain
 from memdet.running.store import read_manifest, read_scores
 
 CONTROLS = {"none", "text"}
@@ -22,22 +22,29 @@ FIELDS = (
     "n_positive",
     "n_negative",
     "n_clusters",
+    "n_effective",
     "auroc",
     "auroc_low",
     "auroc_high",
     "tpr_at_1_fpr",
     "tpr_at_1_fpr_low",
     "tpr_at_1_fpr_high",
+    "realised_fpr",
     "gain_over_control",
     "gain_over_control_low",
     "gain_over_control_high",
     "best_control",
+    "tie_group",
     "rank_correlation",
+    "variance_items",
+    "variance_seeds",
+    "variance_probes",
     "forwards",
     "jvps",
     "vjps",
     "seconds_per_item",
     "seeds",
+    "metrics_version",
     "status",
     "message",
 )
@@ -113,12 +120,15 @@ def _set_rows(
             "vjps": float(table["vjps"].mean()),
             "seconds_per_item": seconds.get(label),
             "seeds": int(table["seed"].nunique()),
+            "metrics_version": METRICS_VERSION,
             "status": status,
             "message": "; ".join(messages),
         }
         if status == "ok":
+            row["n_effective"] = evaluations[label].n_effective
             _put(row, "auroc", evaluations[label].auroc)
             _put(row, "tpr_at_1_fpr", evaluations[label].tpr_at_1_fpr)
+            row["realised_fpr"] = _defined(evaluations[label].realised_fpr)
             row["rank_correlation"] = _rank_correlation(means[label])
             if best is not None and access[label] not in CONTROLS:
                 row["best_control"] = best
@@ -166,4 +176,8 @@ def _status(table: pd.DataFrame) -> str:
 
 def _put(row: dict[str, Any], name: str, interval: Interval) -> None:
     for key, value in ((name, interval.value), (f"{name}_low", interval.low), (f"{name}_high", interval.high)):
-        row[key] = None if math.isnan(value) else float(value)
+        row[key] = _defined(value)
+
+
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
