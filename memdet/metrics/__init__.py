@@ -2,22 +2,35 @@
 
 from memdet.metrics._auroc import auroc, realised_fpr, tpr_at_fpr
 from memdet.metrics._bootstrap import Evaluation, Interval, evaluate_scores, gain, mean_interval
-from memdet.metrics._pairs import delong, holm, paired_permutation, permutation_above_half
+from memdet.metrics._pairs import (
+    PairedTests,
+    delong,
+    holm,
+    paired_permutation,
+    paired_tests,
+    permutation_above_half,
+    tie_groups,
+)
+from memdet.metrics._placements import effective_number
 
-METRICS_VERSION = "1"
+METRICS_VERSION = "2"
 
 __all__ = [
     "METRICS_VERSION",
     "Evaluation",
     "Interval",
+    "PairedTests",
     "auroc",
     "delong",
+    "effective_number",
     "evaluate_scores",
     "gain",
     "holm",
     "mean_interval",
     "paired_permutation",
+    "paired_tests",
     "permutation_above_half",
     "realised_fpr",
+    "tie_groups",
     "tpr_at_fpr",
 ]

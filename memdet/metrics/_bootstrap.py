@@ -1,28 +1,27 @@
-"""Intervals: bootstrap over clusters within each label."""
+"""Intervals, whose independent units are clusters: by their variance, or by drawing them again."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special, stats
 
 from memdet.metrics._auroc import (
     Floats,
     Ints,
     Names,
-    area_of,
-    auroc,
     best_of,
     realised_fpr,
     roc_counts,
     tpr_at_fpr,
     validated,
     validated_clusters,
-    weighted_auroc,
 )
+from memdet.metrics._placements import NO_VARIANCE, Layout, contributions, difference_bounds, layout, variance
 
 DRAWS = 2_000
 LEVEL = 0.95
@@ -45,8 +44,7 @@ class Evaluation:
     Attributes:
         n_positive, n_negative: Items.
         n_clusters: Families of near-duplicates.
-        n_effective: Kish's effective number of clusters ``(sum m)^2 / sum m^2`` (m the cluster sizes) of the label that
-            has fewer.
+        n_effective: Kish's effective number of clusters of the label that has fewer.
         auroc, tpr_at_1_fpr: With intervals.
         realised_fpr: False positive rate at the threshold of ``tpr_at_1_fpr``; NaN where that is.
     """
@@ -69,14 +67,18 @@ def evaluate_scores(
     seed: int = 0,
     level: float = LEVEL,
 ) -> Evaluation:
-    """AUROC and TPR at 1 % FPR with percentile intervals of a cluster bootstrap.
+    """AUROC and TPR at 1 % FPR with intervals that take clusters for the independent units.
 
-    Clusters are drawn with replacement within each label; a cluster that holds both labels counts as one in each.
+    The AUROC's is Student's t on the logit scale, with the variance of Obuchowski (1997), which is DeLong's where a
+    cluster is one item, and Satterthwaite's degrees of freedom. Percentiles of a bootstrap would cover the truth in
+    87 to 94 % of sets instead of 95 % where the AUROC is high or clusters are few. The TPR's is the percentiles of a
+    bootstrap over clusters, drawn with replacement within each label; where a cluster holds both labels, all clusters
+    are drawn from one pot.
 
-    Where the percentiles coincide (every draw of a perfect detector is perfect) the bootstrap says nothing. The
-    interval is then that of Clopper and Pearson (1934) for ``value * n`` successes in ``n`` trials, ``n`` being the
-    effective number of clusters: the smaller side's for AUROC, the positives' for TPR. At a value of 1 that is
-    ``[(alpha / 2)^(1 / n), 1]`` with ``alpha = 1 - level``, a bound of the rule-of-three type: ``n`` independent
+    Where nothing varies (a perfect detector stays perfect in every draw), or a label has a single cluster, these say
+    nothing. The interval is then that of Clopper and Pearson (1934) for ``value * n`` successes in ``n`` trials, ``n``
+    being the effective number of clusters: the smaller side's for AUROC, the positives' for TPR. At a value of 1 that
+    is ``[(alpha / 2)^(1 / n), 1]`` with ``alpha = 1 - level``, a bound of the rule-of-three type: ``n`` independent
     families without one failure. It is exact for TPR at a fixed threshold and clusters of one size; elsewhere it is a
     cautious convention.
 
@@ -103,22 +105,18 @@ def evaluate_scores(
     s, y = validated(scores, labels)
     names = validated_clusters(clusters, s.shape)
     _check(draws, level)
-    effective = {label: _effective(names[y == label]) for label in (0, 1)}
-    smaller = min(effective.values())
-    area, rate = auroc(s, y), tpr_at_fpr(s, y)
-    areas, rates = [], []
-    if not np.isnan(area):
-        for weights in resample(y, names, draws, seed):
-            true, false = roc_counts(s, y, weights)
-            areas.append(area_of(true, false))
-            rates.append(best_of(true, false, 0.01)[0])
+    where = layout(y, names)
+    rate = tpr_at_fpr(s, y)
+    rates = []
+    if not np.isnan(rate):
+        rates = [best_of(*roc_counts(s, y, weights), 0.01)[0] for weights in resample(y, names, draws, seed)]
     return Evaluation(
         n_positive=int(y.sum()),
         n_negative=int((1 - y).sum()),
-        n_clusters=len(np.unique(names)),
-        n_effective=smaller,
-        auroc=_interval(area, areas, smaller, level),
-        tpr_at_1_fpr=_interval(rate, [] if np.isnan(rate) else rates, effective[1], level),
+        n_clusters=where.clusters[0],
+        n_effective=min(where.effective),
+        auroc=_interval_of_area(s, where, level),
+        tpr_at_1_fpr=_interval(rate, rates, where.effective[1], level),
         realised_fpr=realised_fpr(s, y),
     )
 
@@ -129,19 +127,20 @@ def gain(
     labels: ArrayLike,
     clusters: ArrayLike,
     *,
-    draws: int = DRAWS,
-    seed: int = 0,
     level: float = LEVEL,
 ) -> Interval:
-    """AUROC of a detector minus that of a control on the same items, with a paired cluster bootstrap.
+    """AUROC of a detector minus that of a control on the same items, with a paired interval.
+
+    The interval is Student's t with the variance of :func:`~memdet.metrics.delong` for clusters: it leaves out 0 where
+    that test has ``p < 1 - level``.
 
     Args:
         scores, control_scores: ``[n]`` each, of the same items in the same order.
-        labels, clusters, draws, seed, level: As for :func:`evaluate_scores`.
+        labels, clusters, level: As for :func:`evaluate_scores`.
 
     Returns:
-        The difference and its percentile interval, in [-1, 1]; NaN where a class is missing. Where no draw changes the
-        difference (both perfect, say) the interval is that point and says nothing.
+        The difference and its interval, in [-1, 1]; NaN where a class is missing. Where nothing varies (both perfect,
+        say) the interval is that point and says nothing; its bounds are NaN where a label has a single cluster.
 
     Raises:
         ValueError: As for :func:`evaluate_scores`.
@@ -149,15 +148,13 @@ def gain(
     s, y = validated(scores, labels)
     c, _ = validated(control_scores, labels)
     names = validated_clusters(clusters, s.shape)
-    _check(draws, level)
-    value = auroc(s, y) - auroc(c, y)
-    if np.isnan(value):
-        return Interval(value, value, value)
-    differences = [
-        weighted_auroc(s, y, weights) - weighted_auroc(c, y, weights) for weights in resample(y, names, draws, seed)
-    ]
-    low, high = np.quantile(np.concatenate(differences), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high))
+    _check(1, level)
+    if not 0 < y.sum() < len(y):
+        return Interval(float("nan"), float("nan"), float("nan"))
+    where = layout(y, names)
+    found = contributions(np.stack([s, c]), where).differences(np.array([0]), np.array([1]))
+    low, high = difference_bounds(found, where, level)
+    return Interval(float(found.areas[0]), float(low[0]), float(high[0]))
 
 
 def mean_interval(
@@ -195,20 +192,26 @@ def mean_interval(
 def resample(labels: Ints, clusters: Names, draws: int, seed: int) -> Iterator[Floats]:
     """Chunks of bootstrap weights ``[draws, n]``: how often each item was drawn, clusters kept whole.
 
-    Both labels are present. One chunk is held at a time.
+    As many clusters as there are, within each label. Where a cluster holds both labels, all are drawn from one pot, and
+    a draw that lacks a label is made again. Both labels are present. One chunk is held at a time.
     """
     rng = np.random.default_rng(seed)
     n = len(labels)
+    _, family = np.unique(clusters, return_inverse=True)
+    mixed = len(np.intersect1d(family[labels == 0], family[labels == 1])) > 0
+    pots = [np.arange(n)] if mixed else [np.flatnonzero(labels == label) for label in (0, 1)]
     size = max(1, _CHUNK // max(1, n))
     for start in range(0, draws, size):
-        count = min(size, draws - start)
-        weights = np.zeros((count, n))
-        for label in (0, 1):
-            members = np.flatnonzero(labels == label)
-            _, family = np.unique(clusters[members], return_inverse=True)
-            k = int(family.max()) + 1
-            drawn = rng.multinomial(k, np.full(k, 1 / k), size=count)
-            weights[:, members] = drawn[:, family]
+        weights = np.zeros((min(size, draws - start), n))
+        lacking = np.arange(len(weights))
+        while len(lacking):
+            for members in pots:
+                _, of_pot = np.unique(family[members], return_inverse=True)
+                k = int(of_pot.max()) + 1
+                drawn = rng.multinomial(k, np.full(k, 1 / k), size=len(lacking))
+                weights[np.ix_(lacking, members)] = drawn[:, of_pot]
+            positives = weights[lacking] @ labels
+            lacking = lacking[(positives == 0) | (positives == weights[lacking].sum(axis=1))]
         yield weights
 
 
@@ -219,6 +222,19 @@ def _check(draws: int, level: float) -> None:
         raise ValueError(f"level is a share in (0, 1), such as 0.95, got {level}")
 
 
+def _interval_of_area(scores: Floats, where: Layout, level: float) -> Interval:
+    if 0 in where.effective:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    found = contributions(scores[None], where)
+    value = float(found.areas[0])
+    spread, freedom = (float(part[0]) for part in variance(found, where))
+    if not spread > NO_VARIANCE:
+        return _clopper_pearson(value, min(where.effective), level)
+    reach = float(stats.t.isf((1 - level) / 2, freedom)) * math.sqrt(spread) / (value * (1 - value))
+    low, high = special.expit(special.logit(value) + np.array([-reach, reach]))
+    return Interval(value, float(low), float(high))
+
+
 def _interval(value: float, draws: list[Floats], n: float, level: float) -> Interval:
     if np.isnan(value):
         return Interval(value, float("nan"), float("nan"))
@@ -227,14 +243,11 @@ def _interval(value: float, draws: list[Floats], n: float, level: float) -> Inte
     low, high = np.quantile(values, [tail, 1 - tail])
     if low < high:
         return Interval(value, float(low), float(high))
-    successes = value * n
+    return _clopper_pearson(value, n, level)
+
+
+def _clopper_pearson(value: float, n: float, level: float) -> Interval:
+    tail, successes = (1 - level) / 2, value * n
     low = float(stats.beta.ppf(tail, successes, n - successes + 1)) if successes > 0 else 0.0
     high = float(stats.beta.ppf(1 - tail, successes + 1, n - successes)) if successes < n else 1.0
     return Interval(value, low, high)
-
-
-def _effective(clusters: Names) -> float:
-    if not len(clusters):
-        return 0.0
-    _, sizes = np.unique(clusters, return_counts=True)
-    return float(sizes.sum() ** 2 / np.square(sizes).sum())

@@ -1,56 +1,170 @@
-"""Tests: two detectors on the same items, one detector against chance, several at once."""
+"""Tests: detectors on the same items, pair by pair; one detector against chance; several tests at once."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
 from memdet.metrics._auroc import Floats, Ints, auroc, validated, validated_clusters
+from memdet.metrics._bootstrap import LEVEL
+from memdet.metrics._placements import (
+    NO_VARIANCE,
+    Contributions,
+    Layout,
+    contributions,
+    difference_bounds,
+    layout,
+    variance,
+)
+
+_CHUNK = 2_000_000  # ranks held at once
 
 
-def delong(scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
+@dataclass(frozen=True)
+class PairedTests:
+    """Differences of AUROCs, and the tests that they are 0.
+
+    Attributes:
+        first, second: ``[pairs]``, rows of the scores.
+        difference: AUROC of the first minus that of the second.
+        low, high: Its 95 % interval for one pair by itself; NaN where a label has a single cluster.
+        p: Two-sided p-values; adjust them for their number with :func:`holm`.
+    """
+
+    first: Ints
+    second: Ints
+    difference: Floats
+    low: Floats
+    high: Floats
+    p: Floats
+
+
+def delong(
+    scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike, *, clusters: ArrayLike | None = None
+) -> tuple[float, float]:
     """Difference of two AUROCs on the same items and its two-sided p-value (DeLong et al. 1988).
 
-    Placement values come from mid-ranks (Sun and Xu 2014). Where the variance degenerates (both perfect, say, or a
-    class of one item), the p-value is that of :func:`paired_permutation`. Items are taken as independent: families of
-    near-duplicates make p too small.
+    With clusters the variance is that of Obuchowski (1997), in which families are independent and items are not; the
+    statistic is then referred to Student's t with Satterthwaite's degrees of freedom, the normal being too narrow for
+    few families. With a cluster an item the two variances are one.
+
+    Where nothing varies, all clusters favour one detector alike. The p-value is then the exact one of exchanging the
+    two detectors in whole clusters: of the ``2^K`` arrangements of K clusters two reach the difference. Where a label
+    has a single cluster it is that of :func:`paired_permutation`.
 
     Args:
         scores_a, scores_b: ``[n]`` each, of the same items in the same order.
         labels: ``[n]``, 1 or 0.
+        clusters: ``[n]``, names of families; every item by itself, and the normal distribution, if not given.
 
     Returns:
         AUROC(a) - AUROC(b) in [-1, 1], and p in [0, 1]; both NaN where a class is missing.
 
     Raises:
-        ValueError: Shapes differ or are not ``[n]``, a score is not finite, a label is neither 0 nor 1.
+        ValueError: Shapes differ or are not ``[n]``, a score is not finite, a label is neither 0 nor 1, an item has
+            no cluster.
     """
     a, y = validated(scores_a, labels)
     b, _ = validated(scores_b, labels)
-    difference = auroc(a, y) - auroc(b, y)
-    if np.isnan(difference):
-        return difference, float("nan")
-    positive_a, negative_a = _placements(a, y)
-    positive_b, negative_b = _placements(b, y)
-    if len(positive_a) < 2 or len(negative_a) < 2:
-        return difference, paired_permutation(a, b, y)
-    variance = np.var(positive_a - positive_b, ddof=1) / len(positive_a)
-    variance += np.var(negative_a - negative_b, ddof=1) / len(negative_a)
-    if variance <= 1e-12:
-        return difference, paired_permutation(a, b, y)
-    return difference, float(2 * stats.norm.sf(abs(difference) / np.sqrt(variance)))
+    if not 0 < y.sum() < len(y):
+        return float("nan"), float("nan")
+    names = np.arange(len(y)) if clusters is None else validated_clusters(clusters, y.shape)
+    where, scores = layout(y, names), np.stack([a, b])
+    found = contributions(scores, where).differences(np.array([0]), np.array([1]))
+    p = _p_values(found, where, normal=clusters is None)
+    if not where.testable:
+        return float(found.areas[0]), paired_permutation(a, b, y, clusters=names)
+    return float(found.areas[0]), float(p[0])
+
+
+def paired_tests(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    against: int | None = None,
+    level: float = LEVEL,
+) -> PairedTests:
+    """:func:`delong` with clusters, of every pair of detectors, or of one against each other one.
+
+    Args:
+        scores: ``[k, n]``, finite; a row a detector.
+        labels, clusters: ``[n]`` each; both labels are there.
+        against: Row that is the second of every pair; None takes every pair once, the earlier row first.
+        level: Of the intervals.
+
+    Raises:
+        ValueError: As for :func:`delong`, or a label is missing.
+    """
+    table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
+    for row in table:
+        _, y = validated(row, labels)
+    names = validated_clusters(clusters, y.shape)
+    if not 0 < y.sum() < len(y):
+        raise ValueError("both labels are needed")
+    where = layout(y, names)
+    if against is None:
+        first, second = np.triu_indices(len(table), 1)
+    else:
+        first = np.delete(np.arange(len(table)), against)
+        second = np.full(len(first), against)
+    found = contributions(table, where).differences(first, second)
+    low, high = difference_bounds(found, where, level)
+    p = _p_values(found, where, normal=False)
+    if not where.testable:
+        p = np.array(
+            [paired_permutation(table[a], table[b], y, clusters=names) for a, b in zip(first, second, strict=True)]
+        )
+    return PairedTests(first, second, found.areas, low, high, p)
+
+
+def tie_groups(areas: ArrayLike, tests: PairedTests, *, alpha: float = 0.05) -> Ints:
+    """Groups of detectors that the data do not tell apart from the best of the group.
+
+    The p-values of all pairs are adjusted together (Holm). Group 1 is the detector of the highest AUROC and all that do
+    not differ from it significantly; group 2 is the best of the others and all of these that do not differ from that
+    one; and so on. A detector may differ from others of its group, and need not differ from all of a later one: what
+    holds, with probability ``1 - alpha`` for the whole table, is that the best of each group is truly above every
+    detector of the later groups.
+
+    Args:
+        areas: ``[k]``, AUROCs.
+        tests: Of every pair, from :func:`paired_tests`.
+        alpha: Probability of one wrong separation in the whole table.
+
+    Returns:
+        ``[k]``, numbers from 1; where several are best, the first leads.
+    """
+    values = np.asarray(areas, dtype=np.float64)
+    apart = np.zeros((len(values), len(values)), dtype=bool)
+    apart[tests.first, tests.second] = holm(tests.p) <= alpha
+    apart |= apart.T
+    groups = np.zeros(len(values), dtype=np.int64)
+    while (left := np.flatnonzero(groups == 0)).size:
+        best = left[np.argmax(values[left])]
+        groups[left[~apart[best, left]]] = groups.max() + 1
+    return groups
 
 
 def paired_permutation(
-    scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike, *, draws: int = 2_000, seed: int = 0
+    scores_a: ArrayLike,
+    scores_b: ArrayLike,
+    labels: ArrayLike,
+    *,
+    clusters: ArrayLike | None = None,
+    draws: int = 2_000,
+    seed: int = 0,
 ) -> float:
-    """Two-sided p-value of equal AUROCs: the two detectors' ranks are exchanged at random in each item.
+    """Two-sided p-value of equal AUROCs: the two detectors' ranks are exchanged at random in each cluster.
 
-    The exchange of Venkatraman and Begg (1996), here for the difference of the areas. Items are taken as independent.
+    The exchange of Venkatraman and Begg (1996), here for the difference of the areas, and of whole families.
 
     Args:
         scores_a, scores_b, labels: As for :func:`delong`.
+        clusters: ``[n]``, names of families that are exchanged as wholes; every item by itself if not given.
         draws: Exchanges, at least 1.
         seed: Of the generator.
 
@@ -62,17 +176,21 @@ def paired_permutation(
     """
     a, y = validated(scores_a, labels)
     b, _ = validated(scores_b, labels)
+    names = np.arange(len(y)) if clusters is None else validated_clusters(clusters, y.shape)
     _check_draws(draws)
-    rank_a, rank_b = stats.rankdata(a), stats.rankdata(b)
-    observed = abs(auroc(rank_a, y) - auroc(rank_b, y))
-    if np.isnan(observed):
+    if not 0 < y.sum() < len(y):
         return float("nan")
+    _, family = np.unique(names, return_inverse=True)
+    # Twice the mid-ranks: whole numbers, that can be counted instead of sorted again after every exchange.
+    ranks = np.rint(2 * np.stack([stats.rankdata(a), stats.rankdata(b)])).astype(np.int64)
+    observed = abs(_area_gaps(ranks[:1], ranks[1:], y)[0])
+    k = int(family.max()) + 1
     rng = np.random.default_rng(seed)
-    reached = 1
-    for _ in range(draws):
-        swap = rng.random(len(y)) < 0.5
-        difference = auroc(np.where(swap, rank_b, rank_a), y) - auroc(np.where(swap, rank_a, rank_b), y)
-        reached += abs(difference) >= observed - 1e-12
+    reached, size = 1, max(1, _CHUNK // len(y))
+    for start in range(0, draws, size):
+        swap = (rng.random((min(size, draws - start), k)) < 0.5)[:, family]
+        gaps = _area_gaps(np.where(swap, ranks[1], ranks[0]), np.where(swap, ranks[0], ranks[1]), y)
+        reached += int((np.abs(gaps) >= observed - 1e-12).sum())
     return float(reached / (draws + 1))
 
 
@@ -146,11 +264,27 @@ def _check_draws(draws: int) -> None:
         raise ValueError(f"draws is at least 1, got {draws}")
 
 
-def _placements(scores: Floats, labels: Ints) -> tuple[Floats, Floats]:
-    """For each positive the share of negatives below it, for each negative the share of positives above it."""
-    positive, negative = scores[labels == 1], scores[labels == 0]
-    ranks = stats.rankdata(np.concatenate([positive, negative]))
-    m, n = len(positive), len(negative)
-    above = (ranks[:m] - stats.rankdata(positive)) / n
-    below = 1 - (ranks[m:] - stats.rankdata(negative)) / m
-    return above, below
+def _p_values(found: Contributions, where: Layout, *, normal: bool) -> Floats:
+    spread, freedom = variance(found, where)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        statistic = np.abs(found.areas) / np.sqrt(spread)
+        p: Floats = 2 * (stats.norm.sf(statistic) if normal else stats.t.sf(statistic, freedom))
+    alike = np.where(found.areas == 0, 1.0, 2.0 ** (1 - where.clusters[0]))
+    return np.where(spread <= NO_VARIANCE, alike, p)
+
+
+def _area_gaps(ranks_a: Ints, ranks_b: Ints, labels: Ints) -> Floats:
+    """AUROC(a) - AUROC(b) ``[draws]`` of scores that are whole numbers from 0 to ``2 n``, ``[draws, n]``."""
+    return _areas(ranks_a, labels) - _areas(ranks_b, labels)
+
+
+def _areas(ranks: Ints, labels: Ints) -> Floats:
+    draws, top = len(ranks), 2 * len(labels) + 1
+    cells = ranks + top * np.arange(draws)[:, None]
+    positive, negative = (
+        np.bincount(cells[:, labels == label].ravel(), minlength=draws * top).reshape(draws, top) for label in (1, 0)
+    )
+    below = 2 * np.cumsum(negative, axis=1) - negative  # twice the negatives below, ties counting half
+    m = int(labels.sum())
+    area: Floats = (positive * below).sum(axis=1) / (2 * m * (len(labels) - m))
+    return area
