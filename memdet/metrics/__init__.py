@@ -12,6 +12,7 @@ from memdet.metrics._pairs import (
     tie_groups,
 )
 from memdet.metrics._placements import effective_number
+from memdet.metrics._variance import VarianceSplit, variance_split
 
 METRICS_VERSION = "2"
 
@@ -20,6 +21,7 @@ __all__ = [
     "Evaluation",
     "Interval",
     "PairedTests",
+    "VarianceSplit",
     "auroc",
     "delong",
     "effective_number",
@@ -33,4 +35,5 @@ __all__ = [
     "realised_fpr",
     "tie_groups",
     "tpr_at_fpr",
+    "variance_split",
 ]

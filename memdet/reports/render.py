@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
+from memdet.metrics import METRICS_VERSION
 from memdet.reports.rows import FIELDS
 
 Rows = Sequence[dict[str, Any]]
 HEADERS = (
     "detector",
     "AUROC",
+    "group",
     "TPR at 1 % FPR",
     "gain over control",
     "rank corr.",
@@ -25,9 +27,11 @@ HEADERS = (
     "status",
 )
 LEGEND = (
-    "95 % intervals in brackets. F, JVP, VJP: forwards and Jacobian products an item and seed; ms: on this machine, "
+    "95 % intervals in brackets. group: 1 is the highest AUROC and all that do not differ from it significantly "
+    "(paired tests that respect clusters, Holm over all pairs, .05), 2 the best of the others and all that do not "
+    "differ from it, and so on. F, JVP, VJP: forwards and Jacobian products an item and seed; ms: on this machine, "
     "standalone. gain: AUROC minus that of the best control. rank corr.: Spearman, scores against the measured share "
-    "of copies. *: control, never calls the model."
+    f"of copies. *: control, never calls the model. Metrics version {METRICS_VERSION}."
 )
 NOT_RESOLVABLE = "not resolvable"
 
@@ -101,7 +105,8 @@ def _tables(rows: Rows) -> list[tuple[str, list[list[str]], list[str]]]:
         first = members[0]
         seeds = max(row["seeds"] for row in members)
         name = f"{sample_set}, {stratum}" if stratum else sample_set
-        title = f"{name}: {first['n_positive']} memorized, {first['n_negative']} not, {seeds} noise seed"
+        title = f"{name}: {first['n_positive']} memorized, {first['n_negative']} not, "
+        title += f"effective n {_count(round(first['n_effective'], 1))}, {seeds} noise seed"
         by_message: dict[str, list[str]] = {}
         for row in members:
             if row["message"]:
@@ -119,6 +124,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     return [
         row["detector"] + (" *" if control else ""),
         interval(row, "auroc"),
+        "-" if row["tie_group"] is None else str(row["tie_group"]),
         NOT_RESOLVABLE if tpr == "-" and counted else tpr,
         "-" if row["gain_over_control"] is None else interval(row, "gain_over_control", sign=True),
         "-" if row["rank_correlation"] is None else number(row["rank_correlation"]),
