@@ -15,6 +15,7 @@ from memdet.errors import UserError
 COMMANDS = {
     "run": "Score sample sets with detectors and print the table.",
     "report": "Print the table of finished runs.",
+    "compare": "Paired tests between two runs, or between the detectors of one.",
     "list": "List detectors, samples, models or suites.",
     "bench": "Audit the numerics.",
     "localize": "Compare maps of where an item is memorized with the truth.",

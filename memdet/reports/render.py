@@ -41,10 +41,10 @@ def to_json(rows: Rows) -> str:
     return json.dumps(list(rows), indent=2)
 
 
-def to_csv(rows: Rows) -> str:
+def to_csv(rows: Rows, fields: Sequence[str] = FIELDS) -> str:
     """All fields, full precision; undefined numbers are empty."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
+    writer = csv.DictWriter(buffer, fields, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue().rstrip("\n")
