@@ -20,14 +20,16 @@ class VarianceSplit:
         seeds: What other noise seeds would change, the part that differs from item to item included: what infinitely
             many seeds would remove. It includes the probes where these are not known by themselves.
         probes: What other random vectors of the detector's estimator would change, at the same noise.
+        total: The variance itself, for other items and other seeds.
     """
 
     items: float
     seeds: float
     probes: float
+    total: float
 
 
-_UNKNOWN = VarianceSplit(float("nan"), float("nan"), float("nan"))
+_UNKNOWN = VarianceSplit(*4 * [float("nan")])
 
 
 def variance_split(
@@ -66,6 +68,9 @@ def variance_split(
     for column in table.T:
         _, y = validated(column, labels)
     names = validated_clusters(clusters, y.shape)
+    draws = None if probe_draws is None else np.asarray(probe_draws, dtype=np.float64)
+    if draws is not None and (draws.ndim != 3 or draws.shape[:2] != table.shape or not draws.shape[2]):
+        raise ValueError(f"probe_draws need shape {(*table.shape, 'draws')}, got {draws.shape}")
     seeds = table.shape[1]
     where = layout(y, names)
     if seeds < 2 or not where.testable:
@@ -88,15 +93,13 @@ def variance_split(
     if total <= NO_VARIANCE:
         return _UNKNOWN
     of_probes = float("nan")
-    if probe_draws is not None:
-        of_probes = min(of_seeds, _of_probes(table, np.asarray(probe_draws, dtype=np.float64), y))
+    if draws is not None:
+        of_probes = min(of_seeds, _of_probes(table, draws, y))
         of_seeds -= of_probes
-    return VarianceSplit(of_items / total, of_seeds / total, of_probes / total)
+    return VarianceSplit(of_items / total, of_seeds / total, of_probes / total, total)
 
 
 def _of_probes(table: Floats, draws: Floats, labels: Ints) -> float:
-    if draws.shape[:2] != table.shape or draws.ndim != 3 or not draws.shape[2]:
-        raise ValueError(f"probe_draws need shape {(*table.shape, 'draws')}, got {draws.shape}")
     total = 0.0
     for seed in range(table.shape[1]):
         others = np.delete(table, seed, axis=1).sum(axis=1)

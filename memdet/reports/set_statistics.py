@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -47,7 +48,7 @@ def split_of(label: str, tables: Mapping[str, pd.DataFrame], *, seeded: bool) ->
         None where nothing can be told from this run, as with one noise seed.
     """
     if not seeded:
-        return VarianceSplit(1.0, 0.0, 0.0)
+        return VarianceSplit(items=1.0, seeds=0.0, probes=0.0, total=math.nan)
     own = _by_seed(tables[label])
     if own.shape[1] < 2:
         return None
