@@ -83,3 +83,19 @@ def test_gain(families, size, shared):
     shift = np.sqrt(2) * stats.norm.ppf(0.7) + 2
     truth = stats.norm.cdf(shift / 2) - 0.7  # the sum has twice the variance, the difference of two four times
     assert 0.93 <= covered(intervals, truth) <= 0.97
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("positives", "negatives", "size", "shared", "auroc", "least"),
+    [
+        (118, 120, 1, 0, 0.9, 0.91),  # one negative is .8 %: a threshold has two places to stand
+        (60, 200, 1, 0, 0.95, 0.93),
+        (30, 30, 5, 0.5, 0.95, 0.93),
+    ],
+)
+def test_tpr_at_1_fpr(positives, negatives, size, shared, auroc, least):
+    made = list(sets(positives, negatives, size, shared, auroc))
+    intervals = [evaluate_scores(*one, draws=100).tpr_at_1_fpr for one in made]
+    # The truth is what tables of such sets show on the average.
+    assert least <= covered(intervals, np.mean([interval.value for interval in intervals])) <= 0.97

@@ -75,16 +75,29 @@ def test_a_cluster_with_both_labels_is_drawn_whole():
     assert ((weights @ labels > 0) & (weights @ (1 - labels) > 0)).all()
 
 
-def test_the_tpr_interval_is_the_percentiles_of_resampled_rates():
+def test_the_tpr_interval_comes_from_resampled_rates():
     rng = np.random.default_rng(8)
     labels = np.r_[np.ones(40, int), np.zeros(360, int)]
     scores, clusters = rng.normal(size=400) + 2 * labels, np.arange(400) // 2
     drawn = np.concatenate(list(resample(labels, clusters, 60, seed=9))).astype(int)
     rates = [tpr_at_fpr(np.repeat(scores, w), np.repeat(labels, w)) for w in drawn]
     result = evaluate_scores(scores, labels, clusters, draws=60, seed=9, level=0.8)
-    expected = (tpr_at_fpr(scores, labels), *np.quantile(rates, [0.1, 0.9]))
-    assert (result.tpr_at_1_fpr.value, result.tpr_at_1_fpr.low, result.tpr_at_1_fpr.high) == pytest.approx(expected)
+    value = tpr_at_fpr(scores, labels)
+    centre = (20 * value + 2) / 24  # 20 families of positives
+    reach = stats.t.ppf(0.9, 19) * np.std(rates) / (centre * (1 - centre))
+    expected = centre / (1 - centre) * np.exp([-reach, reach])
+    assert result.tpr_at_1_fpr.value == value
+    assert (result.tpr_at_1_fpr.low, result.tpr_at_1_fpr.high) == pytest.approx(tuple(expected / (1 + expected)))
     assert result.realised_fpr == realised_fpr(scores, labels) > 0
+
+
+def test_a_tpr_interval_holds_the_tpr():
+    # The best negative is above all positives but for one draw in many.
+    labels = np.r_[np.ones(30, int), np.zeros(100, int)]
+    scores = np.r_[np.full(30, 2.0), np.full(2, 3.0), np.zeros(98)]
+    result = evaluate_scores(scores, labels, np.arange(130)).tpr_at_1_fpr
+    assert result.value == result.low == 0
+    assert result.high > 0.5
 
 
 def kernel(x, y):
