@@ -20,6 +20,7 @@ COMMANDS = {
     "doctor": "Say what works on this machine.",
     "check": "Compare a run with a baseline: the accuracy gate.",
     "audit": "Show what controls alone can tell of a sample set.",
+    "compare": "Paired tests between two runs, or between the detectors of one.",
     "list": "List detectors, samples, models or suites.",
     "bench": "Audit the numerics.",
     "localize": "Compare maps of where an item is memorized with the truth.",

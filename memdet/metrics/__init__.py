@@ -13,6 +13,7 @@ from memdet.metrics._pairs import (
     tie_groups,
 )
 from memdet.metrics._placements import effective_number
+from memdet.metrics._variance import VarianceSplit, variance_split
 
 METRICS_VERSION = "2"
 
@@ -23,6 +24,7 @@ __all__ = [
     "PairedTests",
     "Threshold",
     "at_least_as_high",
+    "VarianceSplit",
     "auroc",
     "conformal_threshold",
     "delong",
@@ -38,4 +40,5 @@ __all__ = [
     "realised_fpr",
     "tie_groups",
     "tpr_at_fpr",
+    "variance_split",
 ]

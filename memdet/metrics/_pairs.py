@@ -51,9 +51,9 @@ def delong(
     statistic is then referred to Student's t with Satterthwaite's degrees of freedom, the normal being too narrow for
     few families. With a cluster an item the two variances are one.
 
-    Where nothing varies, all clusters favour one detector alike. The p-value is then the exact one of exchanging the
-    two detectors in whole clusters: of the ``2^K`` arrangements of K clusters two reach the difference. Where a label
-    has a single cluster it is that of :func:`paired_permutation`.
+    Where nothing varies, all clusters favour one detector alike. The p-value is then that of the exact sign test over
+    the clusters of the label that has fewer of them, ``2^(1 - k)`` for k. Where a label has a single cluster it is that
+    of :func:`paired_permutation`.
 
     Args:
         scores_a, scores_b: ``[n]`` each, of the same items in the same order.
@@ -283,7 +283,7 @@ def _p_values(found: Contributions, where: Layout, *, normal: bool) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         statistic = np.abs(found.areas) / np.sqrt(spread)
         p: Floats = 2 * (stats.norm.sf(statistic) if normal else stats.t.sf(statistic, freedom))
-    alike = np.where(found.areas == 0, 1.0, 2.0 ** (1 - where.clusters[0]))
+    alike = np.where(found.areas == 0, 1.0, 2.0 ** (1 - min(where.clusters[1:])))
     return np.where(spread <= NO_VARIANCE, alike, p)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from memdet.reports.labels import split_option
 from memdet.reports.render import interval, markdown_line, table_title
 
 FIRST = "first step"
@@ -48,8 +49,5 @@ def split_time(label: str) -> tuple[str, int | None]:
         >>> split_time("jeon2025@t=200,power=1"), split_time("wen2024")
         (('jeon2025@power=1', 200), ('wen2024', None))
     """
-    name, _, tail = label.partition("@")
-    options = [part for part in tail.split(",") if part]
-    t = next((int(part[2:]) for part in options if part.startswith("t=")), None)
-    kept = [part for part in options if not part.startswith("t=")]
-    return name + ("@" + ",".join(kept) if kept else ""), t
+    base, t = split_option(label, "t")
+    return base, None if t is None else int(t)

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from memdet.metrics import METRICS_VERSION
 from memdet.reports.rows import FIELDS
 
 Rows = Sequence[dict[str, Any]]
 HEADERS = (
     "detector",
     "AUROC",
+    "group",
     "TPR at 1 % FPR",
     "gain over control",
     "rank corr.",
@@ -25,9 +27,11 @@ HEADERS = (
     "status",
 )
 LEGEND = (
-    "95 % intervals in brackets. F, JVP, VJP: forwards and Jacobian products an item and seed; ms: on this machine, "
+    "95 % intervals in brackets. group: 1 is the highest AUROC and all that do not differ from it significantly "
+    "(paired tests that respect clusters, Holm over all pairs, .05), 2 the best of the others and all that do not "
+    "differ from it, and so on. F, JVP, VJP: forwards and Jacobian products an item and seed; ms: on this machine, "
     "standalone. gain: AUROC minus that of the best control. rank corr.: Spearman, scores against the measured share "
-    "of copies. *: control, never calls the model."
+    f"of copies. *: control, never calls the model. Metrics version {METRICS_VERSION}."
 )
 NOT_RESOLVABLE = "not resolvable"
 _OF_TABLE = ("run", "sample_set", "sample_set_version", "stratum")  # rows that differ in one never share a table
@@ -38,10 +42,10 @@ def to_json(rows: Rows) -> str:
     return json.dumps(list(rows), indent=2)
 
 
-def to_csv(rows: Rows) -> str:
+def to_csv(rows: Rows, fields: Sequence[str] = FIELDS) -> str:
     """All fields, full precision; undefined numbers are empty."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
+    writer = csv.DictWriter(buffer, fields, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue().rstrip("\n")
@@ -100,10 +104,10 @@ def tables_of(rows: Rows) -> list[tuple[str, list[list[str]], list[str]]]:
 
 
 def table_title(row: dict[str, Any], seeds: int) -> str:
-    """What a table is about: ``small v1: 4 memorized, 4 not, 2 noise seeds``."""
+    """What a table is about: ``small v1: 4 memorized, 4 not, effective n 4, 2 noise seeds``."""
     name = f"{row['sample_set']} v{row['sample_set_version']}" + (f", {row['stratum']}" if row["stratum"] else "")
-    plural = "s" if seeds > 1 else ""
-    return f"{name}: {row['n_positive']} memorized, {row['n_negative']} not, {seeds} noise seed{plural}"
+    plural, size = "s" if seeds > 1 else "", _count(round(row["n_effective"], 1))
+    return f"{name}: {row['n_positive']} memorized, {row['n_negative']} not, effective n {size}, {seeds} noise seed{plural}"
 
 
 def notes_of(rows: Rows) -> list[str]:
@@ -124,6 +128,7 @@ def cells_of(row: dict[str, Any]) -> list[str]:
     return [
         row["detector"] + (" *" if control else ""),
         interval(row, "auroc"),
+        "-" if row["tie_group"] is None else str(row["tie_group"]),
         NOT_RESOLVABLE if tpr == "-" and counted else tpr,
         "-" if row["gain_over_control"] is None else interval(row, "gain_over_control", sign=True),
         "-" if row["rank_correlation"] is None else number(row["rank_correlation"]),

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from memdet.errors import UserError
-from memdet.metrics import METRICS_VERSION, Evaluation, Interval, evaluate_scores, gain
+from memdet.metrics import METRICS_VERSION, Evaluation, Interval, effective_number, evaluate_scores, gain
+from memdet.reports.set_statistics import groups_of, split_of
 from memdet.running.store import read_manifest, read_scores
 
 CONTROLS = {"none", "text"}
@@ -59,7 +60,10 @@ def report_rows(runs: Sequence[Path], *, by_stratum: bool = False) -> list[dict[
 
     The mean over seeds is taken per item, then metrics over items. A detector with a row that is not ``ok`` has no
     numbers: its status and message say why. Undefined numbers are None. ``rank_correlation`` is Spearman's between
-    scores and the measured extraction of the items.
+    scores and the measured extraction of the items. ``tie_group`` is that of :func:`~memdet.metrics.tie_groups` among
+    the detectors of the table, controls included. ``variance_items``, ``variance_seeds`` and ``variance_probes`` are
+    shares of the AUROC's variance (:func:`~memdet.metrics.variance_split`): None with one noise seed; the probes' is
+    None, and part of the seeds', unless the run holds the detector with several values of its option ``draw``.
 
     Args:
         runs: Run directories.
@@ -114,11 +118,14 @@ def set_rows(
         seconds: An item and seed, by detector.
     """
     access = {entry["label"]: entry["access"] for entry in manifest["settings"]["detectors"]}
+    seeded = {entry["label"]: entry.get("seeded", True) for entry in manifest["settings"]["detectors"]}
     found = {str(label): table for label, table in of_set.groupby("detector", sort=False)}
     tables = {label: found[label] for label in access if label in found}
     means = {label: _mean_scores(table) for label, table in tables.items() if status_of(table) == "ok"}
     controls = [label for label in means if access[label] in CONTROLS]
     evaluations = {label: evaluate(means[label]) for label in means}
+    groups = groups_of(means)
+    of_ok = {label: tables[label] for label in means}
     best = max(controls, key=lambda label: evaluations[label].auroc.value, default=None)
     rows = []
     for label, table in tables.items():
@@ -136,6 +143,7 @@ def set_rows(
             "n_positive": int((items["label"] == 1).sum()),
             "n_negative": int((items["label"] == 0).sum()),
             "n_clusters": int(items["cluster"].nunique()),
+            "n_effective": min(effective_number(items.loc[items["label"] == side, "cluster"]) for side in (0, 1)),
             "forwards": float(table["forwards"].mean()),
             "jvps": float(table["jvps"].mean()),
             "vjps": float(table["vjps"].mean()),
@@ -150,6 +158,10 @@ def set_rows(
             _put(row, "auroc", evaluations[label].auroc)
             _put(row, "tpr_at_1_fpr", evaluations[label].tpr_at_1_fpr)
             row["realised_fpr"] = _defined(evaluations[label].realised_fpr)
+            row["tie_group"] = groups.get(label)
+            split = split_of(label, of_ok, seeded=seeded[label])
+            for part in ("items", "seeds", "probes"):
+                row[f"variance_{part}"] = None if split is None else _defined(getattr(split, part))
             row["rank_correlation"] = _rank_correlation(means[label])
             if best is not None and access[label] not in CONTROLS:
                 row["best_control"] = best

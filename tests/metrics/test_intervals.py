@@ -1,20 +1,13 @@
-"""Intervals and tests of significance."""
+"""Intervals."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from memdet.metrics import (
-    auroc,
-    delong,
-    effective_number,
-    evaluate_scores,
-    gain,
-    holm,
-    paired_permutation,
-    permutation_above_half,
-)
+from memdet.metrics import auroc, delong, effective_number, evaluate_scores, gain, realised_fpr, tpr_at_fpr
+from memdet.metrics._auroc import weighted_auroc
 from memdet.metrics._bootstrap import resample
+from memdet.metrics._placements import contributions, layout, variance
 
 
 def binormal(rng, n=60, shift=1.0):
@@ -24,17 +17,6 @@ def binormal(rng, n=60, shift=1.0):
 
 def width(interval):
     return interval.high - interval.low
-
-
-def test_interval_covers_the_true_auroc():
-    truth = stats.norm.cdf(1 / np.sqrt(2))
-    hits = 0
-    for simulation in range(200):
-        scores, labels = binormal(np.random.default_rng(simulation))
-        interval = evaluate_scores(scores, labels, np.arange(len(scores)), draws=300, seed=simulation).auroc
-        hits += interval.low <= truth <= interval.high
-    # 95 % of 200, four standard errors of a binomial each way
-    assert 178 <= hits <= 200
 
 
 def test_copies_inside_a_cluster_add_no_certainty():
@@ -70,28 +52,129 @@ def test_effective_number_is_that_of_the_smaller_side():
     assert result.n_effective == pytest.approx(64 / 38)
 
 
-def test_a_cluster_with_both_labels_is_drawn_in_parts():
+def test_clusters_are_drawn_within_their_label():
+    labels = np.array([1, 1, 1, 0, 0, 0])
+    clusters = np.array(["a", "a", "b", "c", "d", "d"])
+    weights = np.concatenate(list(resample(labels, clusters, 200, seed=0)))
+    assert (weights[:, 0] == weights[:, 1]).all()
+    assert (weights[:, 4] == weights[:, 5]).all()
+    assert (weights[:, 0] + weights[:, 2] == 2).all()
+    assert (weights[:, 3] + weights[:, 4] == 2).all()
+    assert {0, 1, 2} == set(weights[:, 0])
+
+
+def test_a_cluster_with_both_labels_is_drawn_whole():
     labels = np.array([1, 1, 0, 0, 0])
     clusters = np.array(["a", "b", "a", "a", "c"])
-    weights = np.concatenate(list(resample(labels, clusters, 200, seed=0)))
-    assert (weights[:, 2] == weights[:, 3]).all()
-    assert (weights[:, 0] != weights[:, 2]).any()
-    assert (weights[:, 0] + weights[:, 1] == 2).all()
-    assert (weights[:, 2] + weights[:, 4] == 2).all()
+    weights = np.concatenate(list(resample(labels, clusters, 400, seed=0)))
+    assert len(weights) == 400
+    assert (weights[:, 0] == weights[:, 2]).all()
+    assert (weights[:, 0] == weights[:, 3]).all()
+    assert (weights[:, 0] + weights[:, 1] + weights[:, 4] == 3).all()
+    # Both labels are in every draw: c alone, and b alone, are drawn again.
+    assert ((weights @ labels > 0) & (weights @ (1 - labels) > 0)).all()
 
 
-def test_an_interval_is_the_percentiles_of_resampled_aurocs():
-    scores, labels = binormal(np.random.default_rng(8), n=25)
-    clusters = np.arange(50) // 2
+def test_the_tpr_interval_comes_from_resampled_rates():
+    rng = np.random.default_rng(8)
+    labels = np.r_[np.ones(40, int), np.zeros(360, int)]
+    scores, clusters = rng.normal(size=400) + 2 * labels, np.arange(400) // 2
     drawn = np.concatenate(list(resample(labels, clusters, 60, seed=9))).astype(int)
-    areas = [auroc(np.repeat(scores, w), np.repeat(labels, w)) for w in drawn]
-    result = evaluate_scores(scores, labels, clusters, draws=60, seed=9, level=0.8).auroc
-    assert (result.low, result.high) == pytest.approx(tuple(np.quantile(areas, [0.1, 0.9])))
+    rates = [tpr_at_fpr(np.repeat(scores, w), np.repeat(labels, w)) for w in drawn]
+    result = evaluate_scores(scores, labels, clusters, draws=60, seed=9, level=0.8)
+    value = tpr_at_fpr(scores, labels)
+    centre = (20 * value + 2) / 24  # 20 families of positives
+    reach = stats.t.ppf(0.9, 19) * np.std(rates) / (centre * (1 - centre))
+    expected = centre / (1 - centre) * np.exp([-reach, reach])
+    assert result.tpr_at_1_fpr.value == value
+    assert (result.tpr_at_1_fpr.low, result.tpr_at_1_fpr.high) == pytest.approx(tuple(expected / (1 + expected)))
+    assert result.realised_fpr == realised_fpr(scores, labels) > 0
+
+
+def test_a_tpr_interval_holds_the_tpr():
+    # The best negative is above all positives but for one draw in many.
+    labels = np.r_[np.ones(30, int), np.zeros(100, int)]
+    scores = np.r_[np.full(30, 2.0), np.full(2, 3.0), np.zeros(98)]
+    result = evaluate_scores(scores, labels, np.arange(130)).tpr_at_1_fpr
+    assert result.value == result.low == 0
+    assert result.high > 0.5
+
+
+def kernel(x, y):
+    return 1.0 if x > y else 0.5 if x == y else 0.0
+
+
+def naive_variance(scores, labels, clusters):
+    """Obuchowski (1997), her sums one by one."""
+    positives, negatives = scores[labels == 1], scores[labels == 0]
+    m, n = len(positives), len(negatives)
+    area = np.mean([[kernel(x, y) for y in negatives] for x in positives])
+    names = sorted(set(clusters))
+    of = {name: [0.0, 0.0, 0, 0] for name in names}
+    for score, label, name in zip(scores, labels, clusters, strict=True):
+        against = negatives if label else positives
+        placed = np.mean([kernel(score, y) if label else kernel(y, score) for y in against])
+        of[name][1 - label] += placed
+        of[name][3 - label] += 1
+    with_positive = sum(v[2] > 0 for v in of.values())
+    with_negative = sum(v[3] > 0 for v in of.values())
+    total = len(names)
+    s10 = with_positive / ((with_positive - 1) * m) * sum((v[0] - v[2] * area) ** 2 for v in of.values())
+    s01 = with_negative / ((with_negative - 1) * n) * sum((v[1] - v[3] * area) ** 2 for v in of.values())
+    s11 = total / (total - 1) * sum((v[0] - v[2] * area) * (v[1] - v[3] * area) for v in of.values())
+    return area, s10 / m + s01 / n + 2 * s11 / (m * n)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_variance_is_obuchowskis(tied):
+    rng = np.random.default_rng(11)
+    labels, clusters = rng.permutation(np.repeat([1, 0], [30, 40])), rng.integers(0, 12, 70)
+    scores = rng.normal(size=70) + labels + clusters / 6
+    if tied:
+        scores = scores.round()
+    where = layout(labels, clusters)
+    found = contributions(scores[None], where)
+    area, expected = naive_variance(scores, labels, clusters)
+    assert found.areas[0] == pytest.approx(area)
+    assert variance(found, where)[0][0] == pytest.approx(expected)
+    assert expected > 0
+
+
+def test_the_variance_is_the_spread_of_a_cluster_bootstrap():
+    # Many clusters, so that k - 1 for k matters little; clusters with both labels among them.
+    rng = np.random.default_rng(12)
+    clusters = np.arange(600) // 3
+    labels = np.where(clusters < 80, 1, np.where(clusters < 160, 0, rng.integers(0, 2, 600)))
+    scores = rng.normal(size=200)[clusters] + rng.normal(size=600) + labels
+    where = layout(labels, clusters)
+    spread = float(variance(contributions(scores[None], where), where)[0][0])
+    drawn = np.concatenate(list(resample(labels, clusters, 4_000, seed=0)))
+    assert weighted_auroc(scores, labels, drawn).std() == pytest.approx(np.sqrt(spread), rel=0.05)
+
+
+def test_an_auroc_interval_by_hand():
+    # Placements of the positives 1, 1, .5 and of the negatives 1, .5 + 1 / 3: DeLong's variance, t, and the logit.
+    result = evaluate_scores([4.0, 3.0, 1.5, 1.0, 2.0], [1, 1, 1, 0, 0], range(5)).auroc
+    of_positive, of_negative = np.var([1, 1, 0.5], ddof=1) / 3, np.var([1, 2 / 3], ddof=1) / 2
+    freedom = (of_positive + of_negative) ** 2 / (of_positive**2 / 2 + of_negative**2 / 1)
+    reach = stats.t.ppf(0.975, freedom) * np.sqrt(of_positive + of_negative) / (5 / 6 * 1 / 6)
+    odds = 5 * np.exp([-reach, reach])
+    assert result.value == pytest.approx(5 / 6)
+    assert (result.low, result.high) == pytest.approx(tuple(odds / (1 + odds)))
+
+
+def test_one_family_on_a_side_says_little():
+    labels = np.r_[np.ones(50, int), np.zeros(50, int)]
+    scores = np.random.default_rng(13).normal(size=100) + 2 * labels
+    result = evaluate_scores(scores, labels, np.r_[np.zeros(50), np.arange(1, 51)]).auroc
+    assert result.low < 0.1 < 0.9 < result.value < 0.98 < result.high
+    assert np.isnan(gain(scores, -scores, labels, np.r_[np.zeros(50), np.arange(1, 51)]).low)
 
 
 def test_same_seed_gives_the_same_interval():
-    scores, labels = binormal(np.random.default_rng(1))
-    first, again, other = (evaluate_scores(scores, labels, np.arange(120), seed=seed).auroc for seed in (3, 3, 4))
+    scores, labels = binormal(np.random.default_rng(1), n=110)
+    items = np.arange(len(scores))
+    first, again, other = (evaluate_scores(scores, labels, items, seed=seed).tpr_at_1_fpr for seed in (3, 3, 4))
     assert first == again
     assert first != other
 
@@ -132,9 +215,6 @@ def test_a_missing_class_leaves_all_undefined():
     assert np.isnan([result.auroc.low, result.auroc.value, result.tpr_at_1_fpr.value]).all()
     assert result.n_effective == 0
     assert np.isnan(gain([1.0, 2.0], [2.0, 1.0], [1, 1], [0, 1]).value)
-    assert np.isnan(delong([1.0, 2.0], [2.0, 1.0], [1, 1])).all()
-    assert np.isnan(paired_permutation([1.0, 2.0], [2.0, 1.0], [1, 1]))
-    assert np.isnan(permutation_above_half([1.0, 2.0], [1, 1], [0, 1]))
 
 
 @pytest.mark.parametrize(
@@ -152,8 +232,32 @@ def test_bad_input_is_named(changed, words):
     given = {"scores": [1.0, 2.0, 3.0, 4.0], "labels": [0, 1, 0, 1], "clusters": [0, 1, 2, 3]} | changed
     with pytest.raises(ValueError, match=words):
         evaluate_scores(**given)
-    with pytest.raises(ValueError, match=words):
-        gain(control_scores=[1.0, 2.0, 3.0, 4.0], **given)
+    if "draws" not in changed:
+        with pytest.raises(ValueError, match=words):
+            gain(control_scores=[1.0, 2.0, 3.0, 4.0], **given)
+
+
+def test_effective_number_by_hand():
+    assert effective_number(["a"] * 6 + ["b", "c"]) == pytest.approx(64 / 38)
+    assert effective_number(range(7)) == 7
+    assert effective_number([]) == 0
+
+
+def test_a_gain_is_significant_where_its_interval_leaves_out_0():
+    rng = np.random.default_rng(14)
+    clusters = np.arange(120) // 3
+    scores, labels = binormal(rng)
+    significant = 0
+    for noise in np.linspace(0.3, 3, 20):
+        control = scores + noise * rng.normal(size=120)
+        interval, (difference, p) = (
+            gain(scores, control, labels, clusters),
+            delong(scores, control, labels, clusters=clusters),
+        )
+        assert interval.value == pytest.approx(difference)
+        assert (interval.low > 0 or interval.high < 0) is (p < 0.05)
+        significant += p < 0.05
+    assert 0 < significant < 20
 
 
 def test_few_negatives_do_not_resolve_one_percent():
@@ -171,98 +275,3 @@ def test_gain_is_paired():
     difference = gain(scores, control, labels, clusters)
     assert difference.value == pytest.approx(auroc(scores, labels) - auroc(control, labels))
     assert difference.low < difference.value < difference.high
-
-
-def naive_delong(a, b, labels):
-    def kernel(x, y):
-        return 1.0 if x > y else 0.5 if x == y else 0.0
-
-    rows = {}
-    for name, s in (("a", a), ("b", b)):
-        matrix = np.array([[kernel(x, y) for y in s[labels == 0]] for x in s[labels == 1]])
-        rows[name] = (matrix.mean(1), matrix.mean(0), matrix.mean())
-    m, n = len(rows["a"][0]), len(rows["a"][1])
-    cov = np.cov(rows["a"][0], rows["b"][0]) / m + np.cov(rows["a"][1], rows["b"][1]) / n
-    z = (rows["a"][2] - rows["b"][2]) / np.sqrt(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1])
-    return rows["a"][2] - rows["b"][2], 2 * stats.norm.sf(abs(z))
-
-
-@pytest.mark.parametrize("tied", [False, True])
-def test_delong_equals_the_double_loop(tied):
-    rng = np.random.default_rng(5)
-    a, labels = binormal(rng)
-    b = a + rng.normal(size=len(a))
-    if tied:
-        a, b = a.round(), b.round()
-    assert delong(a, b, labels) == pytest.approx(naive_delong(a, b, labels))
-
-
-def test_delong_falls_back_where_both_are_perfect():
-    labels = np.array([0] * 10 + [1] * 10)
-    a = labels + np.linspace(0, 0.1, 20)
-    assert delong(a, a * 2, labels) == (0.0, 1.0)
-    constant = np.zeros(20)
-    assert delong(a, constant, labels) == (0.5, paired_permutation(a, constant, labels))
-
-
-def test_delong_of_a_single_positive_is_the_permutation():
-    rng = np.random.default_rng(10)
-    a, b, labels = rng.normal(size=12), rng.normal(size=12), np.r_[1, np.zeros(11, int)]
-    assert delong(a, b, labels) == (auroc(a, labels) - auroc(b, labels), paired_permutation(a, b, labels))
-
-
-def test_permutation_of_clusters_counts_families_not_items():
-    # Two families of either label, perfectly ranked: 1 of the 6 ways to label them reaches that.
-    clusters = np.repeat(np.arange(4), 25)
-    labels = (clusters >= 2).astype(int)
-    p = permutation_above_half(clusters.astype(float), labels, clusters, draws=4_000)
-    assert p == pytest.approx(1 / 6, abs=4 * np.sqrt(5 / 36 / 4_000))
-
-
-def test_permutation_tests_know_signal_from_noise():
-    rng = np.random.default_rng(6)
-    scores, labels = binormal(rng, shift=1.5)
-    noise = rng.normal(size=len(scores))
-    clusters = np.arange(len(scores))
-    assert permutation_above_half(scores, labels, clusters, draws=500) < 0.01
-    assert permutation_above_half(noise, labels, clusters, draws=500) > 0.01
-    assert paired_permutation(scores, noise, labels, draws=500) < 0.01
-    assert paired_permutation(scores, 3 * scores, labels, draws=500) == 1.0
-
-
-def test_permutation_refuses_mixed_clusters():
-    with pytest.raises(ValueError, match="both labels"):
-        permutation_above_half([1.0, 2.0], [0, 1], ["a", "a"])
-
-
-def test_holm_by_hand():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
-    assert holm([0.01, np.nan, 0.03]) == pytest.approx([0.02, np.nan, 0.03], nan_ok=True)
-    assert holm([]).shape == (0,)
-
-
-@pytest.mark.parametrize("p_values", [[1.1], [-0.1], [[0.1, 0.2]], 0.5])
-def test_holm_refuses_what_are_not_p_values(p_values):
-    with pytest.raises(ValueError, match="p_values"):
-        holm(p_values)
-
-
-def test_a_wider_null_makes_p_larger():
-    rng = np.random.default_rng(0)
-    labels = np.arange(60) % 2
-    scores = labels * 0.6 + rng.normal(size=60)
-    p = [permutation_above_half(scores, labels, np.arange(60), spread=spread, draws=2_000) for spread in (1, 1.5, 3)]
-    assert p[0] < p[1] < p[2] < 0.5
-    # for one item each side of .5 the null is symmetric, and a normal law says how p grows with its width
-    z = stats.norm.isf(p[0])
-    assert p[1] == pytest.approx(stats.norm.sf(z / 1.5), abs=0.03)
-    with pytest.raises(ValueError, match="spread is at least 1"):
-        permutation_above_half(scores, labels, np.arange(60), spread=0.5)
-
-
-def test_effective_number_of_clusters():
-    assert effective_number(["a", "b", "c"]) == 3
-    assert effective_number(["a"] * 5) == 1
-    assert effective_number([0] * 148 + list(range(1, 353))) == pytest.approx(500**2 / (148**2 + 352))
-    assert effective_number([]) == 0

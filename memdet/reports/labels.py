@@ -1,0 +1,17 @@
+"""Labels of detectors, ``name@option=value,option=value``, taken apart."""
+
+from __future__ import annotations
+
+
+def split_option(label: str, option: str) -> tuple[str, str | None]:
+    """A detector's label without one option, and that option's value; None where it is the default.
+
+    Example:
+        >>> split_option("jeon2025@t=200,power=1", "t"), split_option("wen2024", "t")
+        (('jeon2025@power=1', '200'), ('wen2024', None))
+    """
+    name, _, tail = label.partition("@")
+    options = [part for part in tail.split(",") if part]
+    value = next((part.partition("=")[2] for part in options if part.startswith(f"{option}=")), None)
+    kept = [part for part in options if not part.startswith(f"{option}=")]
+    return name + ("@" + ",".join(kept) if kept else ""), value
