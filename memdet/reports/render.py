@@ -106,8 +106,8 @@ def tables_of(rows: Rows) -> list[tuple[str, list[list[str]], list[str]]]:
 def table_title(row: dict[str, Any], seeds: int) -> str:
     """What a table is about: ``small v1: 4 memorized, 4 not, effective n 4, 2 noise seeds``."""
     name = f"{row['sample_set']} v{row['sample_set_version']}" + (f", {row['stratum']}" if row["stratum"] else "")
-    plural, size = "s" if seeds > 1 else "", _count(round(row["n_effective"], 1))
-    return f"{name}: {row['n_positive']} memorized, {row['n_negative']} not, effective n {size}, {seeds} noise seed{plural}"
+    sizes = f"{row['n_positive']} memorized, {row['n_negative']} not, effective n {_count(round(row['n_effective'], 1))}"
+    return f"{name}: {sizes}, {seeds} noise seed" + ("s" if seeds > 1 else "")
 
 
 def notes_of(rows: Rows) -> list[str]:
