@@ -106,8 +106,9 @@ def tables_of(rows: Rows) -> list[tuple[str, list[list[str]], list[str]]]:
 def table_title(row: dict[str, Any], seeds: int) -> str:
     """What a table is about: ``small v1: 4 memorized, 4 not, effective n 4, 2 noise seeds``."""
     name = f"{row['sample_set']} v{row['sample_set_version']}" + (f", {row['stratum']}" if row["stratum"] else "")
-    sizes = f"{row['n_positive']} memorized, {row['n_negative']} not, effective n {_count(round(row['n_effective'], 1))}"
-    return f"{name}: {sizes}, {seeds} noise seed" + ("s" if seeds > 1 else "")
+    size = f"effective n {_count(round(row['n_effective'], 1))}"
+    plural = "s" if seeds > 1 else ""
+    return f"{name}: {row['n_positive']} memorized, {row['n_negative']} not, {size}, {seeds} noise seed{plural}"
 
 
 def notes_of(rows: Rows) -> list[str]:

@@ -17,17 +17,21 @@ from importlib import metadata
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from memdet.errors import UserError
 from memdet.running.manifest import processor
 
+if TYPE_CHECKING:
+    from memdet.samplesets.spec import OneFile
+
 Status = Literal["ok", "warning", "problem"]
 TIMEOUT = 5.0  # seconds for an address
 PATIENCE = 8.0  # seconds for all of them
 FREE_DISK = 10e9  # bytes; a Stable Diffusion pipeline takes about half of it
+SHIPPED = {"bundled", "zoo", "local"}  # kinds of sources
 _NEEDLESS = {"dev"}
 _GIB = 2**30
 
@@ -236,12 +240,12 @@ def check_models() -> Iterator[Finding]:
 
 def check_sample_sets() -> Iterator[Finding]:
     """Sample sets whose data are on this machine load; remote ones are counted."""
-    from memdet.samplesets import load_sample_set, load_spec, load_suite, sample_set_ids, suite_names
+    from memdet.samplesets import load_sample_set, load_suite, sample_set_ids, suite_names
 
     good, remote = 0, []
     for name in sample_set_ids():
         try:
-            if load_spec(name).source.kind in {"url", "hub"}:
+            if any(part.kind not in SHIPPED for part in _sources(name)):
                 remote.append(name)
             else:
                 load_sample_set(name)
@@ -327,13 +331,24 @@ def _addresses() -> dict[str, list[str]]:
         except UserError:  # named by the check of the sample sets
             continue
         wanted = [(asset.address, f"{asset.name} ({name})") for asset in spec.assets]
-        if spec.source.kind == "url":
-            wanted.append((spec.source.url, f"data of {name}"))
-        elif spec.source.kind == "hub":
-            wanted.append((f"{ENDPOINT}/datasets/{spec.source.repo}", f"data of {name}"))
+        for source in _sources(name):
+            if source.kind == "url":
+                wanted.append((source.url, f"data of {name}"))
+            elif source.kind == "manual":
+                wanted.append((source.address, f"data of {name}"))
+            elif source.kind == "hub":
+                wanted.append((f"{ENDPOINT}/datasets/{source.repo}", f"data of {name}"))
         for address, what in wanted:
             found.setdefault(address, []).append(what)
     return found
+
+
+def _sources(name: str) -> list[OneFile]:
+    """Where the files of a sample set come from."""
+    from memdet.samplesets import load_spec
+
+    source = load_spec(name).source
+    return [part.source for part in source.parts] if source.kind == "files" else [source]
 
 
 def _tested_versions() -> dict[str, str]:

@@ -59,8 +59,8 @@ def test_runs_and_versions_have_a_table_each(version, form, write_run, tmp_path)
     assert [row["run"] for row in rows] == ["suite/first"] * 2 + ["suite/second"] * 2
     titles = [line.strip(" *") for line in FORMATS[form](rows).splitlines() if "noise seeds" in line]
     assert titles == [
-        "small v1: 4 memorized, 4 not, 2 noise seeds, run suite/first",
-        f"small v{version}: 4 memorized, 4 not, 2 noise seeds, run suite/second",
+        "small v1: 4 memorized, 4 not, effective n 4, 2 noise seeds, run suite/first",
+        f"small v{version}: 4 memorized, 4 not, effective n 4, 2 noise seeds, run suite/second",
     ]
 
 
@@ -75,8 +75,8 @@ def test_strata_on_the_command_line(run, form, capsys):
     elif form == "csv":
         assert output.splitlines()[0].startswith("sample_set,sample_set_version,stratum,detector,")
     else:
-        assert "small v1, strong: 2 memorized, 4 not, 2 noise seeds" in output
-        assert "small v1, weak: 2 memorized, 4 not, 2 noise seeds" in output
+        assert "small v1, strong: 2 memorized, 4 not, effective n 2, 2 noise seeds" in output
+        assert "small v1, weak: 2 memorized, 4 not, effective n 2, 2 noise seeds" in output
 
 
 def test_a_run_of_the_first_schema_is_still_read():
