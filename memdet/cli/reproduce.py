@@ -48,6 +48,7 @@ def seed_paper(items: int, seed: int, stored: Path | None, only: tuple[str, ...]
     document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "parts": {}}
     if stored is not None:
         document = read_document(stored)
+        _compute(document["parts"])
     elif only and numbers.exists():
         document = read_document(numbers)
     try:
@@ -90,6 +91,16 @@ def _measure(names: list[str], items: int, seed: int) -> dict[str, Any]:
             else:
                 parts[name] = measure_tiny(model, load_sample_set("tiny-sd-a-verbatim"), items, seed, bar.update)
     return parts
+
+
+def _compute(parts: dict[str, Any]) -> None:
+    """Numbers follow from stored values; those of another version of the metrics are computed again."""
+    from memdet.reports.seed_measure import pixel_numbers, tiny_numbers
+
+    if "fashion-pixel" in parts:
+        parts["fashion-pixel"]["numbers"] = pixel_numbers(parts["fashion-pixel"]["data"]["places"])
+    if "tiny-sd-a" in parts:
+        parts["tiny-sd-a"]["numbers"] = tiny_numbers(parts["tiny-sd-a"]["data"])
 
 
 def _write(path: Path, text: str) -> None:
