@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from memdet.reports.render import interval, markdown_line
+from memdet.reports.render import interval, markdown_line, table_title
 
 FIRST = "first step"
 
@@ -17,22 +17,20 @@ def by_time(rows: Sequence[dict[str, Any]]) -> str:
         rows: From :func:`~memdet.reports.report_rows`. Detectors that differ in the option ``t`` alone share a line;
             without it the time is the detector's default, shown as the first step.
     """
-    tables: dict[str, dict[str, dict[int | None, dict[str, Any]]]] = {}
+    tables: dict[tuple[str, ...], dict[str, dict[int | None, dict[str, Any]]]] = {}
     for row in rows:
         base, t = split_time(row["detector"])
-        tables.setdefault(row["sample_set"], {}).setdefault(base, {})[t] = row
+        key = (row["run"], row["sample_set"], row["sample_set_version"])
+        tables.setdefault(key, {}).setdefault(base, {})[t] = row
     parts = []
-    for sample_set, lines in tables.items():
+    for lines in tables.values():
         timed = {base: cells for base, cells in lines.items() if len(cells) > 1}
         if not timed:
             continue
         times = sorted({t for cells in timed.values() for t in cells}, key=lambda t: -(t if t is not None else 10**9))
         first = next(iter(next(iter(timed.values())).values()))
-        title = (
-            f"**{sample_set}: {first['n_positive']} memorized, {first['n_negative']} not, {first['seeds']} noise seed"
-        )
         table = [
-            title + ("s**" if first["seeds"] > 1 else "**"),
+            f"**{table_title(first, first['seeds'])}**",
             "",
             markdown_line(["AUROC at", *(FIRST if t is None else f"t = {t}" for t in times)]),
             markdown_line(["---"] + ["--:"] * len(times)),

@@ -30,6 +30,7 @@ LEGEND = (
     "of copies. *: control, never calls the model."
 )
 NOT_RESOLVABLE = "not resolvable"
+_OF_TABLE = ("run", "sample_set", "sample_set_version", "stratum")  # rows that differ in one never share a table
 
 
 def to_json(rows: Rows) -> str:
@@ -94,21 +95,28 @@ FORMATS: dict[str, Callable[[Rows], str]] = {
 
 
 def _tables(rows: Rows) -> list[tuple[str, list[list[str]], list[str]]]:
-    """Title, cells and notes of each sample set, or of each stratum."""
+    """Title, cells and notes of each run's sample sets, or of their strata."""
     tables = []
-    for (sample_set, stratum), group in groupby(rows, key=lambda row: (row["sample_set"], row["stratum"])):
+    several = len({row["run"] for row in rows}) > 1
+    for _, group in groupby(rows, key=lambda row: [row[name] for name in _OF_TABLE]):
         members = list(group)
         first = members[0]
         seeds = max(row["seeds"] for row in members)
-        name = f"{sample_set}, {stratum}" if stratum else sample_set
-        title = f"{name}: {first['n_positive']} memorized, {first['n_negative']} not, {seeds} noise seed"
+        title = table_title(first, seeds) + (f", run {first['run']}" if several else "")
         by_message: dict[str, list[str]] = {}
         for row in members:
             if row["message"]:
                 by_message.setdefault(f"{row['status']}: {row['message']}", []).append(row["detector"])
         notes = [f"{', '.join(names)}: {message}." for message, names in by_message.items()]
-        tables.append((title + ("s" if seeds > 1 else ""), [_cells(row) for row in members], notes))
+        tables.append((title, [_cells(row) for row in members], notes))
     return tables
+
+
+def table_title(row: dict[str, Any], seeds: int) -> str:
+    """What a table is about: ``small v1: 4 memorized, 4 not, 2 noise seeds``."""
+    name = f"{row['sample_set']} v{row['sample_set_version']}" + (f", {row['stratum']}" if row["stratum"] else "")
+    plural = "s" if seeds > 1 else ""
+    return f"{name}: {row['n_positive']} memorized, {row['n_negative']} not, {seeds} noise seed{plural}"
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

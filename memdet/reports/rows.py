@@ -16,8 +16,10 @@ from memdet.running.store import read_manifest, read_scores
 CONTROLS = {"none", "text"}
 FIELDS = (
     "sample_set",
+    "sample_set_version",
     "stratum",
     "detector",
+    "detector_version",
     "access",
     "n_positive",
     "n_negative",
@@ -38,6 +40,7 @@ FIELDS = (
     "vjps",
     "seconds_per_item",
     "seeds",
+    "run",
     "status",
     "message",
 )
@@ -57,7 +60,7 @@ def report_rows(runs: Sequence[Path], *, by_stratum: bool = False) -> list[dict[
 
     Returns:
         Dictionaries with the keys of ``FIELDS``, in the order of the runs' sample sets and detectors; ``stratum`` is
-        None in a table of all items.
+        None in a table of all items, ``run`` the name of the run (:func:`run_name`).
 
     Raises:
         UserError: A directory holds no finished run.
@@ -65,11 +68,16 @@ def report_rows(runs: Sequence[Path], *, by_stratum: bool = False) -> list[dict[
     return [row for run in runs for row in _run_rows(run, by_stratum)]
 
 
+def run_name(run: Path) -> str:
+    """The last two parts of a run's directory, ``quick/reference``: under ``results`` its suite and its name."""
+    return "/".join(run.resolve().parts[-2:])
+
+
 def _run_rows(run: Path, by_stratum: bool) -> list[dict[str, Any]]:
     manifest = read_manifest(run)
     scores = read_scores(run).to_pandas()
     rows = []
-    for name, of_set in scores.groupby("sample_set", sort=False):
+    for (name, _), of_set in scores.groupby(["sample_set", "sample_set_version"], sort=False):
         sample_set = str(name)
         counts = of_set.groupby("detector").size()
         total = manifest.get("seconds", {}).get(sample_set, {})
@@ -81,7 +89,7 @@ def _run_rows(run: Path, by_stratum: bool) -> list[dict[str, Any]]:
         for stratum in sorted(strata):
             kept = of_set[(of_set["stratum"] == stratum) | (of_set["label"] == 0)]
             rows += _set_rows(manifest, sample_set, stratum, kept, seconds)
-    return rows
+    return [row | {"run": run_name(run)} for row in rows]
 
 
 def _set_rows(
@@ -102,8 +110,10 @@ def _set_rows(
         items = table.drop_duplicates("item_id")
         row |= {
             "sample_set": sample_set,
+            "sample_set_version": int(table["sample_set_version"].iloc[0]),
             "stratum": stratum,
             "detector": label,
+            "detector_version": int(table["detector_version"].max()),
             "access": access[label],
             "n_positive": int((items["label"] == 1).sum()),
             "n_negative": int((items["label"] == 0).sum()),

@@ -10,6 +10,7 @@ import pytest
 
 FIELDS = {
     "sample_set",
+    "sample_set_version",
     "detector",
     "access",
     "n_positive",
@@ -66,7 +67,7 @@ def test_csv_report_holds_the_same_numbers(cli, finished):
 @pytest.mark.parametrize("form", ["table", "markdown"])
 def test_text_reports_show_every_row(form, cli, finished):
     out = cli("report", finished, "--format", form)[1]
-    for text in ("mixture-2d: 20 memorized, 380 not", "random *", "wen2024", "not-applicable"):
+    for text in ("mixture-2d v1: 20 memorized, 380 not", "random *", "wen2024", "not-applicable"):
         assert text in out
 
 

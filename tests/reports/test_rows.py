@@ -29,8 +29,7 @@ ITEMS = [
 ]
 
 
-@pytest.fixture
-def run(tmp_path):
+def write_run(directory, version=1):
     """A finished run of one detector and one control over two seeds."""
     rows = []
     for detector in ("found", "random"):
@@ -39,7 +38,7 @@ def run(tmp_path):
                 rows.append(
                     {
                         "sample_set": "small",
-                        "sample_set_version": 1,
+                        "sample_set_version": version,
                         "item_id": f"i{index}",
                         "cluster": f"i{index}",
                         "stratum": stratum,
@@ -55,7 +54,8 @@ def run(tmp_path):
                         "vjps": 0.0,
                     }
                 )
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCORES), tmp_path / "scores.parquet")
+    directory.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCORES), directory / "scores.parquet")
     detectors = [{"label": "found", "access": "score"}, {"label": "random", "access": "none"}]
     manifest = {
         "schema_version": SCHEMA_VERSION,
@@ -63,8 +63,13 @@ def run(tmp_path):
         "seconds": {"small": {"found": 1.6, "random": 0.0}},
         "finished": True,
     }
-    (tmp_path / "run.json").write_text(json.dumps(manifest))
-    return tmp_path
+    (directory / "run.json").write_text(json.dumps(manifest))
+    return directory
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write_run(tmp_path)
 
 
 def test_a_table_of_all_items(run):
@@ -73,6 +78,7 @@ def test_a_table_of_all_items(run):
     assert found["auroc"] == (4 + 4 + 2 + 1) / 16
     assert found["gain_over_control"] == pytest.approx(found["auroc"] - 0.5)
     assert found["seconds_per_item"] == 1.6 / 16
+    assert (found["sample_set_version"], found["detector_version"]) == (1, 1)
     assert random["auroc"] == 0.5
     assert random["rank_correlation"] is None  # constant
 
@@ -95,6 +101,18 @@ def test_a_table_a_stratum_against_all_negatives(run):
     assert rows["weak", "found"]["seconds_per_item"] == 1.6 / 16
 
 
+@pytest.mark.parametrize("form", ["table", "markdown"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_runs_and_versions_have_a_table_each(version, form, tmp_path):
+    rows = report_rows([write_run(tmp_path / "suite" / "first"), write_run(tmp_path / "suite" / "second", version)])
+    assert [row["run"] for row in rows] == ["suite/first"] * 2 + ["suite/second"] * 2
+    titles = [line.strip(" *") for line in FORMATS[form](rows).splitlines() if "noise seeds" in line]
+    assert titles == [
+        "small v1: 4 memorized, 4 not, 2 noise seeds, run suite/first",
+        f"small v{version}: 4 memorized, 4 not, 2 noise seeds, run suite/second",
+    ]
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_strata_on_the_command_line(run, form, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -104,10 +122,10 @@ def test_strata_on_the_command_line(run, form, capsys):
     if form == "json":
         assert [row["stratum"] for row in json.loads(output)] == ["strong", "strong", "weak", "weak"]
     elif form == "csv":
-        assert output.splitlines()[0].startswith("sample_set,stratum,detector,")
+        assert output.splitlines()[0].startswith("sample_set,sample_set_version,stratum,detector,")
     else:
-        assert "small, strong: 2 memorized, 4 not, 2 noise seeds" in output
-        assert "small, weak: 2 memorized, 4 not, 2 noise seeds" in output
+        assert "small v1, strong: 2 memorized, 4 not, 2 noise seeds" in output
+        assert "small v1, weak: 2 memorized, 4 not, 2 noise seeds" in output
 
 
 def test_a_run_of_the_first_schema_is_still_read():
