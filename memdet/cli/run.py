@@ -30,7 +30,7 @@ from memdet.errors import UserError
 @click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True)
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; CPU only.")
 @click.option("--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, help="Python file with detectors.")
-@click.option("--format", "form", default="table", show_default=True, help="table, markdown, csv or json.")
+@click.option("--format", "form", default="table", show_default=True, help="As memdet report.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def command(
     specs: tuple[str, ...],
@@ -100,7 +100,7 @@ def command(
 
 
 def _format(form: str) -> str:
-    from memdet.reports.render import FORMATS
+    from memdet.reports import FORMATS
 
     if form not in FORMATS:
         raise UserError(f"--format {form!r} is not known: {', '.join(FORMATS)}")

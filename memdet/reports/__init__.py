@@ -1,6 +1,19 @@
 """Tables made from runs."""
 
-from memdet.reports.render import FORMATS
+from collections.abc import Callable
+
+from memdet.reports.latex import to_latex
+from memdet.reports.model_index import to_model_index
+from memdet.reports.render import Rows, to_csv, to_json, to_markdown, to_table
 from memdet.reports.rows import FIELDS, report_rows
+
+FORMATS: dict[str, Callable[[Rows], str]] = {
+    "table": to_table,
+    "json": to_json,
+    "csv": to_csv,
+    "markdown": to_markdown,
+    "latex": to_latex,
+    "model-index": to_model_index,
+}
 
 __all__ = ["FIELDS", "FORMATS", "report_rows"]

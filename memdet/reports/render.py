@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -50,7 +50,7 @@ def to_csv(rows: Rows) -> str:
 def to_markdown(rows: Rows) -> str:
     """One table a sample set."""
     parts = []
-    for title, cells, notes in _tables(rows):
+    for title, cells, notes in tables_of(rows):
         lines = [
             f"**{title}**",
             "",
@@ -71,7 +71,7 @@ def to_table(rows: Rows) -> str:
 
     output = io.StringIO()
     console = Console(width=1_000, file=output, highlight=False, markup=False)
-    for title, cells, notes in _tables(rows):
+    for title, cells, notes in tables_of(rows):
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for index, header in enumerate(HEADERS):
             table.add_column(header, justify="right" if 0 < index < len(HEADERS) - 1 else "left", no_wrap=True)
@@ -86,15 +86,7 @@ def to_table(rows: Rows) -> str:
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines())
 
 
-FORMATS: dict[str, Callable[[Rows], str]] = {
-    "table": to_table,
-    "json": to_json,
-    "csv": to_csv,
-    "markdown": to_markdown,
-}
-
-
-def _tables(rows: Rows) -> list[tuple[str, list[list[str]], list[str]]]:
+def tables_of(rows: Rows) -> list[tuple[str, list[list[str]], list[str]]]:
     """Title, cells and notes of each run's sample sets, or of their strata."""
     tables = []
     several = len({row["run"] for row in rows}) > 1
@@ -103,12 +95,7 @@ def _tables(rows: Rows) -> list[tuple[str, list[list[str]], list[str]]]:
         first = members[0]
         seeds = max(row["seeds"] for row in members)
         title = table_title(first, seeds) + (f", run {first['run']}" if several else "")
-        by_message: dict[str, list[str]] = {}
-        for row in members:
-            if row["message"]:
-                by_message.setdefault(f"{row['status']}: {row['message']}", []).append(row["detector"])
-        notes = [f"{', '.join(names)}: {message}." for message, names in by_message.items()]
-        tables.append((title, [_cells(row) for row in members], notes))
+        tables.append((title, [cells_of(row) for row in members], notes_of(members)))
     return tables
 
 
@@ -119,7 +106,17 @@ def table_title(row: dict[str, Any], seeds: int) -> str:
     return f"{name}: {row['n_positive']} memorized, {row['n_negative']} not, {seeds} noise seed{plural}"
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
+def notes_of(rows: Rows) -> list[str]:
+    """What rows without numbers say for themselves, a line a message."""
+    by_message: dict[str, list[str]] = {}
+    for row in rows:
+        if row["message"]:
+            by_message.setdefault(f"{row['status']}: {row['message']}", []).append(row["detector"])
+    return [f"{', '.join(names)}: {message}." for message, names in by_message.items()]
+
+
+def cells_of(row: dict[str, Any]) -> list[str]:
+    """A row under ``HEADERS``."""
     control = row["access"] in {"none", "text"}
     tpr = interval(row, "tpr_at_1_fpr")
     seconds = row["seconds_per_item"]

@@ -84,28 +84,36 @@ def _run_rows(run: Path, by_stratum: bool) -> list[dict[str, Any]]:
         seconds = {label: float(total[label] / counts[label]) for label in counts.index if label in total}
         strata = of_set.loc[of_set["label"] == 1, "stratum"].unique()
         if not by_stratum or len(strata) < 2:
-            rows += _set_rows(manifest, sample_set, None, of_set, seconds)
+            rows += set_rows(manifest, sample_set, None, of_set, seconds)
             continue
         for stratum in sorted(strata):
             kept = of_set[(of_set["stratum"] == stratum) | (of_set["label"] == 0)]
-            rows += _set_rows(manifest, sample_set, stratum, kept, seconds)
+            rows += set_rows(manifest, sample_set, stratum, kept, seconds)
     return [row | {"run": run_name(run)} for row in rows]
 
 
-def _set_rows(
+def set_rows(
     manifest: dict[str, Any], sample_set: str, stratum: str | None, of_set: pd.DataFrame, seconds: dict[str, float]
 ) -> list[dict[str, Any]]:
+    """Rows of one table, but for ``run``.
+
+    Args:
+        manifest: With the detectors, whose order is that of the rows, and messages.
+        sample_set, stratum: What the rows say.
+        of_set: Rows of the score file, of one version of the sample set.
+        seconds: An item and seed, by detector.
+    """
     access = {entry["label"]: entry["access"] for entry in manifest["settings"]["detectors"]}
     found = {str(label): table for label, table in of_set.groupby("detector", sort=False)}
     tables = {label: found[label] for label in access if label in found}
-    means = {label: _mean_scores(table) for label, table in tables.items() if _status(table) == "ok"}
+    means = {label: _mean_scores(table) for label, table in tables.items() if status_of(table) == "ok"}
     controls = [label for label in means if access[label] in CONTROLS]
     evaluations = {label: evaluate(means[label]) for label in means}
     best = max(controls, key=lambda label: evaluations[label].auroc.value, default=None)
     rows = []
     for label, table in tables.items():
         row: dict[str, Any] = dict.fromkeys(FIELDS)
-        status = _status(table)
+        status = status_of(table)
         messages = manifest.get("messages", {}).get(sample_set, {}).get(label, [])
         items = table.drop_duplicates("item_id")
         row |= {
@@ -168,7 +176,7 @@ def _rank_correlation(means: pd.DataFrame) -> float | None:
     return float(known["score"].corr(known["extraction"], method="spearman"))
 
 
-def _status(table: pd.DataFrame) -> str:
+def status_of(table: pd.DataFrame) -> str:
     """The worst status among the rows."""
     present = set(table["status"])
     return next((status for status in ("error", "nonfinite", "not-applicable") if status in present), "ok")
