@@ -19,6 +19,8 @@ COMMANDS = {
     "bench": "Audit the numerics.",
     "localize": "Compare maps of where an item is memorized with the truth.",
     "reproduce": "Draw a paper's figures on the planted models.",
+    "export": "Describe a sample set for dataset hubs.",
+    "submit": "Check an entry for the leaderboard and pack it.",
     "validate-detector": "Check that a detector keeps the contract.",
     "zoo": "Build or verify a planted model.",
 }

@@ -119,7 +119,7 @@ def load_sample_set(reference: str | Path) -> SampleSet:
         protocol=spec.protocol,
         items=_items(spec.columns, file, data, model),
         has_prompts=spec.columns.prompt is not None,
-        content_hash=_content_hash(spec.model_dump(mode="json", exclude_defaults=True), sha256),
+        content_hash=_content_hash(spec.model_dump(mode="json", exclude_defaults=True, exclude={"published"}), sha256),
         spec=spec,
     )
 

@@ -11,6 +11,7 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=100)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Address = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
+Day = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 LabelValue = bool | int | float | str
 
 
@@ -148,6 +149,7 @@ class SampleSetSpec(_Strict):
     schema_version: Literal[1]
     id: Slug
     version: int = Field(ge=1, description="Changed data means a new version; a published one is never edited.")
+    published: Day | None = Field(default=None, description="Day on which this version became public; not hashed.")
     title: Text
     task: Literal["prompt", "image"]
     model: Text = Field(description="Name in the zoo, closed form, directory, or hub id org/name@revision.")

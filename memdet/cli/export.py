@@ -1,0 +1,37 @@
+"""``memdet export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from memdet.cli.output import write_files
+from memdet.errors import UserError
+
+FORMATS = {"croissant": "croissant.json", "dataset-card": "README.md"}
+
+
+@click.command("export")
+@click.argument("spec")
+@click.option(
+    "--format", "form", type=click.Choice(list(FORMATS)), default="croissant", show_default=True, help="What to print."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Write items, metadata and card to this new directory.")
+def command(spec: str, form: str, out: Path | None) -> None:
+    """Describe a sample set for dataset hubs: Croissant 1.1 metadata or a Hugging Face dataset card.
+
+    With --out the directory can be uploaded as it is: items in Parquet, croissant.json and README.md.
+    """
+    from memdet.samplesets import load_sample_set
+    from memdet.samplesets.export import export_files
+
+    if out is not None and out.exists():
+        raise UserError(f"--out {out} exists: choose a new directory")
+    files = export_files(load_sample_set(spec))
+    if out is None:
+        click.echo(files[FORMATS[form]].decode(), nl=False)
+        return
+    write_files(out, files)
+    for name in files:
+        click.echo(out / name)
