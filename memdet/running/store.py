@@ -151,7 +151,7 @@ def read_scores(path: Path) -> pa.Table:
         if "extraction" not in stored.names:  # schema version 1
             table = table.add_column(5, "extraction", pa.array([math.nan] * len(table), pa.float64()))
         return table.cast(SCORES)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (ValueError, OSError) as error:  # Arrow's mistakes are among them
         raise UserError(f"{file} is damaged: {str(error).splitlines()[0]}") from None
 
 

@@ -178,6 +178,29 @@ def test_report_of_what_is_no_run(damage, refused, tmp_path):
     refused("report", run, words=[word, str(run)])
 
 
+def test_report_of_a_score_table_without_a_column(refused, tmp_path):
+    import pyarrow.parquet as pq
+
+    from memdet.running.store import SCHEMA_VERSION, SCORES
+
+    (tmp_path / "run.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION, "settings": {"detectors": []}}))
+    schema = SCORES.remove(SCORES.get_field_index("stratum"))
+    pq.write_table(schema.empty_table(), tmp_path / "scores.parquet")
+    refused("report", tmp_path, words=["scores.parquet", "damaged", "stratum"])
+
+
+def test_leaderboard_takes_one_directory(refused, tmp_path):
+    for extra in ([tmp_path / "other"], ["--by-stratum"], ["--by-time"]):
+        refused(
+            "report", tmp_path, *extra, "--leaderboard", words=["one directory", "memdet report results --leaderboard"]
+        )
+
+
+def test_leaderboard_of_a_directory_without_runs(refused, tmp_path):
+    refused("report", tmp_path, "--leaderboard", words=["no finished run", "scores.parquet"])
+    assert not list(tmp_path.iterdir())
+
+
 def test_report_of_a_newer_schema(refused, tmp_path):
     (tmp_path / "run.json").write_text('{"schema_version": 99}')
     refused("report", tmp_path, words=["99", "upgrade"])

@@ -1,0 +1,62 @@
+"""``memdet submit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from memdet.cli.output import write_files
+from memdet.errors import UserError
+
+RESULTS = Path("results")
+
+
+@click.command("submit")
+@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--plugin",
+    "plugins",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Python file with its detectors.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Directory of the packed entry.  [default: results/SUITE/NAME]",
+)
+def command(run: Path, plugins: tuple[Path, ...], out: Path | None) -> int:
+    """Check an entry for the leaderboard and pack it for a pull request; exit 1 if a check fails.
+
+    An entry is a run directory. One that lies in results already is checked where it is.
+    """
+    from memdet.reports.submission import check_entry, place_of
+    from memdet.running.store import read_manifest
+
+    click.echo(f"entry {run}")
+    findings = check_entry(run, plugins)
+    for finding in findings:
+        click.echo(f"  {finding.status:8}{finding.check}: {finding.detail}")
+    failed = sum(finding.status == "failed" for finding in findings)
+    if failed:
+        click.echo(f"{failed} {'check' if failed == 1 else 'checks'} failed; nothing was packed", err=True)
+        return 1
+    manifest = read_manifest(run)
+    in_place = out is None and run.resolve().parents[1].name == RESULTS.name
+    target = (
+        run
+        if in_place
+        else out
+        or RESULTS / place_of(run, manifest["command"], [entry["id"] for entry in manifest["settings"]["sample_sets"]])
+    )
+    if not in_place:
+        if target.exists():
+            raise UserError(f"{target} exists: remove it, or say --out results/SUITE/NAME")
+        if out is None and not RESULTS.is_dir():
+            raise UserError("there is no directory results here: go to the root of a clone of memdet, or say --out")
+        files = [run / "run.json", run / "scores.parquet", *plugins]
+        write_files(target, {file.name: file.read_bytes() for file in files})
+    click.echo(f"The entry is good: {target}")
+    click.echo("Next: memdet report results --leaderboard; commit results; open a pull request (docs/submitting.md).")
+    return 0
