@@ -102,17 +102,27 @@ def make_images(run: Path, sources: Iterable[Source], generations: int, *, progr
         for (name, *_), keys in groups.items():
             if name not in models:
                 models = {name: load_model(name, device=device)}
+            if not _makes_images(models[name]):
+                bar.total -= len(keys)
+                continue
             size = automatic_batch(models[name])
             for start in range(0, len(keys), size):
                 batch = keys[start : start + size]
-                try:
-                    images = _generate(models[name], batch, [wanted[key] for key in batch])
-                except NotApplicableError:  # its samples are no images
-                    break
+                images = _generate(models[name], batch, [wanted[key] for key in batch])
                 kept.update(zip(batch, map(_png, images), strict=True))
                 bar.update(len(batch))
             _write(run, kept)
     return kept
+
+
+def _makes_images(model: ScoreModel) -> bool:
+    import torch
+
+    try:
+        model.decode(torch.zeros(1, *model.latent_shape, device=model.device, dtype=model.dtype))
+    except NotApplicableError:
+        return False
+    return True
 
 
 def _generate(model: ScoreModel, keys: Sequence[Key], of: Sequence[tuple[Source, str]]) -> Tensor:

@@ -45,11 +45,17 @@ def sources_of(run: Path, manifest: Mapping[str, Any]) -> dict[str, Source]:
         if kept is not None:
             items = kept[kept["sample_set"] == name]
         else:
-            items = pd.DataFrame(columns=["item_id", "condition", "model"]) if sample_set is None else sample_set.items
+            items = (
+                pd.DataFrame(columns=["item_id", "condition", "model"]) if sample_set is None else _tested(sample_set)
+            )
         condition = dict(zip(items["item_id"], items["condition"], strict=True))
         model = dict(zip(items["item_id"], items["model"], strict=True))
         found[name] = Source(settings, sample_set, condition, model)
     return found
+
+
+def _tested(sample_set: SampleSet) -> pd.DataFrame:
+    return sample_set.items[sample_set.items["split"] == "test"]
 
 
 def _unchanged(settings: Mapping[str, Any]) -> SampleSet | None:
@@ -59,4 +65,6 @@ def _unchanged(settings: Mapping[str, Any]) -> SampleSet | None:
         sample_set = load_sample_set(str(settings["id"]))
     except UserError:  # a remote set that cannot be fetched; the page does without its prompts
         return None
-    return sample_set if sample_set.content_hash == settings["content_hash"] else None
+    # The text of a spec may be mended, its data only under a new version.
+    same = sample_set.version == settings["version"] and sample_set.model == settings["model"]
+    return sample_set if same else None

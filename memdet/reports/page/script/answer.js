@@ -38,8 +38,8 @@ function answer() {
     return { set, measure, best: bestOf(set, measure, budget, access) };
   });
   verdict(found, rate, budget);
-  $("answer-caption").replaceChildren(`The best detector of each sample set for ${limit(budget)}, by the share of memorized items that it finds at ${percent(rate)} FPR. 95 % intervals.`);
-  $("answers").tHead.replaceChildren(h("tr", null, ["Sample set", "Best", numeric(`TPR at ${percent(rate)} FPR`), numeric("AUROC"), numeric("Evaluations"), numeric("Time an item"), "Not told apart from it"].map((head) =>
+  $("answer-caption").replaceChildren(`The best detector of each sample set for ${limit(budget)}, by the share of memorized items that it finds at ${percent(rate)} FPR. 95\u00a0% intervals.`);
+  $("answers").tHead.replaceChildren(h("tr", null, ["Sample set", "Best", numeric(`TPR at ${percent(rate)} FPR`), numeric("AUROC"), numeric("Evaluations"), numeric("Time"), "Not told apart from it"].map((head) =>
     h("th", { scope: "col", class: head.number ? "number" : null }, head.text || head))));
   $("answers").tBodies[0].replaceChildren(...found.map((entry) => answerRow(entry)));
 }
@@ -50,12 +50,12 @@ function answerRow({ set, measure, best }) {
   const head = h("th", { scope: "row" }, h("button", { type: "button", class: "link", onclick: () => chooseSet(DATA.sets.indexOf(set), true) }, set.name));
   if (!best) return h("tr", null, head, h("td", { colspan: 6 }, "no detector"));
   const { row } = best, rates = measured(set, measure, row.detector);
-  const rate = measure === 0 ? "not resolvable" : h("div", { class: "measure" }, between(rates), intervalBar(rates, 0, 1));
+  const rate = measure === 0 ? "not resolvable" : h("div", { class: "measure" }, loud(rates), intervalBar(rates, 0, 1));
   const name = best.beats ? named(row.detector) : h("span", null, named(row.detector), " ", h("span", { class: "tag" }, "no better than a control"));
-  const cheaper = best.ties.map((other) => other.detector);
-  const ties = cheaper.length > 4 ? h("details", null, h("summary", null, plural(cheaper.length, "other")), listed(cheaper)) : cheaper.length ? named(cheaper.join(", ")) : "-";
+  const others = best.ties.map((other) => other.detector);
+  const ties = others.length > 3 ? h("details", null, h("summary", null, plural(others.length, "detector")), named(others.join(", "))) : others.length ? named(others.join(", ")) : "none";
   return h("tr", null, head, h("td", null, name), h("td", { class: "number" }, rate),
-    h("td", { class: "number" }, between([row.auroc, row.auroc_low, row.auroc_high])),
+    h("td", { class: "number" }, loud([row.auroc, row.auroc_low, row.auroc_high])),
     h("td", { class: "number", title: parts(row) }, count(row.evaluations)), h("td", { class: "number" }, duration(row.seconds)), h("td", null, ties));
 }
 

@@ -8,14 +8,15 @@ function fill(element, attributes, children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== ""));
   return element;
 }
 
 const h = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
 const s = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 const option = (value, text) => h("option", { value }, text === undefined ? String(value) : text);
-const named = (label) => h("span", { class: "name" }, label);
+/** A detector's label, which may break after @ and commas. */
+const named = (label) => h("span", { class: "name" }, label.split(/(?<=[@,])/).flatMap((part, index) => (index ? [h("wbr"), part] : [part])));
 
 /** Three digits without a leading zero, as memdet's other tables have it. */
 function number(value, sign) {
@@ -26,8 +27,10 @@ function number(value, sign) {
 
 const between = (values, sign) =>
   number(values[0], sign) + (values[1] === null || values[1] === undefined ? "" : ` [${number(values[1])}, ${number(values[2])}]`);
+/** Value, and its bounds less loudly. */
+const loud = (values, sign) => h("span", null, number(values[0], sign), values[1] === null || values[1] === undefined ? "" : h("span", { class: "range" }, ` [${number(values[1])}, ${number(values[2])}]`));
 const count = (value) => String(Math.round(value * 100) / 100);
-const percent = (rate) => `${Math.round(rate * 1000) / 10} %`;
+const percent = (rate) => `${Math.round(rate * 1000) / 10}\u00a0%`;
 const plural = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
 const listed = (words) => (words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words[words.length - 1]}`);
 
@@ -64,7 +67,7 @@ const numeric = (text) => ({ text, number: true });
 /** An interval as a bar: a line from low to high, a dot at the value, dashes at a reference. */
 function intervalBar(values, from, to, options) {
   const [value, low, high] = values;
-  const width = 120, at = (v) => 4 + (width - 8) * Math.min(1, Math.max(0, (v - from) / (to - from)));
+  const width = 100, at = (v) => 4 + (width - 8) * Math.min(1, Math.max(0, (v - from) / (to - from)));
   const { reference, control } = options || {};
   return s("svg", { width, height: 16, viewBox: `0 0 ${width} 16`, "aria-hidden": "true", focusable: "false" },
     s("line", { class: "grid", x1: 4, x2: width - 4, y1: 8, y2: 8 }),

@@ -1,5 +1,6 @@
 // ROC curves, cost, score histograms, dose and response.
 const MOST = 8;
+const COPIES = "copies in the training set";
 const MARGIN = { left: 44, right: 14, top: 26, bottom: 42 };
 
 /** What a newcomer should see first: the Pareto front, and the best control. */
@@ -21,7 +22,9 @@ function setUpPlots() {
   $("cost-measure").addEventListener("change", () => { drawCost(); drawAllCosts(); });
   $("cost-all").addEventListener("toggle", drawAllCosts);
   for (const id of ["score-detector", "score-axis"]) $(id).addEventListener("change", () => drawScores());
-  DATA.sets.forEach((set, index) => { if (set.dose) $("dose-set").append(option(index, set.name)); });
+  const dosed = DATA.sets.map((set, index) => [set, index]).filter(([set]) => set.dose);
+  dosed.sort(([a], [b]) => (b.dose.word === COPIES) - (a.dose.word === COPIES));
+  $("dose-set").append(...dosed.map(([set, index]) => option(index, set.name)));
   $("dose-part").hidden = !DATA.sets.some((set) => set.dose);
   $("dose-set").addEventListener("change", drawDose);
 }
@@ -70,7 +73,7 @@ function drawRoc(box, set, curves, logarithmic) {
     xName: logarithmic ? "false positive rate, logarithmic" : "false positive rate", yName: "true positive rate", margin: MARGIN,
   });
   const chance = logarithmic ? Array.from({ length: 60 }, (_, i) => least ** (1 - i / 59)).map((v) => [v, v]) : [[0, 0], [1, 1]];
-  svg.append(s("path", { class: "reference", fill: "none", d: line(chance.map(([x, y]) => [sx(x), sy(y)])) }));
+  svg.append(s("path", { class: "chance", d: line(chance.map(([x, y]) => [sx(x), sy(y)])) }));
   for (const [label, points] of curves) {
     const stairs = points.map(([x, y]) => [sx(logarithmic ? Math.max(x, least) : x), sy(y)]);
     const index = state.plotted.indexOf(label);
@@ -137,7 +140,7 @@ function labelPoints(svg, wanted, points, inner) {
   const taken = points.map(([x, y]) => [x - 6, y - 6, x + 6, y + 6]);
   const overlap = (box) => taken.filter((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3]).length;
   for (const { label, x, y } of wanted) {
-    const text = shortened(label, (inner.right - inner.left) * 0.45), width = text.length * 6.9;
+    const text = shortened(label, (inner.right - inner.left) * 0.55), width = text.length * 6.9;
     const places = [];
     for (const [dx, dy] of [[9, -8], [9, 14], [-9, -8], [-9, 14], [9, 30], [-9, 30], [9, -24], [-9, -24], [9, 46], [-9, 46], [9, 62], [-9, 62]]) {
       const left = dx > 0 ? x + dx : x + dx - width, box = [left, y + dy - 11, left + width, y + dy + 3];
@@ -203,12 +206,12 @@ function strataOf(set) {
 
 function histograms(box, set, label, raw, axis) {
   const groups = strataOf(set), values = axis === "rank" ? Array.from(percentiles(raw)) : axis === "log" ? raw.map(Math.log10) : raw;
-  const low = Math.min(...values), high = Math.max(...values), bins = 40, each = 62, top = 8, height = top + groups.length * each + 40;
+  const low = Math.min(...values), high = Math.max(...values), bins = 40, each = 62, top = 8, height = top + groups.length * each + 48;
   const ticks = (value) => (axis === "log" ? significant(10 ** value) : tickText(value));
   const { svg, sx, inner } = frame(box, height, {
     title: `Scores of ${label} on ${set.name} by stratum`, description: `One histogram a stratum: ${listed(groups.map(({ name, label: memorized }) => `${name} (${memorized ? "memorized" : "not"})`))}. The table below holds quartiles.`,
     x: (left, right) => linearScale(low, high > low ? high : low + 1, left, right), y: (bottom, upper) => linearScale(0, 1, bottom, upper), yTicks: [],
-    xName: axis === "rank" ? "percentile rank" : axis === "log" ? "score, logarithmic" : "score", margin: { left: 12, right: 14, top, bottom: 40 }, format: { x: ticks },
+    xName: axis === "rank" ? "percentile rank" : axis === "log" ? "score, logarithmic" : "score", margin: { left: 12, right: 14, top, bottom: 48 }, format: { x: ticks }, drop: 10,
   });
   groups.forEach(({ name, label: memorized, members }, place) => {
     const counts = new Array(bins).fill(0), base = top + (place + 1) * each, width = (inner.right - inner.left) / bins;
@@ -245,7 +248,7 @@ function drawDose() {
       s("g", { class: `s${index}` }, s("circle", { class: "dot", cx: x, cy: y, r: 3.5 }, s("title", null, `${label}: ${between(points[label][i])}`)))));
   });
   box.replaceChildren(svg);
-  $("dose-note").textContent = `Strata ${listed(strata.map((index) => set.strata[index]))}, each against all ${set.negatives} items that are not memorized; 95 % intervals.`;
+  $("dose-note").textContent = `Strata ${listed(strata.map((index) => set.strata[index]))}, each against all ${set.negatives} items that are not memorized; 95\u00a0% intervals.`;
   $("dose-numbers").querySelector(".body").replaceChildren(table(`AUROC on ${set.name} by ${word}`, ["Detector", ...doses.map((dose) => numeric(String(dose)))],
     Object.keys(points).map((label) => [named(label), ...points[label].map((values) => between(values))])));
 }

@@ -34,7 +34,7 @@ function logScale(from, to, low, high, zero) {
 
 /** The frame of a plot: an svg with title, description, grid and axis labels. */
 function frame(box, height, options) {
-  const { title, description, x, y, xTicks, yTicks, xName, yName, margin, format } = options;
+  const { title, description, x, y, xTicks, yTicks, xName, yName, margin, format, drop } = options;
   const width = Math.max(260, box.clientWidth), id = `${box.parentElement.id || box.id}-svg`;
   const inner = { left: margin.left, right: width - margin.right, top: margin.top, bottom: height - margin.bottom };
   const sx = x(inner.left, inner.right), sy = y(inner.bottom, inner.top);
@@ -42,7 +42,7 @@ function frame(box, height, options) {
     s("title", { id: `${id}-t` }, title), s("desc", { id: `${id}-d` }, description));
   for (const tick of xTicks || sx.ticks(Math.max(3, Math.floor(width / 90)))) {
     svg.append(s("line", { class: "grid", x1: sx(tick), x2: sx(tick), y1: inner.top, y2: inner.bottom }),
-      s("text", { class: "dim", x: sx(tick), y: inner.bottom + 16, "text-anchor": "middle" }, (format && format.x ? format.x : tickText)(tick)));
+      s("text", { class: "dim", x: sx(tick), y: inner.bottom + 16 + (drop || 0), "text-anchor": "middle" }, (format && format.x ? format.x : tickText)(tick)));
   }
   for (const tick of yTicks || sy.ticks(5)) {
     svg.append(s("line", { class: "grid", x1: inner.left, x2: inner.right, y1: sy(tick), y2: sy(tick) }),

@@ -1,21 +1,21 @@
 // The leaderboard of one sample set.
 const COLUMNS = [
   { key: "detector", text: "Detector", first: true },
-  { key: "access", text: "Access" },
   { key: "auroc", text: "AUROC", number: true, down: true },
-  { key: "standing", text: "Against the best", hint: "by AUROC" },
+  { key: "standing", text: "Standing" },
   { key: "tpr_at_1_fpr", text: "TPR at 1 % FPR", number: true, down: true },
-  { key: "gain_over_control", text: "Gain over control", number: true, down: true },
-  { key: "rank_correlation", text: "Rank corr.", number: true, down: true },
   { key: "evaluations", text: "Evaluations", number: true },
   { key: "seconds", text: "Time an item", number: true },
+  { key: "gain_over_control", text: "Gain over control", number: true, down: true },
+  { key: "rank_correlation", text: "Rank corr.", number: true, down: true },
+  { key: "access", text: "Access" },
 ];
 const sorting = { key: "auroc", down: true };
 
 function setUpTable() {
   for (const access of [...new Set(Object.values(DATA.detectors).map((detector) => detector.access))].sort()) $("filter-access").append(option(access));
   $("table").tHead.append(h("tr", null,
-    h("th", { scope: "col" }, h("div", null, "Plot")),
+    h("th", { scope: "col", class: "pick" }, h("div", null, "Plot")),
     COLUMNS.map((column) => h("th", { scope: "col", id: `column-${column.key}`, class: [column.number ? "number" : "", column.first ? "first" : ""].join(" ").trim() || null },
       h("button", { type: "button", onclick: () => sortBy(column) }, column.text)))));
   $("filters").addEventListener("input", drawTable);
@@ -71,7 +71,8 @@ function drawTable() {
     if (sorting.key === column.key) head.setAttribute("aria-sort", sorting.down ? "descending" : "ascending");
     else head.removeAttribute("aria-sort");
   }
-  $("table-caption").replaceChildren(`95 % intervals. AUROC bars run from ${number(from)} to 1, those of the TPR from 0 to 1; dashes mark the best control. * control: never calls the model. Evaluations: F + JVP + VJP an item.`);
+  $("table-caption").textContent = `Detectors on ${set.name}`;
+  $("table-note").replaceChildren(`95\u00a0% intervals. AUROC bars run from ${number(from)} to 1, those of the TPR from 0 to 1; dashes mark the best control. *\u00a0control, which never calls the model. Standing is by AUROC. Evaluations: F + JVP + VJP an item.`);
   $("table").tBodies[0].replaceChildren(...shown.map((row) => tableRow(set, row, from, control)));
   $("filter-count").textContent = `${shown.length} of ${plural(live.length, "detector")}`;
   drawAbsent(set);
@@ -80,20 +81,20 @@ function drawTable() {
 function tableRow(set, row, from, control) {
   const area = [row.auroc, row.auroc_low, row.auroc_high], rate = [row.tpr_at_1_fpr, row.tpr_at_1_fpr_low, row.tpr_at_1_fpr_high];
   const measure = (values, start, options) => (values[0] === null ? null : h("div", { class: "measure" },
-    h("span", null, number(values[0]), " ", h("span", { class: "range" }, `[${number(values[1])}, ${number(values[2])}]`)), intervalBar(values, start, 1, options)));
+    loud(values), intervalBar(values, start, 1, options)));
   const gain = [row.gain_over_control, row.gain_over_control_low, row.gain_over_control_high];
   const picked = state.plotted.includes(row.detector);
   return h("tr", { class: row.control ? "control" : null, "data-detector": row.detector },
-    h("td", null, h("input", { type: "checkbox", checked: picked, "aria-label": `Plot ${row.detector}`, onchange: (event) => plot(row.detector, event.target.checked) })),
+    h("td", { class: "pick" }, h("input", { type: "checkbox", checked: picked, "aria-label": `Plot ${row.detector}`, onchange: (event) => plot(row.detector, event.target.checked) })),
     h("th", { scope: "row" }, named(row.detector), row.control ? h("span", { class: "hidden" }, "control") : null, row.title ? h("span", { class: "title" }, row.title) : null),
-    h("td", null, row.access),
     h("td", { class: "number" }, measure(area, from, { reference: control, control: row.control }) || "-"),
     h("td", null, row.standing ? h("span", { class: row.standing === "best" ? "tag best" : "tag" }, row.standing) : ""),
     h("td", { class: "number" }, measure(rate, 0, { control: row.control }) || "not resolvable"),
-    h("td", { class: "number" }, row.gain_over_control === null ? "-" : between(gain, true)),
-    h("td", { class: "number" }, number(row.rank_correlation)),
     h("td", { class: "number" }, row.evaluations === 0 ? "0" : h("span", null, count(row.evaluations), h("span", { class: "title" }, parts(row)))),
-    h("td", { class: "number" }, duration(row.seconds)));
+    h("td", { class: "number" }, duration(row.seconds)),
+    h("td", { class: "number" }, row.gain_over_control === null ? "-" : loud(gain, true)),
+    h("td", { class: "number" }, number(row.rank_correlation)),
+    h("td", null, row.access));
 }
 
 /** Detectors without numbers, by their reason. */
