@@ -7,7 +7,10 @@ from pathlib import Path
 
 import click
 
-FORMATS = ("table", "json", "csv", "markdown")
+from memdet.errors import UserError
+
+FORMATS = ("table", "json", "csv", "markdown", "html")
+IMAGES = 2
 
 
 @click.command("report")
@@ -15,19 +18,36 @@ FORMATS = ("table", "json", "csv", "markdown")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option("--by-stratum", is_flag=True, help="A table for each stratum of memorized items.")
 @click.option("--by-time", is_flag=True, help="AUROC of detectors of one time, a column a time, in Markdown.")
+@click.option(
+    "--images",
+    type=click.IntRange(min=0, max=8),
+    help="Of html: generations an item, made once and kept in the run directory.  [default: 2 where the model ships "
+    "with memdet]",
+)
+@click.option("--quiet", is_flag=True, help="No progress bar.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write to a file instead of the screen.")
-def command(runs: tuple[Path, ...], form: str, by_stratum: bool, by_time: bool, out: Path | None) -> None:
-    """Print the table of finished runs, computed from their score files."""
-    from memdet.reports import FORMATS as render
-    from memdet.reports import report_rows
-
-    rows = report_rows(runs, by_stratum=by_stratum)
-    if by_time:
-        from memdet.reports.by_time import by_time as pivot
-
-        text = pivot(rows)
+def command(
+    runs: tuple[Path, ...],
+    form: str,
+    by_stratum: bool,
+    by_time: bool,
+    images: int | None,
+    quiet: bool,
+    out: Path | None,
+) -> None:
+    """Print the table of finished runs, computed from their score files; or write their page."""
+    if form == "html":
+        if out is None:
+            raise UserError("--format html writes one file: add --out FILE.html")
+        if by_stratum or by_time:
+            raise UserError("--by-stratum and --by-time are tables; the page shows strata and costs in its plots")
+        if out.is_dir():
+            raise UserError(f"--out {out} is a directory: name a file in it")
+        text = _page(runs, images, quiet)
+    elif images is not None:
+        raise UserError("--images belongs to --format html")
     else:
-        text = render[form](rows)
+        text = _table(runs, form, by_stratum, by_time)
     if out is None:
         click.echo(text)
         return
@@ -35,3 +55,35 @@ def command(runs: tuple[Path, ...], form: str, by_stratum: bool, by_time: bool, 
     partial = out.with_name(out.name + ".partial")
     partial.write_text(text + "\n", encoding="utf-8")
     os.replace(partial, out)
+
+
+def _table(runs: tuple[Path, ...], form: str, by_stratum: bool, by_time: bool) -> str:
+    from memdet.reports import FORMATS as render
+    from memdet.reports import report_rows
+
+    rows = report_rows(runs, by_stratum=by_stratum)
+    if by_time:
+        from memdet.reports.by_time import by_time as pivot
+
+        return pivot(rows)
+    return render[form](rows)
+
+
+def _page(runs: tuple[Path, ...], images: int | None, quiet: bool) -> str:
+    from memdet.reports.page import to_html
+    from memdet.running.generated import make_images
+    from memdet.running.sources import sources_of
+    from memdet.running.store import read_manifest, read_scores
+
+    for run in runs:
+        sources = sources_of(run, read_manifest(run)).values()
+        read_scores(run)  # before minutes of generation: is there a run at all?
+        if images is None:
+            sources = [source for source in sources if source.ships]
+        try:
+            make_images(run, sources, IMAGES if images is None else images, progress=not quiet)
+        except (OSError, UserError) as error:
+            if images is not None:
+                raise
+            click.echo(f"memdet: the page has no new images: {error}", err=True)
+    return to_html(runs, generations=IMAGES if images is None else images)

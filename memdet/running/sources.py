@@ -12,6 +12,7 @@ import pandas as pd
 from memdet.errors import UserError
 from memdet.running.store import read_items
 from memdet.samplesets import SampleSet, load_sample_set, sample_set_ids
+from memdet.samplesets.sources import zoo_weights_directory
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Source:
     sample_set: SampleSet | None
     condition: dict[str, str]
     model: dict[str, str]
+
+    @property
+    def ships(self) -> bool:
+        """Whether all its models ship with memdet."""
+        return all((zoo_weights_directory() / name).is_dir() for name in self.model.values())
 
 
 def sources_of(run: Path, manifest: Mapping[str, Any]) -> dict[str, Source]:

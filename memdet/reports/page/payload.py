@@ -28,11 +28,12 @@ RATES = (0.01, 0.05, 0.1)
 """False positive rates of the page's choice; at others the sets in use resolve nothing, or nobody asks."""
 
 
-def payload_of(runs: Sequence[Path], *, picture_bytes: int) -> dict[str, Any]:
+def payload_of(runs: Sequence[Path], *, generations: int, picture_bytes: int) -> dict[str, Any]:
     """Everything that the page shows of finished runs.
 
     Args:
         runs: Run directories.
+        generations: Images an item to show, of those that are kept; 0 for no images.
         picture_bytes: What the images may take, encoded; items that no longer fit have none.
 
     Raises:
@@ -40,7 +41,7 @@ def payload_of(runs: Sequence[Path], *, picture_bytes: int) -> dict[str, Any]:
     """
     data: dict[str, Any] = {"rates": list(RATES), "detectors": {}, "runs": [], "conditions": [], "sets": []}
     conditions: dict[str, int] = {}
-    pictures = Pictures()
+    pictures = Pictures(generations)
     training: dict[str, dict[str, Training]] = {}
     for index, run in enumerate(runs):
         manifest = read_manifest(run)

@@ -18,8 +18,7 @@ from memdet.running.sources import Source
 
 LARGEST_TILE = 64  # pixels a side; larger images are made smaller
 SHOWN = 3  # training images of an item, those nearest to its generations
-SEEDS = 8  # generations that are looked for
-QUALITY = 60
+QUALITY = 70
 _COLUMNS = 32
 Pixels = NDArray[np.uint8]
 
@@ -39,7 +38,8 @@ class _Entry:
 class Pictures:
     """Collects the images of the items of several sample sets; items of one model and condition share theirs."""
 
-    def __init__(self) -> None:
+    def __init__(self, generations: int) -> None:
+        self._generations = generations
         self._entries: dict[tuple[Any, ...], _Entry] = {}
         self._places: list[tuple[int, dict[str, Any], list[tuple[Any, ...] | None]]] = []
 
@@ -65,15 +65,13 @@ class Pictures:
         keys: list[tuple[Any, ...] | None] = []
         for item, fact in zip(described["items"]["id"], facts, strict=True):
             entry = _Entry()
-            if item in own:
+            key: tuple[Any, ...] = (described["id"], item)
+            if self._generations and item in own:
                 entry.own = [_tile(_pixels(own[item]))]
-                key: tuple[Any, ...] = (described["id"], item)
-            elif item in source.model:
-                names = [key_of(source, item, seed) for seed in range(SEEDS)]
+            elif self._generations and item in source.model:
+                names = [key_of(source, item, seed) for seed in range(self._generations)]
                 entry.generated = [_tile(_decode(images[name])) for name in names if name in images]
                 key = names[0]
-            else:
-                key = (described["run"], described["id"], item)
             if not (entry.own or entry.generated):
                 keys.append(None)
                 continue
@@ -103,7 +101,7 @@ class Pictures:
         return {"sheets": sheets, "entries": entries, "n_items": len(chosen), "n_all": len(self._entries)}
 
     def _order(self) -> list[tuple[Any, ...]]:
-        """Entries by what a reader wants to see: of each set and label the most disputed, and those ranked most wrongly."""
+        """Of each set and label the most disputed items first, and those ranked most wrongly."""
         places = []
         for number, described, keys in self._places:
             items = described["items"]

@@ -20,7 +20,7 @@ SCRIPTS = ("data", "dom", "metrics", "svg", "answer", "table", "plots", "items",
 STYLES = ("base", "page")
 
 
-def to_html(runs: Sequence[Path], *, title: str = "", picture_bytes: int = PICTURE_BYTES) -> str:
+def to_html(runs: Sequence[Path], *, title: str = "", generations: int = 2, picture_bytes: int = PICTURE_BYTES) -> str:
     """The page of finished runs: one file, which fetches nothing.
 
     The same runs give the same text, byte for byte. Images are shown where ``images.parquet`` lies in a run directory
@@ -28,13 +28,14 @@ def to_html(runs: Sequence[Path], *, title: str = "", picture_bytes: int = PICTU
 
     Args:
         runs: Run directories.
+        generations: Images an item to show, of those that are kept.
         title: Heading; the default names what was compared.
         picture_bytes: What the images may take.
 
     Raises:
         UserError: A directory holds no finished run.
     """
-    return render(payload_of(runs, picture_bytes=picture_bytes), title)
+    return render(payload_of(runs, generations=generations, picture_bytes=picture_bytes), title)
 
 
 def render(data: dict[str, Any], title: str = "") -> str:

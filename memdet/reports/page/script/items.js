@@ -6,7 +6,7 @@ const SORTS = {
   highest: ["score of the detector, highest first", (item) => -item.own],
   lowest: ["score of the detector, lowest first", (item) => item.own],
   missed: ["what the detector ranks most wrongly", (item) => (item.label === 1 ? item.own : 100 - item.own)],
-  copies: ["measured copies, most first", (item) => -(item.extraction ?? -1)],
+  copies: ["measured share of copies, most first", (item) => -(item.extraction ?? -1)],
   id: ["id", (item) => item.id],
 };
 const listing = { shown: STEP, order: [] };
@@ -63,7 +63,7 @@ function itemRow(set, item, detector) {
     h("span", { class: "what" }, h("span", { class: "prompt" }, prompt ?? item.id), h("span", { class: "meta" },
       h("span", { class: item.label ? "tag yes" : "tag no" }, item.label ? "memorized" : "not memorized"),
       prompt === null ? null : h("span", null, item.id), h("span", null, set.strata[items.stratum[index]]),
-      item.extraction === null ? null : h("span", null, `copies ${number(item.extraction)}`),
+      item.extraction === null ? null : h("span", null, `${percent(item.extraction)} copied`),
       item.disagreement === undefined ? null : h("span", null, `disagreement ${Math.round(item.disagreement)}`),
       detector ? h("span", null, `rank ${Math.round(item.own)} by ${detector}`) : null))));
   details.addEventListener("toggle", () => { if (details.open && details.children.length === 1) details.append(itemBody(set, item, entry)); });
@@ -73,14 +73,14 @@ function itemRow(set, item, detector) {
 function itemBody(set, item, entry) {
   const { items } = set, { index } = item, copies = items.copies[index], variants = items.variants[index];
   const facts = [["id", item.id], ["label", item.label ? "memorized" : "not memorized"], ["stratum", set.strata[items.stratum[index]]]];
-  if (copies !== null) facts.push(["training set", copies === 0 ? "never trained" : `${plural(variants ?? 1, "image")}, each ${copies === 1 ? "once" : `${copies} times`}`]);
-  if (item.extraction !== null) facts.push(["copies", `${number(item.extraction)} of its generations`]);
+  if (copies !== null) facts.push(["training set", copies === 0 ? "never trained" : `${plural(variants ?? 1, "image")}, ${variants > 1 ? "each " : ""}${copies === 1 ? "once" : `${copies} times`}`]);
+  if (item.extraction !== null) facts.push(["measured", `${percent(item.extraction)} of its generations copy training data`]);
   if (item.rank !== undefined) facts.push(["mean rank", `${Math.round(item.rank)}, disagreement ${Math.round(item.disagreement)}`]);
   const rows = set.usable.map((label) => ({ label, score: scoresOf(set, label)[index], rank: ranksOf(set, label)[index], control: set.row[label].control }))
     .sort((a, b) => a.control - b.control || b.rank - a.rank);
   return h("div", { class: "item-body" },
     h("div", null, entry ? pictures(set, entry, copies) : null, h("dl", null, facts.map(([name, value]) => [h("dt", null, name), h("dd", null, value)]))),
-    h("div", null, table("Its score and percentile rank under every detector", ["Detector", numeric("Score"), numeric("Rank"), ""],
+    h("div", null, table("Its score and percentile rank under every detector", ["Detector", numeric("Score"), numeric("Rank"), "Rank, drawn"],
       rows.map(({ label, score, rank, control }) => [named(label + (control ? " *" : "")), significant(score), String(Math.round(rank)), intervalBar([rank, null, null], 0, 100)]))));
 }
 

@@ -3,7 +3,7 @@ const COLUMNS = [
   { key: "detector", text: "Detector", first: true },
   { key: "auroc", text: "AUROC", number: true, down: true },
   { key: "standing", text: "Standing" },
-  { key: "tpr_at_1_fpr", text: "TPR at 1 % FPR", number: true, down: true },
+  { key: "tpr_at_1_fpr", text: "TPR at 1\u00a0% FPR", number: true, down: true },
   { key: "evaluations", text: "Evaluations", number: true },
   { key: "seconds", text: "Time an item", number: true },
   { key: "gain_over_control", text: "Gain over control", number: true, down: true },
