@@ -76,7 +76,7 @@ def _page(runs: tuple[Path, ...], images: int | None, quiet: bool) -> str:
     from memdet.running.store import read_manifest, read_scores
 
     for run in runs:
-        sources = sources_of(run, read_manifest(run)).values()
+        sources = list(sources_of(run, read_manifest(run)).values())
         read_scores(run)  # before minutes of generation: is there a run at all?
         if images is None:
             sources = [source for source in sources if source.ships]

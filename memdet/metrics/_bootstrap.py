@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -193,36 +191,21 @@ def mean_interval(
 def resample(labels: Ints, clusters: Names, draws: int, seed: int) -> Iterator[Floats]:
     """Chunks of bootstrap weights ``[draws, n]``: how often each item was drawn, clusters kept whole.
 
-    Both labels are present. One chunk is held at a time; what fits in one is kept for the next call with the same
-    items, since a table asks for each of its detectors. Read-only.
+    Both labels are present. One chunk is held at a time.
     """
+    rng = np.random.default_rng(seed)
     n = len(labels)
     size = max(1, _CHUNK // max(1, n))
-    if draws <= size:
-        yield _drawn_once(labels.tobytes(), tuple(clusters.tolist()), draws, seed)
-        return
-    rng = np.random.default_rng(seed)
     for start in range(0, draws, size):
-        yield _drawn(rng, labels, clusters, min(size, draws - start))
-
-
-@lru_cache(maxsize=1)
-def _drawn_once(labels: bytes, clusters: tuple[Any, ...], draws: int, seed: int) -> Floats:
-    names = np.asarray(clusters)
-    weights = _drawn(np.random.default_rng(seed), np.frombuffer(labels, np.int64), names, draws)
-    weights.flags.writeable = False
-    return weights
-
-
-def _drawn(rng: np.random.Generator, labels: Ints, clusters: Names, count: int) -> Floats:
-    weights = np.zeros((count, len(labels)))
-    for label in (0, 1):
-        members = np.flatnonzero(labels == label)
-        _, family = np.unique(clusters[members], return_inverse=True)
-        k = int(family.max()) + 1
-        drawn = rng.multinomial(k, np.full(k, 1 / k), size=count)
-        weights[:, members] = drawn[:, family]
-    return weights
+        count = min(size, draws - start)
+        weights = np.zeros((count, n))
+        for label in (0, 1):
+            members = np.flatnonzero(labels == label)
+            _, family = np.unique(clusters[members], return_inverse=True)
+            k = int(family.max()) + 1
+            drawn = rng.multinomial(k, np.full(k, 1 / k), size=count)
+            weights[:, members] = drawn[:, family]
+        yield weights
 
 
 def _check(draws: int, level: float) -> None:

@@ -103,7 +103,7 @@ def make_images(run: Path, sources: Iterable[Source], generations: int, *, progr
             if name not in models:
                 models = {name: load_model(name, device=device)}
             if not _makes_images(models[name]):
-                bar.total -= len(keys)
+                bar.total = (bar.total or 0) - len(keys)
                 continue
             size = automatic_batch(models[name])
             for start in range(0, len(keys), size):

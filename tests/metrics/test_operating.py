@@ -22,9 +22,8 @@ def test_intervals_are_those_of_one_detector(items):
     compared = compare_detectors(scores, labels, clusters, RATES, draws=300)
     for index, row in enumerate(scores):
         alone = evaluate_scores(row, labels, clusters, draws=300)
-        assert compared.intervals[0][index] == alone.auroc
-        assert compared.intervals[1][index] == alone.tpr_at_1_fpr
-        assert compared.intervals[2][index].value == tpr_at_fpr(row, labels, 0.1)
+        assert compared.tpr[0][index] == alone.tpr_at_1_fpr
+        assert compared.tpr[1][index].value == tpr_at_fpr(row, labels, 0.1)
 
 
 def test_equal_rankings_are_tied_and_distant_ones_are_not(items):
@@ -38,7 +37,7 @@ def test_equal_rankings_are_tied_and_distant_ones_are_not(items):
 def test_what_is_not_resolvable_ties_everybody(items):
     scores, labels, clusters = (array[..., :120] for array in items)  # 40 negatives
     compared = compare_detectors(scores, labels, clusters, RATES, draws=50)
-    assert [interval.value for interval in compared.intervals[1]] == pytest.approx([float("nan")] * 3, nan_ok=True)
+    assert [interval.value for interval in compared.tpr[0]] == pytest.approx([float("nan")] * 3, nan_ok=True)
     assert compared.tied[1].all()
     assert not compared.tied[2, 0, 2]
 
@@ -46,5 +45,5 @@ def test_what_is_not_resolvable_ties_everybody(items):
 def test_no_detectors(items):
     _, labels, clusters = items
     compared = compare_detectors(np.empty((0, 200)), labels, clusters, RATES)
-    assert compared.intervals == [[], [], []]
+    assert compared.tpr == [[], []]
     assert compared.tied.shape == (3, 0, 0)

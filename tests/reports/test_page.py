@@ -2,18 +2,30 @@
 
 import base64
 import hashlib
+import io
 import os
 import re
 import shutil
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pages import EVIL, HOSTILE, SCRIPT, STRATA, write_run
+from PIL import Image
 
+from memdet.metrics import compare_detectors, evaluate_scores
 from memdet.reports import report_rows
 from memdet.reports.page import to_html
+from memdet.reports.page.render import PICTURE_BYTES
 from memdet.reports.render import interval, number
+from memdet.running.generated import FILE, IMAGES, key_of
+from memdet.running.sources import sources_of
+from memdet.running.store import read_manifest
 
+ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = {"auroc": "AUROC", "tpr_at_1_fpr": "TPR at 1\u00a0% FPR", "gain_over_control": "Gain over control"}
 
 
@@ -295,3 +307,50 @@ def test_scores_that_float32_would_merge_keep_their_order():
     near = np.array([1.0, 1.0 + 1e-12, 1e300])
     assert np.frombuffer(base64.b64decode(_packed(near)), "<f8").tolist() == near.tolist()
     assert len(base64.b64decode(_packed(np.array([0.5, 0.25])))) == 8
+
+
+def test_images_are_drawn_and_the_limit_is_held(visit, tmp_path):
+    run = write_run(tmp_path / "run")
+    with_images(run)
+    page_file = tmp_path / "page.html"
+    page_file.write_text(to_html([run]), encoding="utf-8")
+    page = visit(page_file)
+    page.fill("#item-text", "177")
+    page.click("#item-list summary")
+    captions = page.locator("#item-list .pictures canvas").evaluate_all("found => found.map(c => c.ariaLabel)")
+    assert captions == ["generation, seed 0", "generation, seed 1"]
+    page.wait_for_selector("#item-list .pictures canvas[data-drawn]")
+    red = page.locator("#item-list .pictures canvas").first.evaluate(
+        "canvas => canvas.getContext('2d').getImageData(4, 4, 1, 1).data[0]"
+    )
+    assert red == pytest.approx(177, abs=12)  # lossy
+    full = to_html([run])
+    small = to_html([run], picture_bytes=6_000)
+    assert len(small) < len(full)
+    assert "data:image/webp" in small
+    assert "data:image/webp" not in to_html([run], generations=0)
+
+
+def with_images(run):
+    """Two generations of each item of the larger set: grey of the item's number."""
+    manifest = read_manifest(run)
+    source = sources_of(run, manifest)["large"]
+    columns = {name: [] for name in IMAGES.names}
+    for number_of_item, item in enumerate(source.condition):
+        for seed in (0, 1):
+            buffer = io.BytesIO()
+            pixels = np.full((8, 8), number_of_item, np.uint8)
+            pixels[0] = np.random.default_rng(number_of_item + seed).integers(0, 256, 8)
+            Image.fromarray(pixels).save(buffer, format="PNG")
+            for name, value in zip(IMAGES.names, (*key_of(source, item, seed), buffer.getvalue()), strict=True):
+                columns[name].append(value)
+    pq.write_table(pa.table(columns, schema=IMAGES), run / FILE)
+
+
+@pytest.mark.slow
+def test_the_page_of_the_published_run_is_small_enough(monkeypatch):
+    # Few draws: they change the digits and not their number.
+    monkeypatch.setattr("memdet.reports.rows.evaluate_scores", partial(evaluate_scores, draws=20))
+    monkeypatch.setattr("memdet.reports.page.payload.compare_detectors", partial(compare_detectors, draws=20))
+    text = to_html([ROOT / "results" / "controlled" / "reference"], generations=0)
+    assert len(text.encode()) + PICTURE_BYTES < 3_000_000

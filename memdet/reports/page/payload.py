@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from memdet.detectors import detector_classes
-from memdet.metrics import Comparison, Interval, compare_detectors
+from memdet.metrics import Interval, compare_detectors
 from memdet.reports.page.pictures import Pictures
 from memdet.reports.page.training import Training, training_of
-from memdet.reports.rows import CONTROLS, report_rows
+from memdet.reports.rows import CONTROLS, evaluate, report_rows
 from memdet.running.generated import read_images
 from memdet.running.sources import Source, sources_of
 from memdet.running.store import read_manifest, read_scores
@@ -105,7 +105,12 @@ def _set(
     usable = [row["detector"] for row in rows if row["status"] == "ok"]
     scores = {label: means[label].loc[table.index].to_numpy(np.float64) for label in usable}
     spec = source.sample_set.spec if source.sample_set else None
-    compared = _compare(scores, table, RATES)
+    compared = compare_detectors(
+        np.reshape(list(scores.values()), (len(scores), len(table))),
+        table["label"].to_numpy(np.int64),
+        table["cluster"].to_numpy(str),
+        RATES,
+    )
     items = {
         "id": table.index.tolist(),
         "label": table["label"].tolist(),
@@ -123,7 +128,7 @@ def _set(
         "known_problems": spec.known_problems if spec else [],
         "protocol": {key: source.settings.get(key) for key in ("model", "steps", "guidance", "noise")},
         "rows": rows,
-        "tpr": {label: [_numbers(i[at]) for i in compared.intervals[1:]] for at, label in enumerate(usable)},
+        "tpr": {label: [_numbers(of_rate[at]) for of_rate in compared.tpr] for at, label in enumerate(usable)},
         "tied": [["".join("01"[int(cell)] for cell in line) for line in measure] for measure in compared.tied],
         "strata": strata,
         "items": items,
@@ -143,11 +148,6 @@ def _ranks(scores: list[Scores]) -> dict[str, list[float]]:
     n = len(scores[0])
     ranks = np.stack([(rankdata(values) - 1) / max(1, n - 1) * 100 for values in scores])
     return {"rank": ranks.mean(axis=0).round(1).tolist(), "disagreement": ranks.std(axis=0).round(1).tolist()}
-
-
-def _compare(scores: dict[str, Scores], table: pd.DataFrame, rates: Sequence[float] = ()) -> Comparison:
-    matrix = np.reshape(list(scores.values()), (len(scores), len(table)))
-    return compare_detectors(matrix, table["label"].to_numpy(np.int64), table["cluster"].to_numpy(str), rates)
 
 
 def _dose(
@@ -175,9 +175,8 @@ def _dose(
     points: dict[str, list[list[float | None]]] = {label: [] for label in scores}
     for stratum in order:
         kept = ((table["stratum"] == names[stratum]) & (table["label"] == 1) | (table["label"] == 0)).to_numpy()
-        compared = _compare({label: values[kept] for label, values in scores.items()}, table[kept])
-        for label, interval in zip(points, compared.intervals[0], strict=True):
-            points[label].append(_numbers(interval))
+        for label, values in scores.items():
+            points[label].append(_numbers(evaluate(table.assign(score=values)[kept]).auroc))
     return {
         "word": word,
         "doses": [min(doses[stratum]) for stratum in order],

@@ -44,6 +44,7 @@ function significant(value) {
 /** Milliseconds, or seconds from one on. */
 function duration(seconds) {
   if (seconds === null || seconds === undefined) return "-";
+  if (seconds > 0 && seconds < 5e-6) return "< 0.01 ms";
   return seconds >= 1 ? `${seconds.toPrecision(3)} s` : `${(1000 * seconds).toFixed(2)} ms`;
 }
 

@@ -105,6 +105,9 @@ function picture([number, tile], caption) {
     sheet.image = new Image();
     sheet.image.src = sheet.src;
   }
-  sheet.image.decode().then(() => canvas.getContext("2d").drawImage(sheet.image, (tile % columns) * width, Math.floor(tile / columns) * height, width, height, 0, 0, width, height), () => {});
+  sheet.image.decode().then(() => {
+    canvas.getContext("2d").drawImage(sheet.image, (tile % columns) * width, Math.floor(tile / columns) * height, width, height, 0, 0, width, height);
+    canvas.dataset.drawn = "";
+  }, () => {});
   return canvas;
 }

@@ -1,5 +1,6 @@
 // ROC curves, cost, score histograms, dose and response.
 const MOST = 8;
+const FLOOR = 0.45; // of the cost plot in AUROC; what lies below is drawn on it
 const COPIES = "copies in the training set";
 const MARGIN = { left: 44, right: 14, top: 26, bottom: 42 };
 
@@ -59,9 +60,10 @@ function drawCurves() {
   const set = state.set, labels = plottable(set), curves = new Map(labels.map((label) => [label, rocCurve(scoresOf(set, label), set.items.label)]));
   drawRoc($("roc").querySelector(".plot"), set, curves, false);
   drawRoc($("roc-log").querySelector(".plot"), set, curves, true);
+  const realised = labels.some((label) => typeof set.row[label].realised_fpr === "number");
   $("roc-numbers").querySelector(".body").replaceChildren(table(`ROC curves of ${set.name}`,
-    ["Detector", numeric("Area"), ...DATA.rates.map((rate) => numeric(`TPR at ${percent(rate)} FPR`))],
-    labels.map((label) => [named(label), number(areaUnder(curves.get(label))), ...DATA.rates.map((rate, index) => (resolves(set, rate) ? between(set.tpr[label][index]) : "not resolvable"))])));
+    ["Detector", numeric("Area"), ...(realised ? [numeric(`Realised FPR for ${percent(0.01)}`)] : []), ...DATA.rates.map((rate) => numeric(`TPR at ${percent(rate)} FPR`))],
+    labels.map((label) => [named(label), number(areaUnder(curves.get(label))), ...(realised ? [number(set.row[label].realised_fpr)] : []), ...DATA.rates.map((rate, index) => (resolves(set, rate) ? between(set.tpr[label][index]) : "not resolvable"))])));
 }
 
 function drawRoc(box, set, curves, logarithmic) {
@@ -97,15 +99,16 @@ function drawCost() {
     $("cost-numbers").querySelector(".body").replaceChildren();
     return;
   }
-  costPlot(box, 432, set, points, front, name, true);
-  $("cost-note").textContent = "Filled: on the Pareto front. Open: behind it. Crosses: controls. Squares: oracles, which look at the training data.";
+  costPlot(box, 432, set, measure, true);
+  $("cost-note").textContent = "Filled: on the Pareto front. Open: behind it. Crosses: controls. Squares: oracles, which look at the training data." + (measure === 0 && points.some(([, , value]) => value < FLOOR) ? ` On the lower edge: below ${number(FLOOR)}.` : "");
   $("cost-numbers").querySelector(".body").replaceChildren(table(`Pareto front of ${set.name}`, ["Detector", numeric(name), numeric("Evaluations"), numeric("Time an item")],
     front.map(([label]) => [named(label), between(measured(set, measure, label)), `${count(set.row[label].evaluations)} (${parts(set.row[label])})`, duration(set.row[label].seconds)])));
 }
 
-function costPlot(box, height, set, points, front, name, labelled) {
-  const values = points.map((point) => point[2]), most = Math.max(10, ...points.map((point) => point[1]));
-  const bottom = Math.max(0, Math.floor(10 * (Math.min(...values, 0.5) - 0.02)) / 10), on = new Set(front.map(([label]) => label));
+function costPlot(box, height, set, measure, labelled) {
+  const { points, front } = costs(set, measure), name = $("cost-measure").selectedOptions[0].textContent;
+  const most = Math.max(10, ...points.map((point) => point[1]));
+  const bottom = measure === 0 ? FLOOR : 0, on = new Set(front.map(([label]) => label));
   const least = Math.min(1, ...points.map((point) => point[1]).filter((value) => value > 0));
   const { svg, sx, sy, inner } = frame(box, height, {
     title: `${name} against network evaluations on ${set.name}`,
@@ -125,13 +128,13 @@ function costPlot(box, height, set, points, front, name, labelled) {
   }
   const r = labelled ? 5 : 3;
   for (const [label, cost, value] of points) {
-    const x = sx(cost), y = sy(value), row = set.row[label];
+    const x = sx(cost), y = sy(Math.max(value, bottom)), row = set.row[label];
     const tip = s("title", null, `${label}: ${number(value)}, ${parts(row)}`);
     if (row.control) svg.append(s("path", { class: "axis", d: `M${x - r} ${y - r}L${x + r} ${y + r}M${x - r} ${y + r}L${x + r} ${y - r}` }, tip));
     else if (row.access === ORACLE) svg.append(s("rect", { class: "off", x: x - r, y: y - r, width: 2 * r, height: 2 * r }, tip));
     else svg.append(s("circle", { class: on.has(label) ? "on" : "off", cx: x, cy: y, r }, tip));
   }
-  if (labelled) labelPoints(svg, front.map(([label, cost, value]) => ({ label, x: sx(cost), y: sy(value) })), points.map(([, cost, value]) => [sx(cost), sy(value)]), inner);
+  if (labelled) labelPoints(svg, front.map(([label, cost, value]) => ({ label, x: sx(cost), y: sy(Math.max(value, bottom)) })), points.map(([, cost, value]) => [sx(cost), sy(Math.max(value, bottom))]), inner);
   box.replaceChildren(svg);
 }
 
@@ -149,6 +152,7 @@ function labelPoints(svg, wanted, points, inner) {
     }
     const best = places.reduce((a, b) => (b.cost < a.cost ? b : a));
     taken.push(best.box);
+    if (Math.abs(best.dy) > 20) svg.append(s("line", { class: "axis", x1: x, y1: y, x2: x + best.dx, y2: y + best.dy - 4 }));
     svg.append(s("text", { class: "halo", x: x + best.dx, y: y + best.dy, "text-anchor": best.dx > 0 ? "start" : "end" }, text));
   }
 }
@@ -156,12 +160,12 @@ function labelPoints(svg, wanted, points, inner) {
 function drawAllCosts() {
   const box = $("cost-all").querySelector(".body");
   if (!$("cost-all").open) return;
-  const measure = Number($("cost-measure").value), name = $("cost-measure").selectedOptions[0].textContent;
+  const measure = Number($("cost-measure").value);
   box.replaceChildren(...DATA.sets.map((set, index) => h("div", { id: `cost-small-${index}` },
     h("button", { type: "button", class: "link", onclick: () => chooseSet(index, true) }, set.name), h("div", { class: "mini", id: `cost-mini-${index}` }))));
   DATA.sets.forEach((set, index) => {
-    const { points, front } = costs(set, measure), mini = $(`cost-mini-${index}`);
-    if (points.length) costPlot(mini, 180, set, points, front, name, false);
+    const mini = $(`cost-mini-${index}`);
+    if (costs(set, measure).points.length) costPlot(mini, 180, set, measure, false);
     else mini.replaceChildren(h("p", { class: "small" }, "not resolvable"));
   });
 }

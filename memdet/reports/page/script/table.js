@@ -34,7 +34,7 @@ function ordered(rows) {
   return [...rows].sort((a, b) => {
     const [one, other] = [a[key], b[key]];
     if (one === null || other === null) return (one === null) - (other === null) || (a.detector < b.detector ? -1 : 1);
-    const way = typeof one === "string" ? one.localeCompare(other) : one - other;
+    const way = typeof one === "string" ? one.localeCompare(other, "en", { numeric: true }) : one - other;
     return (down ? -way : way) || (a.detector < b.detector ? -1 : 1);
   });
 }
@@ -46,7 +46,7 @@ function standings(set) {
   for (const row of set.rows) {
     row.standing = null;
     if (row.status === "ok" && best !== null) row.standing = row === best ? "best" : tied(set, 0, best.detector, row.detector) ? "not told apart" : null;
-    if (row.tie_group) row.standing = row.tie_group;
+    if (row.tie_group) row.standing = `group ${row.tie_group}`;
   }
 }
 
@@ -88,7 +88,7 @@ function tableRow(set, row, from, control) {
     h("td", { class: "pick" }, h("input", { type: "checkbox", checked: picked, "aria-label": `Plot ${row.detector}`, onchange: (event) => plot(row.detector, event.target.checked) })),
     h("th", { scope: "row" }, named(row.detector), row.control ? h("span", { class: "hidden" }, "control") : null, row.title ? h("span", { class: "title" }, row.title) : null),
     h("td", { class: "number" }, measure(area, from, { reference: control, control: row.control }) || "-"),
-    h("td", null, row.standing ? h("span", { class: row.standing === "best" ? "tag best" : "tag" }, row.standing) : ""),
+    h("td", null, row.standing ? h("span", { class: row.standing === "best" || row.standing === "group 1" ? "tag best" : "tag" }, row.standing) : ""),
     h("td", { class: "number" }, measure(rate, 0, { control: row.control }) || "not resolvable"),
     h("td", { class: "number" }, row.evaluations === 0 ? "0" : h("span", null, count(row.evaluations), h("span", { class: "title" }, parts(row)))),
     h("td", { class: "number" }, duration(row.seconds)),
