@@ -127,7 +127,7 @@ function costPlot(box, height, set, measure, labelled) {
     svg.append(s("path", { class: "front", d: line(stairs) }));
   }
   const r = labelled ? 5 : 3;
-  for (const [label, cost, value] of points) {
+  for (const [label, cost, value] of [...points].sort((a, b) => on.has(a[0]) - on.has(b[0]))) {
     const x = sx(cost), y = sy(Math.max(value, bottom)), row = set.row[label];
     const tip = s("title", null, `${label}: ${number(value)}, ${parts(row)}`);
     if (row.control) svg.append(s("path", { class: "axis", d: `M${x - r} ${y - r}L${x + r} ${y + r}M${x - r} ${y + r}L${x + r} ${y - r}` }, tip));

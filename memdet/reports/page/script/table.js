@@ -42,7 +42,7 @@ function ordered(rows) {
 /** Marks who is best by AUROC among the detectors, and who is not told apart from it. */
 function standings(set) {
   const live = set.rows.filter((row) => row.status === "ok" && !row.control && row.auroc !== null);
-  const best = live.reduce((found, row) => (found === null || row.auroc > found.auroc ? row : found), null);
+  const best = live.filter((row) => row.access !== ORACLE).reduce((found, row) => (found === null || row.auroc > found.auroc ? row : found), null);
   for (const row of set.rows) {
     row.standing = null;
     if (row.status === "ok" && best !== null) row.standing = row === best ? "best" : tied(set, 0, best.detector, row.detector) ? "not told apart" : null;
