@@ -98,7 +98,7 @@ def make_images(run: Path, sources: Iterable[Source], generations: int, *, progr
         model, _, _, steps, guidance, seed = key
         groups.setdefault((model, steps, guidance, seed), []).append(key)
     models: dict[str, ScoreModel] = {}
-    with tqdm(total=len(wanted), desc="generations", unit="image", disable=not progress) as bar:
+    with tqdm(total=len(wanted), desc="generations", unit="image", disable=not (progress and wanted)) as bar:
         for (name, *_), keys in groups.items():
             if name not in models:
                 models = {name: load_model(name, device=device)}

@@ -17,7 +17,7 @@ from memdet.detectors import detector_classes
 from memdet.metrics import Interval, compare_detectors
 from memdet.reports.page.pictures import Pictures
 from memdet.reports.page.training import Training, training_of
-from memdet.reports.rows import CONTROLS, evaluate, report_rows
+from memdet.reports.rows import CONTROLS, FIELDS, evaluate, report_rows
 from memdet.running.generated import read_images
 from memdet.running.sources import Source, sources_of
 from memdet.running.store import read_manifest, read_scores
@@ -39,7 +39,14 @@ def payload_of(runs: Sequence[Path], *, generations: int, picture_bytes: int) ->
     Raises:
         UserError: A directory holds no finished run.
     """
-    data: dict[str, Any] = {"rates": list(RATES), "detectors": {}, "runs": [], "conditions": [], "sets": []}
+    data: dict[str, Any] = {
+        "rates": list(RATES),
+        "fields": list(FIELDS),
+        "detectors": {},
+        "runs": [],
+        "conditions": [],
+        "sets": [],
+    }
     conditions: dict[str, int] = {}
     pictures = Pictures(generations)
     training: dict[str, dict[str, Training]] = {}
@@ -127,7 +134,7 @@ def _set(
         "label_rule": spec.label_rule if spec else "",
         "known_problems": spec.known_problems if spec else [],
         "protocol": {key: source.settings.get(key) for key in ("model", "steps", "guidance", "noise")},
-        "rows": rows,
+        "rows": [[row[name] for name in FIELDS] for row in rows],
         "tpr": {label: [_numbers(of_rate[at]) for of_rate in compared.tpr] for at, label in enumerate(usable)},
         "tied": [["".join("01"[int(cell)] for cell in line) for line in measure] for measure in compared.tied],
         "strata": strata,

@@ -5,6 +5,7 @@ const decoded = new Map();
 
 DATA.sets.forEach((set, index) => {
   set.name = NAMES[index];
+  set.rows = set.rows.map((values) => Object.fromEntries(DATA.fields.map((field, place) => [field, values[place]])));
   set.usable = set.rows.filter((row) => row.status === "ok").map((row) => row.detector);
   set.n = set.items.id.length;
   set.negatives = set.items.label.filter((label) => label === 0).length;

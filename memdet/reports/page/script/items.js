@@ -62,7 +62,7 @@ function itemRow(set, item, detector) {
     entry ? h("span", { class: "thumbs" }, [...(entry.training || []).slice(0, 1), ...(entry.own || entry.generated || []).slice(0, 2)].map((tile) => picture(tile))) : null,
     h("span", { class: "what" }, h("span", { class: "prompt" }, prompt ?? item.id), h("span", { class: "meta" },
       h("span", { class: item.label ? "tag yes" : "tag no" }, item.label ? "memorized" : "not memorized"),
-      prompt === null ? null : h("span", null, item.id), h("span", null, set.strata[items.stratum[index]]),
+      prompt === null || prompt === item.id ? null : h("span", null, item.id), h("span", null, set.strata[items.stratum[index]]),
       item.extraction === null ? null : h("span", null, `${percent(item.extraction)} copied`),
       item.disagreement === undefined ? null : h("span", null, `disagreement ${Math.round(item.disagreement)}`),
       detector ? h("span", null, `rank ${Math.round(item.own)} by ${detector}`) : null))));
