@@ -9,7 +9,8 @@ import click
 from memdet.cli.output import show, write_text
 from memdet.errors import UserError
 
-FORMATS = ("table", "json", "csv", "markdown", "latex", "model-index")
+FORMATS = ("table", "json", "csv", "markdown", "latex", "model-index", "html")
+IMAGES = 2
 
 
 @click.command("report")
@@ -18,13 +19,29 @@ FORMATS = ("table", "json", "csv", "markdown", "latex", "model-index")
 @click.option("--by-stratum", is_flag=True, help="A table for each stratum of memorized items.")
 @click.option("--by-time", is_flag=True, help="AUROC of detectors of one time, a column a time, in Markdown.")
 @click.option(
-    "--leaderboard", is_flag=True, help="Write leaderboard.json and .md of all runs below RUN_DIR into it (or --out)."
+    "--leaderboard",
+    is_flag=True,
+    help="Write leaderboard.json, .md and .html of all runs below RUN_DIR into it (or --out).",
 )
+@click.option(
+    "--images",
+    type=click.IntRange(min=0, max=8),
+    help="Of html: generations an item, made once and kept in the run directory.  [default: 2 where the model ships "
+    "with memdet]",
+)
+@click.option("--quiet", is_flag=True, help="No progress bar.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write to a file instead of the screen.")
 def command(
-    runs: tuple[Path, ...], form: str, by_stratum: bool, by_time: bool, leaderboard: bool, out: Path | None
+    runs: tuple[Path, ...],
+    form: str,
+    by_stratum: bool,
+    by_time: bool,
+    leaderboard: bool,
+    images: int | None,
+    quiet: bool,
+    out: Path | None,
 ) -> None:
-    """Print the table of finished runs, computed from their score files.
+    """Print the table of finished runs, computed from their score files; or write their page.
 
     A directory of runs, such as results, stands for all runs below it.
     """
@@ -35,17 +52,53 @@ def command(
             )
         _write_leaderboard(runs[0], out or runs[0])
         return
-    from memdet.reports import FORMATS as render
-    from memdet.reports import report_rows
     from memdet.reports.leaderboard import find_runs
 
-    rows = report_rows([run for path in runs for run in find_runs(path) or [path]], by_stratum=by_stratum)
+    found = [run for path in runs for run in find_runs(path) or [path]]
+    if form != "html":
+        if images is not None:
+            raise UserError("--images belongs to --format html")
+        show(_table(found, form, by_stratum, by_time), out)
+        return
+    if out is None:
+        raise UserError("--format html writes one file: add --out FILE.html")
+    if by_stratum or by_time:
+        raise UserError("--by-stratum and --by-time are tables; the page shows strata and costs in its plots")
+    if out.is_dir():
+        raise UserError(f"--out {out} is a directory: name a file in it")
+    show(_page(found, images, quiet), out)
+
+
+def _table(runs: list[Path], form: str, by_stratum: bool, by_time: bool) -> str:
+    from memdet.reports import FORMATS as render
+    from memdet.reports import report_rows
+
+    rows = report_rows(runs, by_stratum=by_stratum)
     if by_time:
         from memdet.reports.by_time import by_time as pivot
 
-        show(pivot(rows), out)
-    else:
-        show(render[form](rows), out)
+        return pivot(rows)
+    return render[form](rows)
+
+
+def _page(runs: list[Path], images: int | None, quiet: bool) -> str:
+    from memdet.reports.page import to_html
+    from memdet.running.generated import make_images
+    from memdet.running.sources import sources_of
+    from memdet.running.store import read_manifest, read_scores
+
+    for run in runs:
+        sources = list(sources_of(run, read_manifest(run)).values())
+        read_scores(run)  # before minutes of generation: is there a run at all?
+        if images is None:
+            sources = [source for source in sources if source.ships]
+        try:
+            make_images(run, sources, IMAGES if images is None else images, progress=not quiet)
+        except (OSError, UserError) as error:
+            if images is not None:
+                raise
+            click.echo(f"memdet: the page has no new images: {error}", err=True)
+    return to_html(runs, generations=IMAGES if images is None else images)
 
 
 def _write_leaderboard(root: Path, out: Path) -> None:

@@ -3,6 +3,7 @@
 from memdet.metrics._auroc import auroc, realised_fpr, tpr_at_fpr
 from memdet.metrics._bootstrap import Evaluation, Interval, evaluate_scores, gain, mean_interval
 from memdet.metrics._conformal import Threshold, at_least_as_high, conformal_threshold, one_of_each
+from memdet.metrics._operating import Comparison, compare_detectors
 from memdet.metrics._pairs import (
     PairedTests,
     delong,
@@ -19,6 +20,7 @@ METRICS_VERSION = "2"
 
 __all__ = [
     "METRICS_VERSION",
+    "Comparison",
     "Evaluation",
     "Interval",
     "PairedTests",
@@ -27,6 +29,7 @@ __all__ = [
     "VarianceSplit",
     "auroc",
     "conformal_threshold",
+    "compare_detectors",
     "delong",
     "effective_number",
     "evaluate_scores",

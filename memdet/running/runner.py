@@ -132,7 +132,7 @@ def run(
                     work.compute(name, unit, directory)
                     bar.update()
         manifest["seconds_total"] = round(time.perf_counter() - started, 1)
-        directory.finish([unit.name for _, unit in units], manifest)
+        directory.finish([unit.name for _, unit in units], manifest, _described(sample_sets))
     return read_manifest(out)
 
 
@@ -183,7 +183,7 @@ class Work:
         self._options = options
         self._models = models or load_models(sample_sets, options)
         self._sets = {s.id: s for s in sample_sets}
-        self._tables = {s.id: _test_items(s) for s in sample_sets}
+        self._tables = {s.id: tested_items(s) for s in sample_sets}
         self._owner: tuple[str, str, int] | None = None
         self._memo: dict[Hashable, Any] = {}
         self.plan = {s.id: list(_units(s, self._models, detectors, options)) for s in sample_sets}
@@ -256,7 +256,7 @@ def _units(
     sample_set: SampleSet, models: Mapping[str, ScoreModel], detectors: Sequence[Detector], options: RunOptions
 ) -> Iterator[Unit]:
     """Units of work in the order of their rows; a seed-free detector is run for the first seed alone."""
-    counts = _test_items(sample_set)["model"].value_counts(sort=False)
+    counts = tested_items(sample_set)["model"].value_counts(sort=False)
     n = int(counts.sum())
     for seed in range(options.seeds or sample_set.protocol.seeds):
         fitting = [d for d in detectors if not d.info.is_control or d.info.task in {"any", sample_set.task}]
@@ -268,7 +268,7 @@ def _units(
         if batched:
             index, first = 0, 0
             for name, count in counts.items():
-                size = options.batch_size or _automatic_batch(models[str(name)])
+                size = options.batch_size or automatic_batch(models[str(name)])
                 for start in range(first, first + count, size):
                     rows = slice(start, min(first + count, start + size))
                     shard = f"{sample_set.id}-seed{seed:03d}-{index:06d}"
@@ -277,12 +277,24 @@ def _units(
                 first += count
 
 
-def _automatic_batch(model: ScoreModel) -> int:
+def _described(sample_sets: Sequence[SampleSet]) -> dict[str, list[str]]:
+    """What the items of a run were, in the columns of ``items.parquet``."""
+    columns: dict[str, list[str]] = {"sample_set": [], "item_id": [], "condition": [], "model": []}
+    for sample_set in sample_sets:
+        items = tested_items(sample_set)
+        columns["sample_set"] += [sample_set.id] * len(items)
+        for name in ("item_id", "condition", "model"):
+            columns[name] += items[name].tolist()
+    return columns
+
+
+def automatic_batch(model: ScoreModel) -> int:
+    """How many items of a model are computed at once."""
     elements = ELEMENTS_OF_CLOSED_FORM if isinstance(model, ClosedForm) else ELEMENTS_PER_BATCH
     return max(1, min(LARGEST_BATCH, elements // math.prod(model.latent_shape)))
 
 
-def _test_items(sample_set: SampleSet) -> pd.DataFrame:
+def tested_items(sample_set: SampleSet) -> pd.DataFrame:
     """Items of the test split, those of one model together, in the order in which models first occur."""
     tested = sample_set.items[sample_set.items["split"] == "test"]
     order = {name: index for index, name in enumerate(tested["model"].unique())}

@@ -37,6 +37,7 @@ SCORES = pa.schema(
         ("vjps", pa.float64()),
     ]
 )
+ITEMS = pa.schema([(name, pa.string()) for name in ("sample_set", "item_id", "condition", "model")])
 _NOTES = b"memdet"
 
 
@@ -93,16 +94,17 @@ class RunDirectory:
     def write_shard(self, unit: str, rows: dict[str, list[Any]], notes: dict[str, Any]) -> None:
         """Store the rows of one unit of work, all or nothing."""
         table = pa.table(rows, schema=SCORES).replace_schema_metadata({_NOTES: json.dumps(notes)})
-        _write_table(table, self._shards / f"{unit}.parquet")
+        write_table(table, self._shards / f"{unit}.parquet")
 
-    def finish(self, units: Sequence[str], manifest: dict[str, Any]) -> None:
-        """Join the shards in the order of ``units``; add their notes to the manifest."""
+    def finish(self, units: Sequence[str], manifest: dict[str, Any], items: dict[str, list[str]]) -> None:
+        """Join the shards in the order of ``units``; add their notes to the manifest; keep what the items were."""
         tables, notes = [], []
         for unit in units:
             table = pq.read_table(self._shards / f"{unit}.parquet", partitioning=None)
             notes.append(json.loads((table.schema.metadata or {})[_NOTES]))
             tables.append(table.replace_schema_metadata(None))
-        _write_table(pa.concat_tables(tables), self.path / "scores.parquet")
+        write_table(pa.table(items, schema=ITEMS), self.path / "items.parquet")
+        write_table(pa.concat_tables(tables), self.path / "scores.parquet")
         self.write_manifest(manifest | summarise(notes) | {"finished": True})
         shutil.rmtree(self._shards)
 
@@ -155,6 +157,21 @@ def read_scores(path: Path) -> pa.Table:
         raise UserError(f"{file} is damaged: {str(error).splitlines()[0]}") from None
 
 
+def read_items(path: Path) -> pa.Table | None:
+    """Condition and model of every item of a run; None where an older memdet did not keep them.
+
+    Raises:
+        UserError: Damaged.
+    """
+    file = path / "items.parquet"
+    if not file.is_file():
+        return None
+    try:
+        return pq.read_table(file, schema=ITEMS)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{file} is damaged: {str(error).splitlines()[0]}") from None
+
+
 def summarise(notes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Seconds per sample set and detector, summed, and each distinct message once."""
     seconds: dict[str, dict[str, float]] = {}
@@ -170,7 +187,8 @@ def summarise(notes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"seconds": seconds, "messages": messages}
 
 
-def _write_table(table: pa.Table, path: Path) -> None:
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a Parquet file, all or nothing."""
     partial = path.with_suffix(".partial")
     try:
         pq.write_table(table, partial)

@@ -4,11 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from memdet.samplesets import specs_directory
+
+STORED_RUN = Path(__file__).parents[1] / "running" / "stored" / "run-v1"
 
 GOOD = [{"prompt": "alderon plain coat", "memorized": 1}, {"prompt": "birkwell soft dress", "memorized": 0}]
 
@@ -208,3 +211,24 @@ def test_report_of_a_newer_schema(refused, tmp_path):
 
 def test_workers_are_for_the_cpu(refused):
     refused("run", "mixture-2d", "--device", "meta", "--workers", "2", words=["--workers 2", "CPU"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--format", "html"], ["--out FILE.html"]),
+        (["--format", "html", "--out", "page.html", "--by-stratum"], ["--by-stratum"]),
+        (["--format", "html", "--out", "."], ["is a directory"]),
+        (["--images", "2"], ["--images belongs to --format html"]),
+    ],
+)
+def test_page_options_that_do_not_fit(refused, arguments, words):
+    refused("report", STORED_RUN, *arguments, words=words)
+
+
+def test_a_page_of_no_run_leaves_an_older_page(refused, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("older")
+    refused("report", tmp_path / "missing", "--format", "html", "--out", page, words=["missing", "no run"])
+    assert page.read_text() == "older"
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]

@@ -77,6 +77,13 @@ def test_report_to_a_file(cli, finished, tmp_path):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["table.json"]
 
 
+def test_report_as_a_page(cli, finished, tmp_path):
+    code, out, _ = cli("report", finished, "--format", "html", "--out", tmp_path / "page.html", "--quiet")
+    assert (code, out) == (0, "")
+    assert "mixture-2d" in (tmp_path / "page.html").read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "page.html"}
+
+
 @pytest.mark.parametrize("kind", ["detectors", "samples", "models", "suites"])
 def test_list(kind, cli):
     rows = json.loads(cli("list", kind, "--format", "json")[1])

@@ -62,7 +62,11 @@ def test_killed_and_resumed_run_gives_the_same_bytes(kind, tmp_path, prompts):
         subprocess.run(command(arguments, tmp_path / out), check=True, capture_output=True)
     first, second = ((tmp_path / out / "scores.parquet").read_bytes() for out in ("killed", "straight"))
     assert first == second
-    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == ["run.json", "scores.parquet"]
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == [
+        "items.parquet",
+        "run.json",
+        "scores.parquet",
+    ]
 
 
 def small_run(out, names=("wen2024", "random"), **options):
