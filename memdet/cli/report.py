@@ -104,9 +104,14 @@ def _page(runs: list[Path], images: int | None, quiet: bool) -> str:
 def _write_leaderboard(root: Path, out: Path) -> None:
     from memdet.reports.leaderboard import leaderboard_json, leaderboard_rows
     from memdet.reports.leaderboard_markdown import leaderboard_markdown
+    from memdet.reports.leaderboard_page import leaderboard_html
 
     rows = leaderboard_rows(root)
-    files = {"leaderboard.json": leaderboard_json(rows), "leaderboard.md": leaderboard_markdown(rows)}
+    files = {
+        "leaderboard.json": leaderboard_json(rows),
+        "leaderboard.md": leaderboard_markdown(rows),
+        "leaderboard.html": leaderboard_html(root),
+    }
     for name, text in files.items():
         write_text(out / name, text)
         click.echo(out / name)

@@ -18,11 +18,11 @@ from memdet.running.store import read_manifest, read_scores
 
 SCHEMA_VERSION = 1
 SIGNIFICANT_DIGITS = 6  # what is beyond may differ by the order in which a processor adds
-_Key = tuple[str, int]
+TableKey = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class _Entry:
+class BoardEntry:
     """A detector on one version of a sample set, in one run."""
 
     run: str
@@ -34,6 +34,7 @@ class _Entry:
 
     @property
     def label(self) -> str:
+        """The detector's, with its options."""
         return str(self.detector["label"])
 
     def place(self) -> tuple[bool, str]:
@@ -69,10 +70,15 @@ def leaderboard_rows(root: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: No run, a damaged one, or runs whose items or models differ under one name and version.
     """
+    return [row for key, entries in chosen_entries(root).items() for row in _table(key, entries)]
+
+
+def chosen_entries(root: Path) -> dict[TableKey, list[BoardEntry]]:
+    """What stands on the board: the entries of each version of a sample set, controls first; errors as above."""
     runs = find_runs(root)
     if not runs:
         raise UserError(f"{root} holds no finished run: a run is a directory with run.json and scores.parquet")
-    tables: dict[_Key, dict[str, list[_Entry]]] = {}
+    tables: dict[TableKey, dict[str, list[BoardEntry]]] = {}
     hashes: dict[tuple[Any, ...], tuple[str, str]] = {}
     for run in runs:
         manifest = read_manifest(run)
@@ -80,11 +86,11 @@ def leaderboard_rows(root: Path) -> list[dict[str, Any]]:
         _compare_hashes(hashes, manifest, name)
         for key, entry in _entries(run, manifest, name):
             tables.setdefault(key, {}).setdefault(entry.label, []).append(entry)
-    rows = []
+    found = {}
     for key in sorted(tables, key=_natural):
-        chosen = [min(entries, key=_Entry.rank) for entries in tables[key].values()]
-        rows += _table(key, sorted(chosen, key=_Entry.place))
-    return rows
+        chosen = [min(entries, key=BoardEntry.rank) for entries in tables[key].values()]
+        found[key] = sorted(chosen, key=BoardEntry.place)
+    return found
 
 
 def leaderboard_json(rows: Sequence[dict[str, Any]]) -> str:
@@ -93,7 +99,7 @@ def leaderboard_json(rows: Sequence[dict[str, Any]]) -> str:
     return f'{{\n "schema_version": {SCHEMA_VERSION},\n "rows": [\n{lines}\n ]\n}}\n'
 
 
-def _entries(run: Path, manifest: dict[str, Any], name: str) -> Iterable[tuple[_Key, _Entry]]:
+def _entries(run: Path, manifest: dict[str, Any], name: str) -> Iterable[tuple[TableKey, BoardEntry]]:
     detectors = {entry["label"]: entry for entry in manifest["settings"]["detectors"]}
     for (sample_set, version, label), scores in (
         read_scores(run).to_pandas().groupby(["sample_set", "sample_set_version", "detector"], sort=False)
@@ -101,7 +107,7 @@ def _entries(run: Path, manifest: dict[str, Any], name: str) -> Iterable[tuple[_
         total = manifest.get("seconds", {}).get(sample_set, {}).get(label)
         yield (
             (str(sample_set), int(version)),
-            _Entry(
+            BoardEntry(
                 run=name,
                 started=manifest.get("started", ""),
                 detector=detectors[label],
@@ -112,7 +118,7 @@ def _entries(run: Path, manifest: dict[str, Any], name: str) -> Iterable[tuple[_
         )
 
 
-def _table(key: _Key, entries: Sequence[_Entry]) -> list[dict[str, Any]]:
+def _table(key: TableKey, entries: Sequence[BoardEntry]) -> list[dict[str, Any]]:
     sample_set, _ = key
     _compare_items(key, entries)
     manifest = {
@@ -122,7 +128,7 @@ def _table(key: _Key, entries: Sequence[_Entry]) -> list[dict[str, Any]]:
     seconds = {entry.label: entry.seconds for entry in entries if entry.seconds is not None}
     rows = set_rows(manifest, sample_set, None, pd.concat([entry.scores for entry in entries]), seconds)
     runs = {entry.label: entry.run for entry in entries}
-    rows = [{name: _rounded(value) for name, value in row.items()} | {"run": runs[row["detector"]]} for row in rows]
+    rows = [{name: rounded(value) for name, value in row.items()} | {"run": runs[row["detector"]]} for row in rows]
     return sorted(rows, key=lambda row: (row["auroc"] is None, -(row["auroc"] or 0.0), row["detector"]))
 
 
@@ -145,7 +151,7 @@ def _compare_hashes(seen: dict[tuple[Any, ...], tuple[str, str]], manifest: dict
                 )
 
 
-def _compare_items(key: _Key, entries: Sequence[_Entry]) -> None:
+def _compare_items(key: TableKey, entries: Sequence[BoardEntry]) -> None:
     """All rows of a table are about the same items."""
     first = _items(entries[0])
     for entry in entries[1:]:
@@ -156,15 +162,20 @@ def _compare_items(key: _Key, entries: Sequence[_Entry]) -> None:
             )
 
 
-def _items(entry: _Entry) -> set[tuple[str, int, str]]:
+def _items(entry: BoardEntry) -> set[tuple[str, int, str]]:
     kept = entry.scores[["item_id", "label", "cluster"]].drop_duplicates()
     return set(kept.itertuples(index=False, name=None))
 
 
-def _natural(key: _Key) -> list[tuple[int, str]]:
+def _natural(key: TableKey) -> list[tuple[int, str]]:
     """Numbers within a name in the order of their size."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", f"{key[0]} {key[1]}")]
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """A float to ``SIGNIFICANT_DIGITS``, also within lists and dictionaries; anything else as it is."""
+    if isinstance(value, dict):
+        return {key: rounded(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [rounded(part) for part in value]
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if isinstance(value, float) else value

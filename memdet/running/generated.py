@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,11 +137,15 @@ def _generate(model: ScoreModel, keys: Sequence[Key], of: Sequence[tuple[Source,
     return Probe(model, items, seed=seed, steps=steps, guidance=guidance, noise=noise).generated()
 
 
+def table_of_images(kept: Mapping[Key, bytes]) -> pa.Table:
+    """What :func:`read_images` gives, as the table of its file; one image or more."""
+    columns = zip(*((*key, image) for key, image in kept.items()), strict=True)
+    return pa.table(dict(zip(IMAGES.names, map(list, columns), strict=True)), schema=IMAGES)
+
+
 def _write(run: Path, kept: dict[Key, bytes]) -> None:
     if kept:
-        columns = zip(*((*key, image) for key, image in kept.items()), strict=True)
-        table = dict(zip(IMAGES.names, map(list, columns), strict=True))
-        write_table(pa.table(table, schema=IMAGES), run / FILE)
+        write_table(table_of_images(kept), run / FILE)
 
 
 def _png(image: Tensor) -> bytes:
