@@ -58,9 +58,7 @@ def _join(root: Path, tables: dict[TableKey, list[BoardEntry]], joined: Path) ->
         "command": f"memdet report {root.name} --leaderboard",
         "settings": {
             "sample_sets": [settings[key] for key in tables if key in settings],
-            "detectors": list(
-                {entry.label: entry.detector for entry in sorted(entries, key=BoardEntry.place)}.values()
-            ),
+            "detectors": list(detectors.values()),
         },
         "seconds": {
             name: {e.label: e.seconds * len(e.scores) for e in of_table if e.seconds is not None}
