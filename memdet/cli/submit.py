@@ -31,6 +31,9 @@ def command(run: Path, plugins: tuple[Path, ...], out: Path | None) -> int:
 
     An entry is a run directory. One that lies in results already is checked where it is.
     """
+    from memdet.reports import report_rows
+    from memdet.reports.render import interval
+    from memdet.reports.rows import CONTROLS
     from memdet.reports.submission import check_entry, place_of
     from memdet.running.store import read_manifest
 
@@ -57,6 +60,10 @@ def command(run: Path, plugins: tuple[Path, ...], out: Path | None) -> int:
             raise UserError("there is no directory results here: go to the root of a clone of memdet, or say --out")
         files = [run / "run.json", run / "scores.parquet", *plugins]
         write_files(target, {file.name: file.read_bytes() for file in files})
+    for row in report_rows([target]):
+        if row["access"] not in CONTROLS:
+            numbers = f"AUROC {interval(row, 'auroc')}, gain {interval(row, 'gain_over_control', sign=True)}"
+            click.echo(f"  {row['sample_set']} v{row['sample_set_version']}, {row['detector']}: {numbers}")
     click.echo(f"The entry is good: {target}")
     click.echo("Next: memdet report results --leaderboard; commit results; open a pull request (docs/submitting.md).")
     return 0

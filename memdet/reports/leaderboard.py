@@ -27,11 +27,18 @@ class _Entry:
 
     run: str
     started: str
-    label: str
-    access: str
+    detector: dict[str, Any]  # as the run's settings name it
     scores: pd.DataFrame
     seconds: float | None
     messages: list[str]
+
+    @property
+    def label(self) -> str:
+        return str(self.detector["label"])
+
+    def place(self) -> tuple[bool, str]:
+        """Controls are first in a table."""
+        return self.detector["access"] not in CONTROLS, self.label
 
     def rank(self) -> tuple[Any, ...]:
         """Of several entries of one detector the first in this order stands on the board."""
@@ -76,7 +83,7 @@ def leaderboard_rows(root: Path) -> list[dict[str, Any]]:
     rows = []
     for key in sorted(tables, key=_natural):
         chosen = [min(entries, key=_Entry.rank) for entries in tables[key].values()]
-        rows += _table(key, sorted(chosen, key=lambda entry: (entry.access not in CONTROLS, entry.label)))
+        rows += _table(key, sorted(chosen, key=_Entry.place))
     return rows
 
 
@@ -87,7 +94,7 @@ def leaderboard_json(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _entries(run: Path, manifest: dict[str, Any], name: str) -> Iterable[tuple[_Key, _Entry]]:
-    access = {entry["label"]: entry["access"] for entry in manifest["settings"]["detectors"]}
+    detectors = {entry["label"]: entry for entry in manifest["settings"]["detectors"]}
     for (sample_set, version, label), scores in (
         read_scores(run).to_pandas().groupby(["sample_set", "sample_set_version", "detector"], sort=False)
     ):
@@ -97,9 +104,8 @@ def _entries(run: Path, manifest: dict[str, Any], name: str) -> Iterable[tuple[_
             _Entry(
                 run=name,
                 started=manifest.get("started", ""),
-                label=str(label),
-                access=access[label],
-                scores=scores,
+                detector=detectors[label],
+                scores=scores.sort_values(["seed", "item_id"]),  # runs may order items differently
                 seconds=None if total is None else total / len(scores),
                 messages=manifest.get("messages", {}).get(sample_set, {}).get(label, []),
             ),
@@ -110,7 +116,7 @@ def _table(key: _Key, entries: Sequence[_Entry]) -> list[dict[str, Any]]:
     sample_set, _ = key
     _compare_items(key, entries)
     manifest = {
-        "settings": {"detectors": [{"label": entry.label, "access": entry.access} for entry in entries]},
+        "settings": {"detectors": [entry.detector for entry in entries]},
         "messages": {sample_set: {entry.label: entry.messages for entry in entries}},
     }
     seconds = {entry.label: entry.seconds for entry in entries if entry.seconds is not None}

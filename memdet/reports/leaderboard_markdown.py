@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -14,6 +14,7 @@ from memdet.samplesets import SampleSetSpec, load_spec, sample_set_ids
 Row = dict[str, Any]
 Key = tuple[str, int]
 SATURATED = 0.995
+NOT_APPLICABLE = "not-applicable"
 INTRODUCTION = """\
 # Leaderboard
 
@@ -25,9 +26,9 @@ of their cost, the cheapest first.
 
 - **bold**: the highest AUROC of a set, and every one whose interval reaches it
 - *italics*: not shown to beat the best control, which never calls the model (the interval of the gain reaches 0)
-- \\*: a control; -: not applicable to the set; empty: not run
+- \\*: a control; -: not applicable to the set; empty: not run; who applies to no set of a table is left out of it
 - †: saturated, half of the detectors reach .995; such a set checks implementations and ranks nothing
-- cost: network forwards (F) and Jacobian products (JVP, VJP) an item and noise seed, the most on a set of the table
+- cost: network forwards (F) and Jacobian products (JVP, VJP) an item and noise seed, where they are most
 """
 
 _LEGEND = """\
@@ -77,6 +78,9 @@ def _overview(keys: Sequence[Key], tables: dict[Key, list[Row]], common: set[str
         for row in tables[key]:
             if row["detector"] in common:
                 shown.setdefault(row["detector"], {})[key] = row
+    shown = {
+        label: found for label, found in shown.items() if any(r["status"] != NOT_APPLICABLE for r in found.values())
+    }
     prefix = _common_prefix([name for name, _ in keys])
     best = {key: max((row["auroc"] or 0.0 for row in tables[key]), default=0.0) for key in keys}
     heads = [f"[{_short(key, prefix)}](#{_anchor(key)}){'†' if _saturated(tables[key]) else ''}" for key in keys]
@@ -121,7 +125,7 @@ def _full(rows: Sequence[Row]) -> str:
 
 def _cell(row: Row, best: float) -> str:
     if row["auroc"] is None:
-        return "-" if row["status"] == "not-applicable" else row["status"]
+        return "-" if row["status"] == NOT_APPLICABLE else row["status"]
     text = number(row["auroc"])
     high, gain = row["auroc_high"], row["gain_over_control_low"]
     if row["access"] not in CONTROLS and gain is not None and gain <= 0:
@@ -129,18 +133,23 @@ def _cell(row: Row, best: float) -> str:
     return f"**{text}**" if row["auroc"] == best or (high is not None and high >= best) else text
 
 
-def _order(rows: Any) -> tuple[bool, float]:
-    found = list(rows)
-    most = max(row["forwards"] + row["jvps"] + row["vjps"] for row in found)
-    return found[0]["access"] not in CONTROLS, most
+def _dearest(rows: Iterable[Row]) -> Row:
+    return max(rows, key=_evaluations)
 
 
-def _cost(rows: Any) -> str:
-    found = list(rows)
-    most = {
-        unit: max(row[name] for row in found) for name, unit in (("forwards", "F"), ("jvps", "JVP"), ("vjps", "VJP"))
-    }
-    return " + ".join(f"{value:.3g} {unit}" for unit, value in most.items() if value) or "0"
+def _evaluations(row: Row) -> float:
+    return float(row["forwards"] + row["jvps"] + row["vjps"])
+
+
+def _order(rows: Iterable[Row]) -> tuple[bool, float]:
+    row = _dearest(rows)
+    return row["access"] not in CONTROLS, _evaluations(row)
+
+
+def _cost(rows: Iterable[Row]) -> str:
+    row = _dearest(rows)
+    parts = [(row[name], unit) for name, unit in (("forwards", "F"), ("jvps", "JVP"), ("vjps", "VJP"))]
+    return " + ".join(f"{value:.3g} {unit}" for value, unit in parts if value) or "0"
 
 
 def _saturated(rows: Sequence[Row]) -> bool:

@@ -3,6 +3,7 @@
 import json
 import re
 
+import pyarrow.parquet as pq
 import pytest
 
 from memdet.errors import UserError
@@ -58,6 +59,16 @@ def test_one_row_a_detector(other, stands, write_run, tmp_path):
     rows = by_detector(leaderboard_rows(tmp_path))
     assert rows[1, "found"]["run"] == stands
     assert len(rows) == 2
+
+
+def test_the_order_of_items_in_a_run_does_not_matter(write_run, tmp_path):
+    write_run(tmp_path / "a" / "one", shift=1.0)
+    write_run(tmp_path / "b" / "two", detector="other", shift=2.0)
+    expected = leaderboard_rows(tmp_path)
+    file = tmp_path / "b" / "two" / "scores.parquet"
+    table = pq.read_table(file)
+    pq.write_table(table.take(list(reversed(range(len(table))))), file)
+    assert leaderboard_rows(tmp_path) == expected
 
 
 def test_versions_of_a_sample_set_never_share_a_table(write_run, tmp_path):
@@ -116,6 +127,26 @@ def test_page_leaves_detectors_of_few_sets_to_the_tables(write_run, tmp_path):
     assert "rare" not in overview
     assert "| rare |" in tables
     assert "1 more detectors and variants" in overview
+
+
+def test_page_leaves_out_who_applies_to_no_set_and_names_what_failed(write_run, tmp_path):
+    write_run(tmp_path / "suite" / "one")
+    (row, control) = leaderboard_rows(tmp_path)
+    none = row | dict.fromkeys(["auroc", "auroc_low", "auroc_high", "tpr_at_1_fpr", "gain_over_control"])
+    silent = none | {"detector": "silent", "status": "not-applicable", "message": "no text"}
+    broken = none | {"detector": "broken", "status": "error", "message": "ValueError: no"}
+    overview, tables = leaderboard_markdown([row, control, silent, broken]).split("## All rows")
+    assert "silent" not in overview
+    assert "| broken | 2 F | error |" in overview
+    for line in ("silent: not-applicable: no text.", "broken: error: ValueError: no."):
+        assert line in tables
+
+
+def test_cost_is_that_of_one_set(write_run, tmp_path):
+    write_run(tmp_path / "suite" / "one")
+    (row, control) = leaderboard_rows(tmp_path)
+    other = row | {"sample_set": "other", "forwards": 1.0, "vjps": 10.0}
+    assert "| found | 1 F + 10 VJP |" in leaderboard_markdown([other, row, control])
 
 
 def test_a_set_that_half_of_the_detectors_solve_is_marked(write_run, tmp_path):
