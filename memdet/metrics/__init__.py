@@ -1,7 +1,7 @@
 """Metrics: pure NumPy functions, one frozen version."""
 
 from memdet.metrics._auroc import auroc, realised_fpr, tpr_at_fpr
-from memdet.metrics._bootstrap import Evaluation, Interval, evaluate_scores, gain, mean_interval
+from memdet.metrics._bootstrap import Evaluation, Interval, evaluate_scores, evaluate_table, gain, mean_interval
 from memdet.metrics._conformal import Threshold, at_least_as_high, conformal_threshold, one_of_each
 from memdet.metrics._operating import Comparison, compare_detectors
 from memdet.metrics._pairs import (
@@ -33,6 +33,7 @@ __all__ = [
     "delong",
     "effective_number",
     "evaluate_scores",
+    "evaluate_table",
     "gain",
     "holm",
     "mean_interval",

@@ -89,7 +89,7 @@ def tpr_at_fpr(scores: ArrayLike, labels: ArrayLike, fpr: float = 0.01) -> float
         >>> tpr_at_fpr([3.0, 1.0, 2.0, 0.0], [1, 1, 0, 0], fpr=0.5)
         1.0
     """
-    return _operating_point(scores, labels, fpr)[0]
+    return operating_point(scores, labels, fpr)[0]
 
 
 def realised_fpr(scores: ArrayLike, labels: ArrayLike, fpr: float = 0.01) -> float:
@@ -110,7 +110,7 @@ def realised_fpr(scores: ArrayLike, labels: ArrayLike, fpr: float = 0.01) -> flo
         >>> realised_fpr([4.0, 3.0, 2.0, 1.0, 0.0], [0, 1, 0, 0, 0], fpr=0.5)
         0.25
     """
-    return _operating_point(scores, labels, fpr)[1]
+    return operating_point(scores, labels, fpr)[1]
 
 
 def roc_counts(scores: Floats, labels: Ints, weights: Floats) -> tuple[Floats, Floats]:
@@ -153,7 +153,8 @@ def weighted_auroc(scores: Floats, labels: Ints, weights: Floats) -> Floats:
     return area_of(*roc_counts(scores, labels, weights))
 
 
-def _operating_point(scores: ArrayLike, labels: ArrayLike, fpr: float) -> tuple[float, float]:
+def operating_point(scores: ArrayLike, labels: ArrayLike, fpr: float) -> tuple[float, float]:
+    """:func:`tpr_at_fpr` and :func:`realised_fpr`."""
     if not 0 < fpr < 1:
         raise ValueError(f"fpr is a share in (0, 1), got {fpr}")
     s, y = validated(scores, labels)

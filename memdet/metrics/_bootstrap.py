@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,8 @@ from memdet.metrics._auroc import (
     Ints,
     Names,
     best_of,
-    realised_fpr,
+    operating_point,
     roc_counts,
-    tpr_at_fpr,
     validated,
     validated_clusters,
 )
@@ -71,12 +70,13 @@ def evaluate_scores(
 
     The AUROC's is Student's t on the logit scale, with the variance of Obuchowski (1997), which is DeLong's where a
     cluster is one item, and Satterthwaite's degrees of freedom. Percentiles of a bootstrap would cover the truth in
-    87 to 94 % of sets instead of 95 % where the AUROC is high or clusters are few. The TPR's takes
-    its standard error from a bootstrap over clusters, drawn with replacement within each label; where a cluster holds
-    both labels, all clusters are drawn from one pot. It is Student's t on the logit scale around the TPR with two
-    successes and two failures added (Agresti and Coull 1998), for its distribution is coarse and skewed, and is
-    stretched to hold the TPR. What it covers is the expectation of the TPR in sets of this size, which for few
-    negatives is above the TPR at a true rate of 1 %.
+    87 to 94 % of sets instead of 95 % where the AUROC is high or clusters are few. The TPR's comes
+    from a bootstrap over clusters, drawn with replacement within each label; where a cluster holds both labels, all
+    clusters are drawn from one pot. Its distribution is coarse and skewed, and neither of two intervals is right
+    everywhere: the percentiles, and Student's t with the bootstrap's standard error on the logit scale, around the TPR
+    with two successes and two failures added (Agresti and Coull 1998). Shown are the outer bounds of both. What they
+    cover is the expectation of the TPR in sets of this size, which for few negatives is above the TPR at a true rate
+    of 1 %.
 
     Where nothing varies (a perfect detector stays perfect in every draw), or a label has a single cluster, these say
     nothing. The interval is then that of Clopper and Pearson (1934) for ``value * n`` successes in ``n`` trials, ``n``
@@ -105,23 +105,53 @@ def evaluate_scores(
         >>> result.auroc.value, round(result.auroc.low, 3), result.auroc.high
         (1.0, 0.158, 1.0)
     """
-    s, y = validated(scores, labels)
-    names = validated_clusters(clusters, s.shape)
+    validated(scores, labels)
+    return evaluate_table([scores], labels, clusters, draws=draws, seed=seed, level=level)[0]
+
+
+def evaluate_table(
+    scores: Sequence[ArrayLike],
+    labels: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> list[Evaluation]:
+    """:func:`evaluate_scores` of several detectors on the same items, which share the draws.
+
+    Args:
+        scores: ``[n]`` each, of the same items in the same order.
+        labels, clusters, draws, seed, level: As for :func:`evaluate_scores`.
+
+    Raises:
+        ValueError: As for :func:`evaluate_scores`.
+    """
+    columns = [validated(column, labels) for column in scores]
+    if not columns:
+        return []
+    table, y = [s for s, _ in columns], columns[0][1]
+    names = validated_clusters(clusters, y.shape)
     _check(draws, level)
     where = layout(y, names)
-    rate = tpr_at_fpr(s, y)
-    rates = []
-    if not np.isnan(rate):
-        rates = [best_of(*roc_counts(s, y, weights), 0.01)[0] for weights in resample(y, names, draws, seed)]
-    return Evaluation(
-        n_positive=int(y.sum()),
-        n_negative=int((1 - y).sum()),
-        n_clusters=where.clusters[0],
-        n_effective=min(where.effective),
-        auroc=_interval_of_area(s, where, level),
-        tpr_at_1_fpr=_interval(rate, rates, where.effective[1], level),
-        realised_fpr=realised_fpr(s, y),
-    )
+    points = [operating_point(s, y, 0.01) for s in table]
+    found: list[list[Floats]] = [[] for _ in table]
+    if not np.isnan(points[0][0]):
+        for weights in resample(y, names, draws, seed):
+            for s, of_detector in zip(table, found, strict=True):
+                of_detector.append(best_of(*roc_counts(s, y, weights), 0.01)[0])
+    return [
+        Evaluation(
+            n_positive=int(y.sum()),
+            n_negative=int((1 - y).sum()),
+            n_clusters=where.clusters[0],
+            n_effective=min(where.effective),
+            auroc=_interval_of_area(s, where, level),
+            tpr_at_1_fpr=_interval(rate, rates, where.effective[1], level),
+            realised_fpr=fpr,
+        )
+        for s, (rate, fpr), rates in zip(table, points, found, strict=True)
+    ]
 
 
 def gain(
@@ -211,7 +241,8 @@ def resample(labels: Ints, clusters: Names, draws: int, seed: int) -> Iterator[F
             for members in pots:
                 _, of_pot = np.unique(family[members], return_inverse=True)
                 k = int(of_pot.max()) + 1
-                drawn = rng.multinomial(k, np.full(k, 1 / k), size=len(lacking))
+                cells = rng.integers(0, k, size=(len(lacking), k)) + k * np.arange(len(lacking))[:, None]
+                drawn = np.bincount(cells.ravel(), minlength=k * len(lacking)).reshape(-1, k)
                 weights[np.ix_(lacking, members)] = drawn[:, of_pot]
             positives = weights[lacking] @ labels
             lacking = lacking[(positives == 0) | (positives == weights[lacking].sum(axis=1))]
@@ -247,8 +278,10 @@ def _interval(value: float, draws: list[Floats], n: float, level: float) -> Inte
         return _clopper_pearson(value, n, level)
     centre = (value * n + 2) / (n + 4)
     reach = float(stats.t.isf((1 - level) / 2, max(n - 1, 1)) * values.std()) / (centre * (1 - centre))
-    low, high = special.expit(special.logit(centre) + np.array([-reach, reach]))
-    return Interval(value, min(value, float(low)), max(value, float(high)))
+    around = special.expit(special.logit(centre) + np.array([-reach, reach]))
+    percentiles = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = min(value, around[0], percentiles[0]), max(value, around[1], percentiles[1])
+    return Interval(value, float(low), float(high))
 
 
 def _clopper_pearson(value: float, n: float, level: float) -> Interval:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from memdet.errors import UserError
-from memdet.metrics import METRICS_VERSION, Evaluation, Interval, effective_number, evaluate_scores, gain
+from memdet.metrics import METRICS_VERSION, Evaluation, Interval, effective_number, evaluate_table, gain
 from memdet.reports.set_statistics import groups_of, split_of
 from memdet.running.store import read_manifest, read_scores
 
@@ -123,7 +123,7 @@ def set_rows(
     tables = {label: found[label] for label in access if label in found}
     means = {label: _mean_scores(table) for label, table in tables.items() if status_of(table) == "ok"}
     controls = [label for label in means if access[label] in CONTROLS]
-    evaluations = {label: evaluate(means[label]) for label in means}
+    evaluations = evaluate_all(means)
     groups = groups_of(means)
     of_ok = {label: tables[label] for label in means}
     best = max(controls, key=lambda label: evaluations[label].auroc.value, default=None)
@@ -171,10 +171,21 @@ def set_rows(
 
 
 def evaluate(means: pd.DataFrame) -> Evaluation:
-    """Metrics of per-item mean scores."""
-    return evaluate_scores(
-        means["score"].to_numpy(np.float64), means["label"].to_numpy(np.int64), means["cluster"].to_numpy(str)
+    """Metrics of the per-item mean scores of one detector."""
+    return evaluate_all({"": means})[""]
+
+
+def evaluate_all(means: Mapping[str, pd.DataFrame]) -> dict[str, Evaluation]:
+    """Metrics of the per-item mean scores of detectors on the same items, by label."""
+    if not means:
+        return {}
+    items = next(iter(means.values()))
+    found = evaluate_table(
+        [table.loc[items.index, "score"].to_numpy(np.float64) for table in means.values()],
+        items["label"].to_numpy(np.int64),
+        items["cluster"].to_numpy(str),
     )
+    return dict(zip(means, found, strict=True))
 
 
 def _gain(means: pd.DataFrame, control: pd.DataFrame) -> Interval:

@@ -87,15 +87,16 @@ def test_gain(families, size, shared):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("positives", "negatives", "size", "shared", "auroc", "least"),
+    ("positives", "negatives", "size", "shared", "auroc", "most"),
     [
-        (118, 120, 1, 0, 0.9, 0.91),  # one negative is .8 %: a threshold has two places to stand
-        (60, 200, 1, 0, 0.95, 0.93),
-        (30, 30, 5, 0.5, 0.95, 0.93),
+        (30, 40, 5, 0.5, 0.9, 0.98),
+        (118, 120, 1, 0, 0.9, 0.98),
+        (60, 200, 1, 0, 0.95, 0.98),
+        (118, 120, 1, 0, 0.5, 1.0),  # of the few positives that are found none may be drawn again
     ],
 )
-def test_tpr_at_1_fpr(positives, negatives, size, shared, auroc, least):
+def test_tpr_at_1_fpr(positives, negatives, size, shared, auroc, most):
     made = list(sets(positives, negatives, size, shared, auroc))
     intervals = [evaluate_scores(*one, draws=100).tpr_at_1_fpr for one in made]
-    # The truth is what tables of such sets show on the average.
-    assert least <= covered(intervals, np.mean([interval.value for interval in intervals])) <= 0.97
+    # The truth is what tables of such sets show on the average. The interval is cautious by design.
+    assert 0.93 <= covered(intervals, np.mean([interval.value for interval in intervals])) <= most
