@@ -15,20 +15,20 @@ from memdet.printable import printable
 # Name of each command, and what its help says; the module of the same name holds it.
 COMMANDS = {
     "run": "Score sample sets with detectors and print the table.",
-    "report": "Print the table of finished runs.",
-    "scan": "Rank your own prompts by risk.",
-    "doctor": "Say what works on this machine.",
+    "report": "Print the table of finished runs, or write their page or the leaderboard.",
+    "compare": "Paired tests between two runs, or between the detectors of one.",
     "check": "Compare a run with a baseline: the accuracy gate.",
     "audit": "Show what controls alone can tell of a sample set.",
-    "compare": "Paired tests between two runs, or between the detectors of one.",
-    "list": "List detectors, samples, models or suites.",
+    "scan": "Rank your own prompts by risk.",
     "bench": "Audit the numerics.",
     "localize": "Compare maps of where an item is memorized with the truth.",
-    "reproduce": "Draw a paper's figures on the planted models.",
-    "export": "Describe a sample set for dataset hubs.",
-    "submit": "Check an entry for the leaderboard and pack it.",
+    "list": "List detectors, samples, models or suites.",
     "validate-detector": "Check that a detector keeps the contract.",
+    "submit": "Check an entry for the leaderboard and pack it.",
+    "export": "Describe a sample set for dataset hubs.",
+    "reproduce": "Draw a paper's figures on the planted models.",
     "zoo": "Build or verify a planted model.",
+    "doctor": "Say what works on this machine.",
 }
 
 
