@@ -16,7 +16,7 @@ import pytest
 from pages import EVIL, HOSTILE, SCRIPT, STRATA, write_run
 from PIL import Image
 
-from memdet.metrics import compare_detectors, evaluate_scores
+from memdet.metrics import compare_detectors, evaluate_table
 from memdet.reports import report_rows
 from memdet.reports.page import to_html
 from memdet.reports.page.render import PICTURE_BYTES
@@ -350,7 +350,7 @@ def with_images(run):
 @pytest.mark.slow
 def test_the_page_of_the_published_run_is_small_enough(monkeypatch):
     # Few draws: they change the digits and not their number.
-    monkeypatch.setattr("memdet.reports.rows.evaluate_scores", partial(evaluate_scores, draws=20))
+    monkeypatch.setattr("memdet.reports.rows.evaluate_table", partial(evaluate_table, draws=20))
     monkeypatch.setattr("memdet.reports.page.payload.compare_detectors", partial(compare_detectors, draws=20))
     text = to_html([ROOT / "results" / "controlled" / "reference"], generations=0)
     assert len(text.encode()) + PICTURE_BYTES < 3_000_000

@@ -72,6 +72,7 @@ def linear_set():
             "cluster": [f"i{k}" for k in range(len(labels))],
             "stratum": "all",
             "split": "test",
+            "model": "linear",
         }
     )
     protocol = Protocol(steps=10, guidance=1.0, seeds=1, noise="shared")
