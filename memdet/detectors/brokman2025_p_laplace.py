@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from memdet.detectors.base import Detector, DetectorInfo
 
@@ -28,6 +28,7 @@ class InwardFlux(Detector):
         radius: Of the sphere, in units of sqrt(d): as a share of the length of unit noise.
         t: Timestep on the unguided conditional trajectory; none means pure noise and the first step. The paper looks
             at samples that are already generated, hence 1.
+        draw: Which random vectors; another number takes others at the same noise.
     """
 
     info = DetectorInfo(
@@ -41,6 +42,7 @@ class InwardFlux(Detector):
     directions: PositiveInt = 10
     radius: PositiveFloat = 0.01
     t: int | None = 1
+    draw: NonNegativeInt = 0
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
@@ -49,7 +51,7 @@ class InwardFlux(Detector):
         x, t = probe.at(self.t)
         r = self.radius * x[0].numel() ** 0.5
         inward = []
-        for gaussian in probe.directions(self.directions, "gaussian"):
+        for gaussian in probe.directions(self.directions, "gaussian", draw=self.draw):
             u = gaussian / gaussian[0].norm()
             score = probe.score(x + r * u, t, "cond").double().flatten(1)
             inward.append(-(u.double().flatten(1) * score).sum(dim=1) / score.norm(dim=1))

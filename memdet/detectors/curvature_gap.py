@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from memdet.detectors.base import Detector, DetectorInfo
 
@@ -26,6 +26,7 @@ class CurvatureGap(Detector):
         t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
         backend: ``fd-one-sided``, or ``jvp`` and ``fd`` for a more exact product.
         estimator: ``probes``, or ``exact``: the norm itself, of closed forms and small networks.
+        draw: Which random vectors; another number takes others at the same noise.
     """
 
     info = DetectorInfo(
@@ -39,6 +40,7 @@ class CurvatureGap(Detector):
     t: int | None = None
     backend: Literal["jvp", "fd", "fd-one-sided"] = "fd-one-sided"
     estimator: Literal["probes", "exact"] = "probes"
+    draw: NonNegativeInt = 0
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
@@ -46,7 +48,7 @@ class CurvatureGap(Detector):
         if self.estimator == "exact":
             return probe.frobenius_of_difference(x, t)
         total: Tensor | None = None
-        for v in probe.directions(self.probes):
+        for v in probe.directions(self.probes, draw=self.draw):
             product = probe.jacobian_product(x, t, "cond", v, self.backend)
             product = product - probe.jacobian_product(x, t, "null", v, self.backend)
             square = product.double().flatten(1).square().sum(dim=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from memdet.detectors.base import Detector, DetectorInfo
 
@@ -27,6 +27,7 @@ class EigenvalueGap(Detector):
         krylov: Jacobian products per branch.
         estimator: ``krylov``, or ``exact``: the whole spectrum, of closed forms and small networks.
         backend: ``vjp`` (reverse AD: J^T has the same symmetric part, and cheaper products) or ``jvp`` (forward AD).
+        draw: Which random vectors; another number takes others at the same noise.
     """
 
     info = DetectorInfo(
@@ -41,6 +42,7 @@ class EigenvalueGap(Detector):
     krylov: PositiveInt = 10
     estimator: Literal["krylov", "exact"] = "krylov"
     backend: Literal["vjp", "jvp"] = "vjp"
+    draw: NonNegativeInt = 0
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
@@ -49,7 +51,7 @@ class EigenvalueGap(Detector):
         x, t = probe.at(self.t)
         if self.estimator == "exact":
             return -probe.spectrum_of_difference(x, t)[:, 0]
-        (start,) = probe.directions(1, "gaussian")
+        (start,) = probe.directions(1, "gaussian", draw=self.draw)
 
         def product(v: Tensor) -> Tensor:
             return probe.jacobian_product(x, t, "cond", v, self.backend) - probe.jacobian_product(

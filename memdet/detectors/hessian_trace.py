@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from memdet.detectors.base import Detector, DetectorInfo
 
@@ -28,6 +28,7 @@ class HessianTrace(Detector):
             2024): 1.5 and 2 products a probe, on ``J + I / sigma^2``, which is close to low rank. ``exact``: the whole
             spectrum, of closed forms and small networks.
         backend: ``vjp`` (reverse AD: J^T has the trace of J, and cheaper products) or ``jvp`` (forward AD).
+        draw: Which random vectors; another number takes others at the same noise.
     """
 
     info = DetectorInfo(
@@ -42,6 +43,7 @@ class HessianTrace(Detector):
     probes: PositiveInt = 4
     estimator: Literal["hutchinson", "hutch++", "xtrace", "exact"] = "hutchinson"
     backend: Literal["vjp", "jvp"] = "vjp"
+    draw: NonNegativeInt = 0
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
@@ -54,7 +56,7 @@ class HessianTrace(Detector):
         def product(v: Tensor) -> Tensor:
             return probe.jacobian_product(x, t, "cond", v, self.backend)
 
-        vectors = probe.directions(self.probes)
+        vectors = probe.directions(self.probes, draw=self.draw)
         if self.estimator == "hutchinson":
             return -hutchinson(product, vectors).value
         estimator = hutch_plus_plus if self.estimator == "hutch++" else xtrace

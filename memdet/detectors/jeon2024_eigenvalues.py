@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from memdet.detectors.base import Detector, DetectorInfo
 
@@ -30,6 +30,7 @@ class Eigenvalues(Detector):
         c: Threshold of ``count-below``, in units of ``1 / sigma^2``.
         estimator: ``krylov``, or ``exact``: the whole spectrum, of closed forms and small networks.
         backend: ``vjp`` (reverse AD: J^T has the same symmetric part, and cheaper products) or ``jvp`` (forward AD).
+        draw: Which random vectors; another number takes others at the same noise.
     """
 
     info = DetectorInfo(
@@ -47,6 +48,7 @@ class Eigenvalues(Detector):
     c: PositiveFloat = 0.5
     estimator: Literal["krylov", "exact"] = "krylov"
     backend: Literal["vjp", "jvp"] = "vjp"
+    draw: NonNegativeInt = 0
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
@@ -59,7 +61,7 @@ class Eigenvalues(Detector):
             if self.statistic == "smallest":
                 return -spectrum[:, 0]
             return (spectrum < bound).sum(dim=1) if self.statistic == "count-below" else -(spectrum > 0).sum(dim=1)
-        (start,) = probe.directions(1, "gaussian")
+        (start,) = probe.directions(1, "gaussian", draw=self.draw)
         steps = min(self.krylov, x[0].numel())
         space = krylov(lambda v: probe.jacobian_product(x, t, "cond", v, self.backend), start, steps)
         if self.statistic == "smallest":

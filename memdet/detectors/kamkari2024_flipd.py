@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from memdet.detectors.base import Detector, DetectorInfo
 
@@ -31,6 +31,7 @@ class Flipd(Detector):
         backend: ``vjp`` (reverse AD: J^T has the trace of J, and cheaper products), ``jvp`` (forward AD), ``fd``
             (central difference) or ``fd-one-sided``.
         estimator: ``hutchinson``, or ``exact``: the whole spectrum, of closed forms and small networks.
+        draw: Which random vectors; another number takes others at the same noise.
     """
 
     info = DetectorInfo(
@@ -45,6 +46,7 @@ class Flipd(Detector):
     probes: PositiveInt = 4
     backend: Literal["vjp", "jvp", "fd", "fd-one-sided"] = "vjp"
     estimator: Literal["hutchinson", "exact"] = "hutchinson"
+    draw: NonNegativeInt = 0
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
@@ -57,7 +59,8 @@ class Flipd(Detector):
             trace = probe.spectrum(x, t, "cond").sum(dim=1)
         else:
             trace = hutchinson(
-                lambda v: probe.jacobian_product(x, t, "cond", v, self.backend), probe.directions(self.probes)
+                lambda v: probe.jacobian_product(x, t, "cond", v, self.backend),
+                probe.directions(self.probes, draw=self.draw),
             ).value
         square = probe.score(x, t, "cond").double().flatten(1).square().sum(dim=1)
         dimension: Tensor = x[0].numel() + schedule.sigma(t) ** 2 * (trace + square)

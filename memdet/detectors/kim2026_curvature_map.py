@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from memdet.detectors.base import Detector, DetectorInfo
 from memdet.errors import NotApplicableError
@@ -31,6 +31,7 @@ class CurvatureMap(Detector):
         backend: ``vjp`` (reverse AD: J^T has the diagonal of J, and cheaper products), ``jvp`` (forward AD), ``fd``
             (central difference) or ``fd-one-sided``.
         estimator: ``probes``, or ``exact``: the diagonal itself, of small networks and closed forms.
+        draw: Which random vectors; another number takes others at the same noise.
     """
 
     info = DetectorInfo(
@@ -46,6 +47,7 @@ class CurvatureMap(Detector):
     t: int | None = None
     backend: Literal["vjp", "jvp", "fd", "fd-one-sided"] = "vjp"
     estimator: Literal["probes", "exact"] = "probes"
+    draw: NonNegativeInt = 0
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
@@ -76,4 +78,4 @@ class CurvatureMap(Detector):
             cond = probe.jacobian_product(x, t, "cond", v, self.backend)
             return cond - probe.jacobian_product(x, t, "null", v, self.backend)
 
-        return (-diagonal(product, probe.directions(self.probes)).value).relu()
+        return (-diagonal(product, probe.directions(self.probes, draw=self.draw)).value).relu()

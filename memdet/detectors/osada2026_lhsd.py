@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from memdet.detectors.base import Detector, DetectorInfo
 from memdet.errors import NotApplicableError
@@ -37,6 +37,7 @@ class LocalHessianSpectralDimension(Detector):
         p: Steepness of the filter.
         estimator: ``lanczos``, or ``exact``: the whole spectrum, of closed forms and small networks.
         backend: ``vjp`` (reverse AD: J^T has the same symmetric part, and cheaper products) or ``jvp`` (forward AD).
+        draw: Which random vectors; another number takes others at the same noise.
     """
 
     info = DetectorInfo(
@@ -55,6 +56,7 @@ class LocalHessianSpectralDimension(Detector):
     p: PositiveFloat = 4.0
     estimator: Literal["lanczos", "exact"] = "lanczos"
     backend: Literal["vjp", "jvp"] = "vjp"
+    draw: NonNegativeInt = 0
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
@@ -72,7 +74,7 @@ class LocalHessianSpectralDimension(Detector):
             spectrum = probe.spectrum(x, t, "cond")
             return [keep(spectrum).sum(dim=1) for keep in filters]
         steps = min(self.krylov, x[0].numel())
-        starts = probe.directions(self.probes)
+        starts = probe.directions(self.probes, draw=self.draw)
         density = spectral_density(lambda v: probe.jacobian_product(x, t, "cond", v, self.backend), starts, steps)
         return [density.trace(keep).value for keep in filters]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from memdet.detectors.base import Detector, DetectorInfo
 
@@ -27,6 +27,7 @@ class TraceGap(Detector):
         backend: ``vjp`` (reverse AD: J^T has the trace of J, and cheaper products), ``jvp`` (forward AD), ``fd``
             (central difference) or ``fd-one-sided``.
         estimator: ``hutchinson``, or ``exact``: the whole spectrum, of closed forms and small networks.
+        draw: Which random vectors; another number takes others at the same noise.
     """
 
     info = DetectorInfo(
@@ -40,6 +41,7 @@ class TraceGap(Detector):
     probes: PositiveInt = 4
     backend: Literal["vjp", "jvp", "fd", "fd-one-sided"] = "vjp"
     estimator: Literal["hutchinson", "exact"] = "hutchinson"
+    draw: NonNegativeInt = 0
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
@@ -53,4 +55,4 @@ class TraceGap(Detector):
             cond = probe.jacobian_product(x, t, "cond", v, self.backend)
             return cond - probe.jacobian_product(x, t, "null", v, self.backend)
 
-        return -hutchinson(product, probe.directions(self.probes)).value
+        return -hutchinson(product, probe.directions(self.probes, draw=self.draw)).value

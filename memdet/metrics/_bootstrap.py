@@ -70,13 +70,14 @@ def evaluate_scores(
 
     The AUROC's is Student's t on the logit scale, with the variance of Obuchowski (1997), which is DeLong's where a
     cluster is one item, and Satterthwaite's degrees of freedom. Percentiles of a bootstrap would cover the truth in
-    87 to 94 % of sets instead of 95 % where the AUROC is high or clusters are few. The TPR's comes
-    from a bootstrap over clusters, drawn with replacement within each label; where a cluster holds both labels, all
-    clusters are drawn from one pot. Its distribution is coarse and skewed, and neither of two intervals is right
-    everywhere: the percentiles, and Student's t with the bootstrap's standard error on the logit scale, around the TPR
-    with two successes and two failures added (Agresti and Coull 1998). Shown are the outer bounds of both. What they
-    cover is the expectation of the TPR in sets of this size, which for few negatives is above the TPR at a true rate
-    of 1 %.
+    87 to 94 % of sets instead of 95 % where the AUROC is high or clusters are few.
+
+    The TPR's comes from a bootstrap over clusters, drawn with replacement within each label; where a cluster holds both
+    labels, all clusters are drawn from one pot. Its distribution is coarse and skewed, and neither of two intervals is
+    right everywhere: the percentiles, and Student's t with the bootstrap's standard error on the logit scale, around
+    the TPR with two successes and two failures added (Agresti and Coull 1998), within what some draw gave. Shown are
+    the outer bounds of both. What they cover is the expectation of the TPR in sets of this size, which for few
+    negatives is above the TPR at a true rate of 1 %.
 
     Where nothing varies (a perfect detector stays perfect in every draw), or a label has a single cluster, these say
     nothing. The interval is then that of Clopper and Pearson (1934) for ``value * n`` successes in ``n`` trials, ``n``
@@ -278,7 +279,7 @@ def _interval(value: float, draws: list[Floats], n: float, level: float) -> Inte
         return _clopper_pearson(value, n, level)
     centre = (value * n + 2) / (n + 4)
     reach = float(stats.t.isf((1 - level) / 2, max(n - 1, 1)) * values.std()) / (centre * (1 - centre))
-    around = special.expit(special.logit(centre) + np.array([-reach, reach]))
+    around = special.expit(special.logit(centre) + np.array([-reach, reach])).clip(values.min(), values.max())
     percentiles = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     low, high = min(value, around[0], percentiles[0]), max(value, around[1], percentiles[1])
     return Interval(value, float(low), float(high))

@@ -19,6 +19,7 @@ from memdet.probing.items import Items
 
 Branch = Literal["cond", "null"]
 T = TypeVar("T")
+_VECTORS_OF_A_DRAW = 1_000_000  # more than any detector takes, so that draws share none
 
 
 class Evaluations:
@@ -147,8 +148,13 @@ class Evaluations:
 
         return self._remember(key, make)
 
-    def directions(self, count: int, kind: Literal["rademacher", "gaussian"] = "rademacher") -> list[Tensor]:
-        """Probe vectors of the seed, the same for all items, each ``[batch, *latent_shape]``."""
+    def directions(
+        self, count: int, kind: Literal["rademacher", "gaussian"] = "rademacher", *, draw: int = 0
+    ) -> list[Tensor]:
+        """Probe vectors of the seed, the same for all items, each ``[batch, *latent_shape]``.
+
+        Other draws of one seed are other vectors.
+        """
         make = draws.rademacher if kind == "rademacher" else draws.gaussian
 
         def vector(index: int) -> Tensor:
@@ -157,7 +163,7 @@ class Evaluations:
                 key, lambda: self._shared_draw(key, lambda: make(self.model.latent_shape, self.seed, index))
             )
 
-        return [vector(index) for index in range(count)]
+        return [vector(draw * _VECTORS_OF_A_DRAW + index) for index in range(count)]
 
     # What the model answers
 

@@ -168,7 +168,7 @@ def tiny_numbers(data: Json) -> Json:
             area = evaluate_scores(-values, labels, data["clusters"]).auroc
             row[name] = {"auroc": rounded(area.value), "low": rounded(area.low), "high": rounded(area.high)}
             row[name] |= {group: rounded(np.median(values[members[group]])) for group in GROUPS}
-        gap, smallest = (-np.array(place[name]) for name in ("smallest_gap", "smallest"))
+        gap, smallest = -np.array(place["smallest_gap"]), -np.array(place["smallest"])
         difference, p = delong(gap, smallest, labels, clusters=data["clusters"])
         numbers["eigenvalues"].append(row | {"gain": rounded(difference), "p": rounded(p)})
     return numbers

@@ -87,16 +87,11 @@ def test_gain(families, size, shared):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("positives", "negatives", "size", "shared", "auroc", "most"),
-    [
-        (30, 40, 5, 0.5, 0.9, 0.98),
-        (118, 120, 1, 0, 0.9, 0.98),
-        (60, 200, 1, 0, 0.95, 0.98),
-        (118, 120, 1, 0, 0.5, 1.0),  # of the few positives that are found none may be drawn again
-    ],
+    ("positives", "negatives", "size", "shared", "auroc"), [(60, 200, 1, 0, 0.95), (30, 30, 5, 0.5, 0.95)]
 )
-def test_tpr_at_1_fpr(positives, negatives, size, shared, auroc, most):
+def test_tpr_at_1_fpr(positives, negatives, size, shared, auroc):
     made = list(sets(positives, negatives, size, shared, auroc))
-    intervals = [evaluate_scores(*one, draws=100).tpr_at_1_fpr for one in made]
-    # The truth is what tables of such sets show on the average. The interval is cautious by design.
-    assert 0.93 <= covered(intervals, np.mean([interval.value for interval in intervals])) <= most
+    intervals = [evaluate_scores(*one, draws=200).tpr_at_1_fpr for one in made]
+    # The truth is what tables of such sets show on the average. Among few negatives a threshold has few places to
+    # stand, and coverage jumps with their number.
+    assert 0.91 <= covered(intervals, np.mean([interval.value for interval in intervals])) <= 0.99

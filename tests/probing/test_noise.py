@@ -61,6 +61,16 @@ def test_first_probe_vectors_do_not_depend_on_how_many_are_asked(model):
     assert torch.equal(few[0], many[0])
 
 
+def test_draws_share_no_vectors_and_the_noise_stays(model):
+    items = make_items(["some"] * 2)
+    probe = Probe(model, items)
+    vectors = [v for draw in (0, 1, 2) for v in probe.directions(3, "gaussian", draw=draw)]
+    assert len({tuple(v[0].flatten().tolist()) for v in vectors}) == 9
+    assert torch.equal(probe.noise, Probe(model, items).noise)
+    again = Probe(model, items).directions(3, "gaussian", draw=1)
+    assert all(torch.equal(a, b) for a, b in zip(vectors[3:6], again, strict=True))
+
+
 def test_signs_are_balanced():
     total = sum(float(draws.rademacher((1_000,), 0, index).sum()) for index in range(20))
     assert abs(total) < 4 * 20_000**0.5
