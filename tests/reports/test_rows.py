@@ -6,12 +6,16 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from runs import write_run
 
 from memdet.cli import main
+from memdet.metrics import METRICS_VERSION, realised_fpr, variance_split
 from memdet.reports import FORMATS, report_rows
+from memdet.reports.render import interval
 from memdet.running import read_scores
 from memdet.running.store import SCHEMA_VERSION, SCORES
 
@@ -77,6 +81,44 @@ def test_a_table_of_all_items(run):
     assert random["rank_correlation"] is None  # constant
 
 
+def test_what_rows_say_of_the_set_and_the_metrics(run):
+    found, random = report_rows([run])
+    assert found["n_effective"] == random["n_effective"] == 4
+    assert found["realised_fpr"] is None  # four negatives resolve no 1 %
+    assert found["metrics_version"] == METRICS_VERSION
+    assert found["tie_group"] == random["tie_group"] == 1  # .69 and .5 on eight items
+
+
+def test_two_separated_detectors_are_two_groups(tmp_path):
+    labels = np.repeat([1, 0], 100)
+    noise = np.random.default_rng(0).normal(size=200)
+    run = write_run(
+        tmp_path / "run", {"chance": noise, "good": noise + 2 * labels, "again": noise + 2.01 * labels}, labels
+    )
+    rows = {row["detector"]: row for row in report_rows([run])}
+    assert {name: row["tie_group"] for name, row in rows.items()} == {"chance": 2, "good": 1, "again": 1}
+    assert rows["good"]["realised_fpr"] == realised_fpr(noise + 2 * labels, labels) == 0.01
+    assert "| good | " + interval(rows["good"], "auroc") + " | 1 |" in FORMATS["markdown"](list(rows.values()))
+
+
+def test_the_variance_split_of_rows_with_other_random_vectors(tmp_path):
+    rng = np.random.default_rng(1)
+    labels = np.repeat([1, 0], 30)
+    base, other, plain = (labels[:, None] + rng.normal(size=(60, 3)) for _ in range(3))
+    scores = {"trace@t=1": base, "trace@t=1,draw=1": other, "trace": plain, "fixed": plain[:, :1]}
+    run = write_run(tmp_path / "run", scores, labels, seeds=(0, 1, 2), unseeded=["fixed"])
+    rows = {row["detector"]: row for row in report_rows([run])}
+    parts = {
+        name: tuple(row[f"variance_{part}"] for part in ("items", "seeds", "probes")) for name, row in rows.items()
+    }
+    expected = variance_split(base, labels, np.arange(60), probe_draws=other[:, :, None])
+    assert parts["trace@t=1"] == pytest.approx((expected.items, expected.seeds, expected.probes))
+    assert sum(parts["trace@t=1,draw=1"]) == pytest.approx(1)
+    alone = variance_split(plain, labels, np.arange(60))
+    assert parts["trace"] == (pytest.approx(alone.items), pytest.approx(alone.seeds), None)
+    assert parts["fixed"] == (1, 0, 0)
+
+
 def test_rank_correlation_is_spearmans(run):
     from scipy.stats import spearmanr
 
@@ -106,8 +148,8 @@ def test_strata_on_the_command_line(run, form, capsys):
     elif form == "csv":
         assert output.splitlines()[0].startswith("sample_set,stratum,detector,")
     else:
-        assert "small, strong: 2 memorized, 4 not, 2 noise seeds" in output
-        assert "small, weak: 2 memorized, 4 not, 2 noise seeds" in output
+        assert "small, strong: 2 memorized, 4 not, effective n 2, 2 noise seeds" in output
+        assert "small, weak: 2 memorized, 4 not, effective n 2, 2 noise seeds" in output
 
 
 def test_a_run_of_the_first_schema_is_still_read():
