@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from runs import write_run
@@ -17,58 +16,14 @@ from memdet.metrics import METRICS_VERSION, realised_fpr, variance_split
 from memdet.reports import FORMATS, report_rows
 from memdet.reports.render import interval
 from memdet.running import read_scores
-from memdet.running.store import SCHEMA_VERSION, SCORES
+from memdet.running.store import SCORES
 
 OLD_RUN = Path(__file__).parents[1] / "running" / "stored" / "run-v1"
-# Label, stratum, measured extraction and score of each item: strong separates, weak does not, negatives score 1 to 4.
-ITEMS = [
-    (0, "once", 0.0, 1.0),
-    (0, "once", 0.0, 2.0),
-    (0, "once", 0.0, 3.0),
-    (0, "once", 0.0, 4.0),
-    (1, "strong", 1.0, 9.0),
-    (1, "strong", 0.75, 8.0),
-    (1, "weak", 0.25, 2.5),
-    (1, "weak", 0.125, 1.5),
-]
 
 
 @pytest.fixture
-def run(tmp_path):
-    """A finished run of one detector and one control over two seeds."""
-    rows = []
-    for detector in ("found", "random"):
-        for seed in (0, 1):
-            for index, (label, stratum, extraction, score) in enumerate(ITEMS):
-                rows.append(
-                    {
-                        "sample_set": "small",
-                        "sample_set_version": 1,
-                        "item_id": f"i{index}",
-                        "cluster": f"i{index}",
-                        "stratum": stratum,
-                        "extraction": extraction,
-                        "label": label,
-                        "detector": detector,
-                        "detector_version": 1,
-                        "seed": seed,
-                        "score": (score + (0.4 if seed else -0.4)) if detector == "found" else 0.0,
-                        "status": "ok",
-                        "forwards": 2.0,
-                        "jvps": 0.0,
-                        "vjps": 0.0,
-                    }
-                )
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCORES), tmp_path / "scores.parquet")
-    detectors = [{"label": "found", "access": "score"}, {"label": "random", "access": "none"}]
-    manifest = {
-        "schema_version": SCHEMA_VERSION,
-        "settings": {"detectors": detectors},
-        "seconds": {"small": {"found": 1.6, "random": 0.0}},
-        "finished": True,
-    }
-    (tmp_path / "run.json").write_text(json.dumps(manifest))
-    return tmp_path
+def run(write_run, tmp_path):
+    return write_run(tmp_path)
 
 
 def test_a_table_of_all_items(run):
@@ -77,6 +32,7 @@ def test_a_table_of_all_items(run):
     assert found["auroc"] == (4 + 4 + 2 + 1) / 16
     assert found["gain_over_control"] == pytest.approx(found["auroc"] - 0.5)
     assert found["seconds_per_item"] == 1.6 / 16
+    assert (found["sample_set_version"], found["detector_version"]) == (1, 1)
     assert random["auroc"] == 0.5
     assert random["rank_correlation"] is None  # constant
 
@@ -119,11 +75,11 @@ def test_the_variance_split_of_rows_with_other_random_vectors(tmp_path):
     assert parts["fixed"] == (1, 0, 0)
 
 
-def test_rank_correlation_is_spearmans(run):
+def test_rank_correlation_is_spearmans(run, items):
     from scipy.stats import spearmanr
 
     (found, _) = report_rows([run])
-    expected = spearmanr([item[3] for item in ITEMS], [item[2] for item in ITEMS]).statistic
+    expected = spearmanr([item[3] for item in items], [item[2] for item in items]).statistic
     assert found["rank_correlation"] == pytest.approx(expected)
     assert expected < 0.9
 
@@ -137,7 +93,20 @@ def test_a_table_a_stratum_against_all_negatives(run):
     assert rows["weak", "found"]["seconds_per_item"] == 1.6 / 16
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", ["table", "markdown"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_runs_and_versions_have_a_table_each(version, form, write_run, tmp_path):
+    suite = tmp_path / "suite"
+    rows = report_rows([write_run(suite / "first"), write_run(suite / "second", version=version)])
+    assert [row["run"] for row in rows] == ["suite/first"] * 2 + ["suite/second"] * 2
+    titles = [line.strip(" *") for line in FORMATS[form](rows).splitlines() if "noise seeds" in line]
+    assert titles == [
+        "small v1: 4 memorized, 4 not, effective n 4, 2 noise seeds, run suite/first",
+        f"small v{version}: 4 memorized, 4 not, effective n 4, 2 noise seeds, run suite/second",
+    ]
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv", "markdown", "latex"])
 def test_strata_on_the_command_line(run, form, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["report", str(run), "--by-stratum", "--format", form])
@@ -146,10 +115,10 @@ def test_strata_on_the_command_line(run, form, capsys):
     if form == "json":
         assert [row["stratum"] for row in json.loads(output)] == ["strong", "strong", "weak", "weak"]
     elif form == "csv":
-        assert output.splitlines()[0].startswith("sample_set,stratum,detector,")
+        assert output.splitlines()[0].startswith("sample_set,sample_set_version,stratum,detector,")
     else:
-        assert "small, strong: 2 memorized, 4 not, effective n 2, 2 noise seeds" in output
-        assert "small, weak: 2 memorized, 4 not, effective n 2, 2 noise seeds" in output
+        assert "small v1, strong: 2 memorized, 4 not, effective n 2, 2 noise seeds" in output
+        assert "small v1, weak: 2 memorized, 4 not, effective n 2, 2 noise seeds" in output
 
 
 def test_a_run_of_the_first_schema_is_still_read():
