@@ -4,11 +4,34 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from memdet.detectors.base import Detector
 from memdet.errors import UserError
 
 UNITS = ("F", "JVP", "VJP")
+
+
+def cost_of(detector: Detector, timesteps: Sequence[int]) -> dict[str, float]:
+    """Evaluate the declared cost of a detector with its options.
+
+    Args:
+        detector: Configured.
+        timesteps: Of the protocol's trajectory, first to last.
+
+    Returns:
+        Evaluations by unit.
+
+    Example:
+        >>> from memdet.detectors.wen2024_magnitude import ScoreDifferenceNorm
+        >>> cost_of(ScoreDifferenceNorm(steps=5), range(981, 0, -20))
+        {'F': 10.0, 'JVP': 0.0, 'VJP': 0.0}
+    """
+    options = {name: getattr(detector, name) for name in detector.option_types()}
+    numbers = {name: value for name, value in options.items() if isinstance(value, int | float)}
+    t = numbers.get("t", timesteps[0])
+    to_t = min(range(len(timesteps)), key=lambda index: abs(timesteps[index] - t))
+    return declared_cost(detector.info.cost, numbers | {"T": len(timesteps), "to_t": to_t})
 
 
 def declared_cost(formula: str, names: Mapping[str, float]) -> dict[str, float]:
