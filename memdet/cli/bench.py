@@ -132,8 +132,8 @@ def plan(
 ) -> None:
     """Project what detectors cost on a model that nobody here runs.
 
-    Counts FLOPs, bytes and memory of a UNet from its configuration, without weights, and divides by a device's published
-    peaks. A projection, not a measurement: the items a second are a ceiling.
+    Counts FLOPs, bytes and memory of a UNet from its configuration, without weights, and divides by the published
+    peaks of a device. A projection, not a measurement: the items a second are a ceiling.
     """
     from memdet.cli.options import batch_size_of
     from memdet.cli.output import show

@@ -19,7 +19,6 @@ from memdet.models.load import zoo_directory
 
 CLASSES = ("UNet2DConditionModel", "UNet2DModel")
 TOKENS = 77  # of CLIP's text encoders, which Stable Diffusion uses; a UNet's configuration does not say it
-MOST_PARAMETERS = 10**12  # a slip in a configuration, not a UNet
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,12 @@ class MetaUNet:
     """A UNet on the meta device, and what it is called with.
 
     Attributes:
-        network: Of diffusers, in evaluation mode, without gradients for its weights.
+        network: A model of diffusers, in evaluation mode, without gradients for its weights.
         function: Maps ``[batch, *latent_shape]`` to the same shape, at a timestep and conditions of the same batch.
         x: Input of the function.
     """
 
-    network: torch.nn.Module
+    network: Any
     function: Callable[[Tensor], Tensor]
     x: Tensor
 
@@ -94,9 +93,8 @@ def read_unet_config(reference: str) -> UNetConfig:
         hint = f"did you mean {', '.join(near)}?" if near else f"names: {', '.join(known)}"
         raise UserError(f"model {reference!r} is no name, UNet config.json or model directory: {hint}")
     if path.is_file():
-        return UNetConfig(
-            path.stem if path.stem != "config" else path.parent.name, _checked(read_json(path), path), str(path)
-        )
+        name = path.resolve().parent.name if path.stem == "config" else path.stem
+        return UNetConfig(name, _checked(read_json(path), path), str(path))
     tokens = TOKENS
     if (path / "tokenizer" / "tokenizer_config.json").is_file():
         length = read_json(path / "tokenizer" / "tokenizer_config.json").get("model_max_length")
@@ -141,9 +139,7 @@ def build_unet(config: UNetConfig, dtype: torch.dtype, *, batch: int = 1, size: 
     except Exception as error:  # torch and diffusers say in many ways that an input is missing or does not fit
         raise UserError(f"{config.source}: the UNet cannot be called at size {size}: {_first_line(error)}") from None
     if shape != x.shape:
-        raise UserError(
-            f"{config.source}: the UNet maps {tuple(x.shape)} to {tuple(shape)}; it has no score of its input"
-        )
+        raise UserError(f"{config.source}: the UNet maps {tuple(x.shape)} to {tuple(shape)}; that is no score")
     return MetaUNet(network, function, x)
 
 

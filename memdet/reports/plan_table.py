@@ -35,17 +35,18 @@ FIELDS = (
 )
 EFFICIENCY = 1.0  # a detector takes no time beside its network calls, and these run at the device's peaks
 LEGEND = (
-    "At most: every operator at the published peak of arithmetic or of memory, whichever takes longer, one after the other, "
-    "reading and writing device memory; nothing beside the network. FLOPs alone: if memory cost nothing. F: forward of "
-    "one item and one branch (a guided step is two); JVP, VJP: Jacobian products in forward and reverse mode, a VJP on a "
-    "graph whose forward is another F. Counts are of an item and seed with noise of its own. GB are 1e9 bytes."
+    "At most: every operator at the published peak of arithmetic or of memory, whichever takes longer, one after the "
+    "other, each reading and writing device memory, and nothing beside the network. By FLOPs alone: as if memory took "
+    "no time. F: forward of one item and one branch (a guided step is two). JVP, VJP: Jacobian products in forward and "
+    "reverse mode; a VJP is on a graph whose forward is another F. Counts are of an item and seed with noise of its "
+    "own. GB are 1e9 bytes."
 )
 Row = dict[str, Any]
 _UNIT_HEADERS = (
     "unit",
     "TFLOP",
     "coverage",
-    "GB moved",
+    "GB moved a row",
     "GB kept a row",
     "rows that fit",
     "batch",
@@ -82,13 +83,13 @@ def plan_table(plans: Sequence[Plan], form: str) -> str:
 
 def _row(plan: Plan, one: Projection) -> Row:
     used = {unit: plan.traces[unit] for unit in plan.traces if one.evaluations[unit]}
-    operations = sum(one.evaluations[unit] * traced.flops / traced.coverage for unit, traced in used.items())
+    operations = sum(one.evaluations[unit] * plan.flops(unit) / traced.coverage for unit, traced in used.items())
     forward = plan.time("F", one.batch).seconds
     fits = one.seconds is not None
     uncounted: dict[str, int] = {}
     for unit, traced in used.items():
         for name, (_, size) in traced.uncounted.items():
-            uncounted[name] = uncounted.get(name, 0) + round(one.evaluations[unit] * size)
+            uncounted[name] = uncounted.get(name, 0) + round(one.evaluations[unit] * size / traced.rows)
     return {
         "detector": one.detector,
         "model": plan.model,
@@ -104,7 +105,7 @@ def _row(plan: Plan, one: Projection) -> Row:
         "jvps": one.evaluations["JVP"],
         "vjps": one.evaluations["VJP"],
         "flops": round(one.flops),
-        "bytes": round(sum(one.evaluations[unit] * traced.bytes_moved for unit, traced in used.items())),
+        "bytes": round(sum(one.evaluations[unit] * plan.bytes_moved(unit, one.batch) / one.batch for unit in used)),
         "coverage": one.flops / operations,
         "uncounted": uncounted,
         "items_per_second_of_flops": plan.device.flops[plan.precision] / one.flops,
@@ -132,10 +133,10 @@ def _unit_cells(plan: Plan, unit: Unit) -> list[str]:
     time = plan.time(unit, batch or 1)
     return [
         unit,
-        _digits(traced.flops / 1e12),
+        _digits(plan.flops(unit) / 1e12),
         f"{traced.coverage:.2%}".replace("%", " %"),
-        _gb(traced.bytes_moved),
-        _gb(traced.peak_bytes),
+        _gb(plan.bytes_moved(unit, batch or 1) / (batch or 1)),
+        _gb(plan.row_memory(unit)),
         f"{plan.largest_batch(unit):,}",
         *([str(batch), _digits(1e3 * time.seconds / batch)] if batch else ["-", "-"]),
         f"{time.moving / time.seconds:.0%}".replace("%", " %"),
@@ -155,14 +156,14 @@ def _cells(plan: Plan, one: Projection) -> list[str]:
     ]
 
 
-def _note(plan: Plan) -> str:
+def _notes(plan: Plan) -> list[str]:
     """Operators that the FLOPs leave out."""
-    parts = []
+    notes = []
     for unit, traced in plan.traces.items():
-        moved = sum(size for _, size in traced.uncounted.values())
+        moved = sum(size for _, size in traced.uncounted.values()) / traced.rows
         names = ", ".join(f"{name} {calls}" for name, (calls, _) in traced.uncounted.items())
-        parts.append(f"{unit} ({_gb(moved)} GB moved): {names}")
-    return "Operators without a FLOP formula, and their calls. " + ". ".join(parts) + "."
+        notes.append(f"{unit}: calls of operators without a FLOP formula, {_gb(moved)} GB moved a row: {names}.")
+    return notes
 
 
 def _to_markdown(plans: Sequence[Plan]) -> str:
@@ -172,7 +173,7 @@ def _to_markdown(plans: Sequence[Plan]) -> str:
         for headers, rows in _tables(plan):
             lines += [markdown_line(cells) for cells in (headers, ["---"] + ["--:"] * (len(headers) - 1), *rows)]
             lines.append("")
-        parts.append("\n".join([*lines, _note(plan)]))
+        parts.append("\n".join([*lines, "\n\n".join(_notes(plan))]))
     return "\n\n".join([*parts, LEGEND])
 
 
@@ -192,7 +193,9 @@ def _to_table(plans: Sequence[Plan]) -> str:
             for row in rows:
                 table.add_row(*row)
             console.print(table)
-        console.print(_wrapped(_note(plan)) + "\n")
+        for note in _notes(plan):
+            console.print(_wrapped(note))
+        console.print()
     console.print(_wrapped(LEGEND))
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines())
 

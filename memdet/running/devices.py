@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from memdet.errors import UserError
 
-Precision = Literal["float32", "tf32", "bfloat16", "float16"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -21,18 +19,16 @@ class Device:
         flops: Dense peak of matrix products, FLOP/s, by precision; sums in float32. ``float32`` is without tensor
             cores, ``tf32`` the same numbers through them. A precision that is not there is not supported.
         bandwidth: Of the device memory, bytes a second.
-        memory: Bytes, in decimal gigabytes as on the data sheet. Where these are binary ones, the rest stays in reserve.
+        memory: Bytes, of the gigabytes on the data sheet as decimal ones; where they are binary, the rest is a reserve.
     """
 
     title: str
-    flops: Mapping[Precision, float]
+    flops: Mapping[str, float]
     bandwidth: float
     memory: float
 
 
-def _device(
-    title: str, peaks: tuple[float, float | None, float | None, float], bandwidth: float, memory: int
-) -> Device:
+def _device(title: str, peaks: Sequence[float | None], bandwidth: float, memory: int) -> Device:
     """From TFLOP/s in the order of ``PRECISIONS``, GB/s and GB."""
     flops = {name: peak * 1e12 for name, peak in zip(PRECISIONS, peaks, strict=True) if peak is not None}
     return Device(title, flops, bandwidth * 1e9, memory * 1e9)

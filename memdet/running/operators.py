@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -48,11 +49,13 @@ class Trace:
 
     Attributes:
         operators: The calls. Views and allocations move nothing and are left out.
+        rows: Of the input, all together.
         peak_bytes: Largest sum of the intermediate tensors alive at a time: the output and, for a VJP, the graph
             included, weights and inputs not.
     """
 
     operators: tuple[Operator, ...]
+    rows: int
     peak_bytes: int
 
     @property
@@ -62,7 +65,7 @@ class Trace:
 
     @property
     def bytes_moved(self) -> int:
-        """What the operators read and write, each for itself: what goes through memory if nothing is fused or cached."""
+        """What the operators read and write, each for itself: it goes through memory if nothing is fused or cached."""
         return sum(operator.fixed_bytes + operator.row_bytes for operator in self.operators)
 
     @property
@@ -118,7 +121,7 @@ def trace(function: Callable[[Tensor], Tensor], x: Tensor, unit: Unit, weights: 
                 operator.rmv(v)
                 recorder.operators.clear()  # the graph stands now
                 operator.rmv(v)
-    return Trace(tuple(recorder.operators), recorder.peak)
+    return Trace(tuple(recorder.operators), len(x), recorder.peak)
 
 
 class _FusedAttention(TorchFunctionMode):
@@ -141,7 +144,7 @@ class _Recorder(TorchDispatchMode):
     """Sees every operator call below autograd."""
 
     def __init__(self, weights: Iterable[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operators: list[Operator] = []
         self.peak = 0
         self._live = 0
@@ -161,9 +164,9 @@ class _Recorder(TorchDispatchMode):
         result, flops = self._call(func, args, given)
         inputs, outputs = list(_tensors((args, given))), list(_tensors(result))
         allocates = name in _ALLOCATIONS
-        if name != "_efficientzerotensor":  # it claims a size and holds none
-            self._remember(outputs)
         sources = {id(tensor.untyped_storage()) for tensor in inputs}
+        if name != "_efficientzerotensor":  # it claims a size and holds none
+            self._remember(tensor for tensor in outputs if id(tensor.untyped_storage()) not in sources)
         views = not func._schema.is_mutable and all(id(tensor.untyped_storage()) in sources for tensor in outputs)
         if not (allocates or views):
             self._record(name, flops, [*{id(tensor): tensor for tensor in inputs}.values(), *outputs])
@@ -194,18 +197,18 @@ class _Recorder(TorchDispatchMode):
                 moved += touched * tensor.element_size()
         self.operators.append(Operator(name, flops, fixed, moved, elements))
 
-    def _remember(self, tensors: Sequence[Tensor]) -> None:
+    def _remember(self, tensors: Iterable[Tensor]) -> None:
         """Count new storages, until they are freed."""
         for tensor in tensors:
             storage = tensor.untyped_storage()
             key, size = id(storage), storage.nbytes()
-            if key in self._weights or key in self._known:
+            if key in self._known:
                 continue
-            self._known[key] = weakref.ref(storage, lambda _, key=key, size=size: self._forget(key, size))
+            self._known[key] = weakref.ref(storage, partial(self._forget, key, size))
             self._live += size
             self.peak = max(self.peak, self._live)
 
-    def _forget(self, key: int, size: int) -> None:
+    def _forget(self, key: int, size: int, _: object) -> None:
         del self._known[key]
         self._live -= size
 

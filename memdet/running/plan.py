@@ -15,11 +15,12 @@ from memdet.models import load_model
 from memdet.models.meta_unet import UNetConfig, build_unet
 from memdet.probing import Probe
 from memdet.running.batches import items_of
-from memdet.running.devices import Device, Precision
+from memdet.running.devices import Device
 from memdet.running.operators import UNITS, Trace, Unit, trace
 from memdet.samplesets import load_sample_set
 
 LARGEST_BATCH = 32  # of --batch-size auto
+TRACED = 2  # rows; with one, tensors would be contiguous that are copied otherwise
 _COUNTED_ON = "oracle-16k"
 _TRAINED_TIMES = 1_000
 
@@ -58,7 +59,7 @@ class Plan:
         device_name, device: Where.
         precision: Of weights and activations.
         steps: T of the cost formulas.
-        traces: What one row does, by unit.
+        traces: What ``TRACED`` rows do, by unit.
         projections: Of detectors, cheapest first.
     """
 
@@ -69,18 +70,31 @@ class Plan:
     weights: int
     device_name: str
     device: Device
-    precision: Precision
+    precision: str
     steps: int
     traces: Mapping[Unit, Trace]
     projections: Sequence[Projection]
 
+    def flops(self, unit: Unit) -> float:
+        """Of one row."""
+        return self.traces[unit].flops / TRACED
+
+    def bytes_moved(self, unit: Unit, batch: int) -> float:
+        """Of one call."""
+        fixed = sum(operator.fixed_bytes for operator in self.traces[unit].operators)
+        return fixed + batch * (self.traces[unit].bytes_moved - fixed) / TRACED
+
+    def row_memory(self, unit: Unit) -> float:
+        """Bytes of the intermediate tensors of one row."""
+        return self.traces[unit].peak_bytes / TRACED
+
     def memory(self, unit: Unit, batch: int) -> float:
         """Bytes of weights and intermediate tensors."""
-        return self.weights + batch * self.traces[unit].peak_bytes
+        return self.weights + batch * self.row_memory(unit)
 
     def largest_batch(self, unit: Unit) -> int:
         """Rows that fit into the device's memory; 0 where not even one does."""
-        return max(0, int((self.device.memory - self.weights) // self.traces[unit].peak_bytes))
+        return max(0, int((self.device.memory - self.weights) // self.row_memory(unit)))
 
     def fitting_batch(self, units: Iterable[Unit]) -> int:
         """Largest power of two up to ``LARGEST_BATCH`` at which all units fit; 0 where not even one row does."""
@@ -105,19 +119,20 @@ class Time:
     moving: float
 
 
-def roofline(traced: Trace, batch: int, device: Device, precision: Precision) -> Time:
+def roofline(traced: Trace, batch: int, device: Device, precision: str) -> Time:
     """Time of a batch: of each operator that of its FLOPs or of its bytes, whichever is more.
 
     Args:
-        traced: Of one row.
-        batch: Rows.
+        traced: Of any number of rows.
+        batch: Rows whose time is wanted.
         device: Whose peaks hold.
         precision: Of matrix products.
     """
     computing = moving = 0.0
+    scale = batch / traced.rows
     for operator in traced.operators:
-        arithmetic = batch * (operator.flops or 0) / device.flops[precision]
-        memory = (operator.fixed_bytes + batch * operator.row_bytes) / device.bandwidth
+        arithmetic = scale * (operator.flops or 0) / device.flops[precision]
+        memory = (operator.fixed_bytes + scale * operator.row_bytes) / device.bandwidth
         if arithmetic >= memory:
             computing += arithmetic
         else:
@@ -130,7 +145,7 @@ def plan(
     detectors: Sequence[Detector],
     device_name: str,
     device: Device,
-    precision: Precision,
+    precision: str,
     *,
     batch: int | None = None,
     size: int | None = None,
@@ -152,7 +167,7 @@ def plan(
     """
     evaluations = {detector.label: evaluations_of(detector, steps) for detector in detectors}
     dtype = torch.float32 if precision == "tf32" else getattr(torch, precision)
-    unet = build_unet(config, dtype, size=size)
+    unet = build_unet(config, dtype, batch=TRACED, size=size)
     weights = list(unet.network.parameters())
     needed = [unit for unit in UNITS if unit == "F" or any(cost[unit] for cost in evaluations.values())]
     made = Plan(
@@ -214,7 +229,7 @@ def _project(made: Plan, label: str, cost: Mapping[str, float], batch: int | Non
         detector=label,
         evaluations=cost,
         batch=rows,
-        flops=sum(cost[unit] * made.traces[unit].flops for unit in used),
+        flops=sum(cost[unit] * made.flops(unit) for unit in used),
         seconds=sum(cost[unit] * made.time(unit, rows).seconds / rows for unit in used) if fits else None,
         memory=max(made.memory(unit, rows) for unit in used),
     )
