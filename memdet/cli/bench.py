@@ -117,6 +117,7 @@ def numerics(
 @click.option("--dtype", default="float16", show_default=True, help="float32, tf32, bfloat16 or float16.")
 @click.option("--latent-size", type=click.IntRange(min=1), help="Height and width.  [default: the configuration's]")
 @click.option("--steps", type=click.IntRange(1, 1_000), default=50, show_default=True, help="Of the trajectory.")
+@click.option("--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, help="Python file with detectors.")
 @click.option("--format", "form", default="table", show_default=True, help="table, markdown, csv or json.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write to a file.")
 def plan(
@@ -127,6 +128,7 @@ def plan(
     dtype: str,
     latent_size: int | None,
     steps: int,
+    plugins: tuple[Path, ...],
     form: str,
     out: Path | None,
 ) -> None:
@@ -141,7 +143,7 @@ def plan(
     from memdet.running.devices import device_named
 
     batch, known = batch_size_of(batch_size), device_named(device, dtype)
-    detectors = make_detectors(names or ("*",), detector_classes())
+    detectors = make_detectors(names or ("*",), detector_classes(plugins))
 
     from memdet.models.meta_unet import read_unet_config
     from memdet.reports.plan_table import FORMATS, plan_table

@@ -57,7 +57,7 @@ def declared_cost(formula: str, names: Mapping[str, float]) -> dict[str, float]:
     cost = dict.fromkeys(UNITS, 0.0)
     if formula.strip() == "none":
         return cost
-    plain = re.sub(r"\([^()]*\)\s*$", "", formula)
+    plain = _without_remark(formula)
     terms = re.findall(r"(.*?)\b(F|JVP|VJP)\b", plain)
     if not terms or not re.search(r"\b(F|JVP|VJP)\s*$", plain):
         raise UserError(f"cost {formula!r}: write a sum of terms that end in F, JVP or VJP, or none")
@@ -68,6 +68,20 @@ def declared_cost(formula: str, names: Mapping[str, float]) -> dict[str, float]:
         except (SyntaxError, TypeError, ValueError) as error:
             raise UserError(f"cost {formula!r}: {factors.strip()!r} cannot be read: {error}") from None
     return cost
+
+
+def named_options(formula: str) -> set[str]:
+    """Names that a declared cost depends on.
+
+    Example:
+        >>> sorted(named_options("2 steps F + probes JVP (less with shared noise)"))
+        ['probes', 'steps']
+    """
+    return set(re.findall(r"[a-z_]\w*", _without_remark(formula)))
+
+
+def _without_remark(formula: str) -> str:
+    return re.sub(r"\([^()]*\)\s*$", "", formula)
 
 
 def _value(node: ast.expr, names: Mapping[str, float]) -> float:

@@ -18,6 +18,12 @@ from memdet.models.directory import INDEX_FILE, read_json
 from memdet.models.load import zoo_directory
 
 CLASSES = ("UNet2DConditionModel", "UNet2DModel")
+# Inputs beside noise, timestep, text and a class that are known how to give; others are refused.
+_KNOWN_INPUTS = {
+    "addition_embed_type": (None, "text_time"),
+    "class_embed_type": (None,),
+    "encoder_hid_dim_type": (None,),
+}
 TOKENS = 77  # of CLIP's text encoders, which Stable Diffusion uses; a UNet's configuration does not say it
 
 
@@ -151,6 +157,9 @@ def _checked(values: dict[str, Any], path: Path) -> dict[str, Any]:
     name = values.get("_class_name")
     if name not in CLASSES:
         raise UserError(f"{path}: _class_name is {name!r}; memdet plans {' and '.join(CLASSES)} of diffusers")
+    for key, known in _KNOWN_INPUTS.items():
+        if values.get(key) not in known:
+            raise UserError(f"{path}: {key} is {values[key]!r}, which asks for inputs that memdet does not know")
     return values
 
 

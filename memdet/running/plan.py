@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from memdet.detectors import Detector
-from memdet.detectors.cost_formula import cost_of
+from memdet.detectors.cost_formula import cost_of, named_options
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import load_model
 from memdet.models.meta_unet import UNetConfig, build_unet
@@ -191,8 +190,8 @@ def plan(
 def evaluations_of(detector: Detector, steps: int) -> dict[str, float]:
     """Evaluations an item and seed, by unit.
 
-    The declared formula holds for the default options and for those that it names. Other variants are counted where
-    every evaluation is free: on a closed form.
+    The declared formula holds for the default options and for those that it names. Other variants are counted where an
+    evaluation takes no time: on a closed form.
 
     Raises:
         UserError: A control, or a variant that cannot be counted.
@@ -200,7 +199,7 @@ def evaluations_of(detector: Detector, steps: int) -> dict[str, float]:
     if detector.info.is_control:
         raise UserError(f"{detector.info.name} is a control: it never calls the model, so there is nothing to plan")
     changed = [name for name in detector.option_types() if getattr(detector, name) != getattr(type(detector), name)]
-    if all(name in re.findall(r"\w+", detector.info.cost) for name in changed):
+    if named_options(detector.info.cost).issuperset(changed):
         timesteps = [1 + index * (_TRAINED_TIMES // steps) for index in range(steps)][::-1]
         return cost_of(detector, timesteps)
     sample_set = load_sample_set(_COUNTED_ON)

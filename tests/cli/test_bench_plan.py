@@ -105,7 +105,6 @@ def test_to_a_file(cli, tmp_path):
         (["--detector", "prompt-length"], ["prompt-length is a control"]),
         (["--model", "sd-1.5"], ["'sd-1.5'", "sd-1.4"]),
         (["--model", "mixture-2d"], ["'mixture-2d'"]),
-        (["--latent-size", "3"], ["cannot be called at size 3"]),
     ],
 )
 def test_bad_input(arguments, words, refused, tmp_path):

@@ -76,9 +76,11 @@ def test_files_and_directories(tmp_path):
         ({"down_block_types": ["MagicBlock2D", "DownBlock2D"]}, ["cannot build", "MagicBlock2D"]),
         ({"sample_size": None}, ["sample_size is None", "--latent-size"]),
         ({"sample_size": [8, 8]}, ["sample_size is [8, 8]"]),
-        ({"sample_size": 1}, ["cannot be called at size 1"]),
         ({"out_channels": 8}, ["(1, 4, 8, 8) to (1, 8, 8, 8)"]),
-        ({"addition_embed_type": "text_image"}, ["cannot"]),
+        ({"addition_embed_type": "text_image"}, ["addition_embed_type is 'text_image'"]),
+        ({"class_embed_type": "timestep"}, ["class_embed_type is 'timestep'"]),
+        ({"addition_embed_type": "text_time", "addition_time_embed_dim": 8}, ["cannot"]),
+        ({"cross_attention_dim": None}, ["cannot"]),
         ({"time_embedding_type": "sundial"}, ["cannot build", "sundial"]),
     ],
 )
