@@ -162,6 +162,10 @@ class _Recorder(TorchDispatchMode):
         if name in _METADATA:
             return func(*args, **given)
         result, flops = self._call(func, args, given)
+        if name == "native_layer_norm" and result[0].is_meta:
+            # Mean and deviation are float32 here. Forward AD would take tangents of 16 bits to float32 with them, which
+            # no weight of 16 bits multiplies.
+            result = (result[0], *(part.to(result[0].dtype) for part in result[1:]))
         inputs, outputs = list(_tensors((args, given))), list(_tensors(result))
         allocates = name in _ALLOCATIONS
         sources = {id(tensor.untyped_storage()) for tensor in inputs}
