@@ -24,7 +24,7 @@ DETECTORS = (
 @click.group("bench", invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Measure or project what the computation itself does."""
+    """Measure what the computation itself does."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 

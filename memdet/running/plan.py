@@ -11,7 +11,7 @@ from memdet.detectors import Detector
 from memdet.detectors.cost_formula import cost_of, named_options
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import load_model
-from memdet.models.meta_unet import UNetConfig, build_unet
+from memdet.models.meta_unet import MetaUNet, UNetConfig, build_unet
 from memdet.probing import Probe
 from memdet.running.batches import items_of
 from memdet.running.devices import Device
@@ -167,7 +167,6 @@ def plan(
     evaluations = {detector.label: evaluations_of(detector, steps) for detector in detectors}
     dtype = torch.float32 if precision == "tf32" else getattr(torch, precision)
     unet = build_unet(config, dtype, batch=TRACED, size=size)
-    weights = list(unet.network.parameters())
     needed = [unit for unit in UNITS if unit == "F" or any(cost[unit] for cost in evaluations.values())]
     made = Plan(
         model=config.name,
@@ -179,7 +178,7 @@ def plan(
         device=device,
         precision=precision,
         steps=steps,
-        traces={unit: trace(unet.function, unet.x, unit, weights) for unit in needed},
+        traces={unit: _traced(unet, unit, config) for unit in needed},
         projections=[],
     )
     projections = [_project(made, label, cost, batch) for label, cost in evaluations.items()]
@@ -218,6 +217,14 @@ def evaluations_of(detector: Detector, steps: int) -> dict[str, float]:
                 f"and {_COUNTED_ON}, on which variants are counted, does not serve it: {error}"
             ) from None
     return {"F": cost.forwards, "JVP": cost.jvps, "VJP": cost.vjps}
+
+
+def _traced(unet: MetaUNet, unit: Unit, config: UNetConfig) -> Trace:
+    try:
+        return trace(unet.function, unet.x, unit, unet.network.parameters())
+    except RuntimeError as error:  # an operator that lacks the derivative, or shapes that the meta device alone refuses
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{config.source}: {unit} of this UNet cannot be counted: {reason}") from error
 
 
 def _project(made: Plan, label: str, cost: Mapping[str, float], batch: int | None) -> Projection:

@@ -86,6 +86,15 @@ def test_time_is_the_sum_of_the_evaluations(made):
     assert [one.seconds for one in made.projections] == sorted(one.seconds for one in made.projections)
 
 
+def test_an_operator_without_a_derivative_is_named(monkeypatch):
+    def fails(*_):
+        raise NotImplementedError("no forward derivative of aten::magic\nmore")
+
+    monkeypatch.setattr("memdet.running.plan.trace", fails)
+    with pytest.raises(UserError, match=r"config.json: F of this UNet cannot be counted: no .* aten::magic$"):
+        planned("wen2024")
+
+
 def test_only_what_is_needed_is_traced():
     assert list(planned("wen2024").traces) == ["F"]
 
