@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,22 @@ def test_every_interval_of_the_findings_is_one_of_a_committed_run():
     stated = re.findall(r"[01]?\.\d{3} \[[^]]+\]", FINDINGS)
     assert len(stated) > 100
     assert [text for text in stated if text not in known] == []
+
+
+@pytest.mark.slow
+def test_projections_are_those_of_their_command(tmp_path):
+    from memdet.cli import main
+
+    text = (ROOT / "docs" / "throughput.md").read_text()
+    tables = re.findall(
+        r"<!-- table: memdet (bench plan [^>]*) -->\n(.*?)\n<!-- end of table -->", text, flags=re.DOTALL
+    )
+    assert tables
+    for command, table in tables:
+        with pytest.raises(SystemExit) as stop:
+            main([*shlex.split(command), "--out", str(tmp_path / "plan.md")])
+        assert stop.value.code == 0
+        assert (tmp_path / "plan.md").read_text().strip() == table.strip()
 
 
 def test_ci_runs_the_test_command_of_the_readme():

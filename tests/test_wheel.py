@@ -20,7 +20,13 @@ def test_wheel_runs_outside_the_clone(tmp_path):
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel)], check=True
     )
-    for name in ("py.typed", "constraints.txt", "zoo/SHA256SUMS", "reports/scan/templates/scan.css"):
+    for name in (
+        "py.typed",
+        "constraints.txt",
+        "zoo/SHA256SUMS",
+        "reports/scan/templates/scan.css",
+        "models/configs/sdxl.json",
+    ):
         assert (site / "memdet" / name).exists()
     environment = os.environ | {"PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
     call = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}

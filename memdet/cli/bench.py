@@ -100,3 +100,60 @@ def numerics(
         partial.write_text((text + "\n") if kept is None else replace_between(kept, text), encoding="utf-8")
         os.replace(partial, out)
     return 1 if any(measured.status == "error" for measured in found.measured) else 0
+
+
+@command.command("plan")
+@click.option(
+    "--model",
+    "models",
+    required=True,
+    multiple=True,
+    metavar="NAME_OR_CONFIG",
+    help="sd-1.4, sd-2.1, sdxl, a planted model, a UNet's config.json or a pipeline directory; can be repeated.",
+)
+@click.option("--device", default="h100", show_default=True, help="h100, h200, a100, l4, 4090 or t4.")
+@click.option("--detector", "names", multiple=True, metavar="NAME", help="Can be repeated.  [default: all]")
+@click.option("--batch-size", default="auto", show_default=True, help="Rows of a network call; auto: what fits.")
+@click.option("--dtype", default="float16", show_default=True, help="float32, tf32, bfloat16 or float16.")
+@click.option("--latent-size", type=click.IntRange(min=1), help="Height and width.  [default: the configuration's]")
+@click.option("--steps", type=click.IntRange(1, 1_000), default=50, show_default=True, help="Of the trajectory.")
+@click.option("--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, help="Python file with detectors.")
+@click.option("--format", "form", default="table", show_default=True, help="table, markdown, csv or json.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write to a file.")
+def plan(
+    models: tuple[str, ...],
+    device: str,
+    names: tuple[str, ...],
+    batch_size: str,
+    dtype: str,
+    latent_size: int | None,
+    steps: int,
+    plugins: tuple[Path, ...],
+    form: str,
+    out: Path | None,
+) -> None:
+    """Project what detectors cost on a model that nobody here runs.
+
+    Counts FLOPs, bytes and memory of a UNet from its configuration, without weights, and divides by the published
+    peaks of a device. A projection, not a measurement: the items a second are a ceiling.
+    """
+    from memdet.cli.options import batch_size_of
+    from memdet.cli.output import show
+    from memdet.detectors import detector_classes, make_detectors
+    from memdet.running.devices import device_named
+
+    batch, known = batch_size_of(batch_size), device_named(device, dtype)
+    detectors = make_detectors(names or ("*",), detector_classes(plugins))
+
+    from memdet.models.meta_unet import read_unet_config
+    from memdet.reports.plan_table import FORMATS, plan_table
+    from memdet.running import plan as planning
+
+    if form not in FORMATS:
+        raise UserError(f"--format {form!r} is not known: {', '.join(FORMATS)}")
+    configs = [read_unet_config(name) for name in dict.fromkeys(models)]
+    plans = [
+        planning.plan(config, detectors, device, known, dtype, batch=batch, size=latent_size, steps=steps)
+        for config in configs
+    ]
+    show(plan_table(plans, form), out)

@@ -4,11 +4,34 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from memdet.detectors.base import Detector
 from memdet.errors import UserError
 
 UNITS = ("F", "JVP", "VJP")
+
+
+def cost_of(detector: Detector, timesteps: Sequence[int]) -> dict[str, float]:
+    """Evaluate the declared cost of a detector with its options.
+
+    Args:
+        detector: Configured.
+        timesteps: Of the protocol's trajectory, first to last.
+
+    Returns:
+        Evaluations by unit.
+
+    Example:
+        >>> from memdet.detectors.wen2024_magnitude import ScoreDifferenceNorm
+        >>> cost_of(ScoreDifferenceNorm(steps=5), range(981, 0, -20))
+        {'F': 10.0, 'JVP': 0.0, 'VJP': 0.0}
+    """
+    options = {name: getattr(detector, name) for name in detector.option_types()}
+    numbers = {name: value for name, value in options.items() if isinstance(value, int | float)}
+    t = numbers.get("t", timesteps[0])
+    to_t = min(range(len(timesteps)), key=lambda index: abs(timesteps[index] - t))
+    return declared_cost(detector.info.cost, numbers | {"T": len(timesteps), "to_t": to_t})
 
 
 def declared_cost(formula: str, names: Mapping[str, float]) -> dict[str, float]:
@@ -34,7 +57,7 @@ def declared_cost(formula: str, names: Mapping[str, float]) -> dict[str, float]:
     cost = dict.fromkeys(UNITS, 0.0)
     if formula.strip() == "none":
         return cost
-    plain = re.sub(r"\([^()]*\)\s*$", "", formula)
+    plain = _without_remark(formula)
     terms = re.findall(r"(.*?)\b(F|JVP|VJP)\b", plain)
     if not terms or not re.search(r"\b(F|JVP|VJP)\s*$", plain):
         raise UserError(f"cost {formula!r}: write a sum of terms that end in F, JVP or VJP, or none")
@@ -45,6 +68,20 @@ def declared_cost(formula: str, names: Mapping[str, float]) -> dict[str, float]:
         except (SyntaxError, TypeError, ValueError) as error:
             raise UserError(f"cost {formula!r}: {factors.strip()!r} cannot be read: {error}") from None
     return cost
+
+
+def named_options(formula: str) -> set[str]:
+    """Names that a declared cost depends on.
+
+    Example:
+        >>> sorted(named_options("2 steps F + probes JVP (less with shared noise)"))
+        ['probes', 'steps']
+    """
+    return set(re.findall(r"[a-z_]\w*", _without_remark(formula)))
+
+
+def _without_remark(formula: str) -> str:
+    return re.sub(r"\([^()]*\)\s*$", "", formula)
 
 
 def _value(node: ast.expr, names: Mapping[str, float]) -> float:

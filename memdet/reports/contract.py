@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from memdet.detectors import Detector
-from memdet.detectors.cost_formula import declared_cost
+from memdet.detectors.cost_formula import cost_of
 from memdet.errors import NotApplicableError, UserError
 from memdet.metrics import auroc
 from memdet.models import load_model
@@ -149,12 +149,7 @@ def _blindness(detector: Detector, bench: _Bench) -> str:
 
 
 def _cost(detector: Detector, bench: _Bench) -> str:
-    options = {name: getattr(detector, name) for name in detector.option_types()}
-    numbers = {name: value for name, value in options.items() if isinstance(value, int | float)}
-    timesteps = bench.model.schedule.timesteps(STEPS)
-    t = numbers.get("t", timesteps[0])
-    to_t = min(range(STEPS), key=lambda index: abs(timesteps[index] - t))
-    declared = declared_cost(detector.info.cost, numbers | {"T": STEPS, "to_t": to_t})
+    declared = cost_of(detector, bench.model.schedule.timesteps(STEPS))
     counted = bench.score(detector, noise="per-item")[1]
     texts = [_cost_text(cost) for cost in (declared, counted)]
     if texts[0] != texts[1]:
