@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-from memdet.reports.render import HEADERS, cells_of, markdown_line, notes_of, number, table_title
+from memdet.reports.render import GROUP, HEADERS, cells_of, markdown_line, notes_of, number, table_title
 from memdet.reports.rows import CONTROLS
 from memdet.samplesets import SampleSetSpec, load_spec, sample_set_ids
 
@@ -31,10 +31,11 @@ of their cost, the cheapest first.
 - cost: network forwards (F) and Jacobian products (JVP, VJP) an item and noise seed, where they are most
 """
 
-_LEGEND = """\
-95 % intervals in brackets. gain: AUROC minus that of the table's best control. rank corr.: Spearman, scores against the
-measured share of copies. F, JVP, VJP: forwards and Jacobian products an item and noise seed. ms / item: standalone, on
-the machine that the run's `run.json` names. seeds: over which scores were averaged. run: where the scores are."""
+_LEGEND = f"""\
+95 % intervals in brackets. {GROUP}
+gain: AUROC minus that of the table's best control. rank corr.: Spearman, scores against the measured share of copies.
+F, JVP, VJP: forwards and Jacobian products an item and noise seed. ms / item: standalone, on the machine that the run's
+`run.json` names. seeds: over which scores were averaged. run: where the scores are."""
 
 
 def leaderboard_markdown(rows: Sequence[Row]) -> str:
