@@ -7,7 +7,16 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-from memdet.reports.render import GROUP, HEADERS, cells_of, markdown_line, notes_of, number, table_title
+from memdet.reports.render import (
+    GROUP,
+    HEADERS,
+    cells_of,
+    evaluation_parts,
+    markdown_line,
+    notes_of,
+    number,
+    table_title,
+)
 from memdet.reports.rows import CONTROLS
 from memdet.samplesets import SampleSetSpec, load_spec, sample_set_ids
 
@@ -148,9 +157,7 @@ def _order(rows: Iterable[Row]) -> tuple[bool, float]:
 
 
 def _cost(rows: Iterable[Row]) -> str:
-    row = _dearest(rows)
-    parts = [(row[name], unit) for name, unit in (("forwards", "F"), ("jvps", "JVP"), ("vjps", "VJP"))]
-    return " + ".join(f"{value:.3g} {unit}" for value, unit in parts if value) or "0"
+    return evaluation_parts(_dearest(rows))
 
 
 def _saturated(rows: Sequence[Row]) -> bool:

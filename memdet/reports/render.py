@@ -141,6 +141,12 @@ def cells_of(row: dict[str, Any]) -> list[str]:
     ]
 
 
+def evaluation_parts(row: dict[str, Any]) -> str:
+    """What an item and seed costs: ``40 F + 4 VJP``."""
+    parts = [(row[name], unit) for name, unit in (("forwards", "F"), ("jvps", "JVP"), ("vjps", "VJP"))]
+    return " + ".join(f"{value:.3g} {unit}" for value, unit in parts if value) or "0"
+
+
 def interval(row: dict[str, Any], name: str, *, sign: bool = False) -> str:
     """Value and bounds of a row's number, ``.973 [.951, .990]``; ``-`` where it is undefined."""
     value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
