@@ -93,10 +93,11 @@ def _low_rates(sets: Sequence[SetFronts]) -> str:
     rises = {found.name: _bought(found, measure) for found in sets if measure in found.fronts}
     largest = sorted(rises.items(), key=lambda item: item[1][0][measure] - item[1][1][measure])[:SHOWN]
     more = {name: pair for name, pair in largest if pair[1][measure] > pair[0][measure]}
+    if not more:
+        return ""
     return (
-        f"**More evaluations buy a low false positive rate.** TPR at 1 % FPR rises most on {_steps(more, measure)}."
-        if more
-        else ""
+        "**More evaluations buy most at low false positive rates.** TPR at 1 % FPR rises most on "
+        f"{_steps(more, measure)}."
     )
 
 
@@ -110,7 +111,7 @@ def _bought(found: SetFronts, measure: str) -> tuple[Row, Row]:
 def _steps(pairs: Mapping[str, tuple[Row, Row]], measure: str) -> str:
     return _listed(
         [
-            f"`{name}` (from {number(cheap[measure])} with `{cheap['detector']}` to {number(best[measure])} with "
+            f"`{name}` (from {interval(cheap, measure)} with `{cheap['detector']}` to {interval(best, measure)} with "
             f"`{best['detector']}`, {evaluations(best):.0f} evaluations)"
             for name, (cheap, best) in pairs.items()
         ]

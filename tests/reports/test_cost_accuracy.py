@@ -41,7 +41,7 @@ def make_set(name, tpr=0.5):
     return [
         make_row("control", 0, 0.55, tpr and 0.1, sample_set=name, access="none"),
         make_row("wen2024", 1, 0.8, tpr and tpr - 0.1, sample_set=name),
-        make_row("jeon2025", 1, 0.7, tpr and 0.2, sample_set=name, access="gradient", jvps=2.0),
+        make_row("jeon2025", 1, 0.6, tpr and 0.2, sample_set=name, access="gradient", jvps=2.0),
         make_row("late@t=200", 40, 0.95, tpr, sample_set=name, access="gradient", vjps=4.0),
         make_row("nearest", 99, 1.0, tpr and 1.0, sample_set=name, access="training-data"),
         make_row("dear", 120, 0.9, tpr and 0.3, sample_set=name),
@@ -119,7 +119,7 @@ def test_what_costs_nothing_is_drawn_at_the_edge():
 def test_page_says_what_holds_and_no_more():
     page = render_cost_page(fronts_of([*make_set("plain"), *make_set("made-swap")]), "runs/mine")
     assert "from the run `runs/mine`" in page
-    assert "`wen2024`, which costs less, on 2 of 2 sets: on `made-swap` .700" in page
+    assert "`wen2024`, which costs less, on 2 of 2 sets: on `made-swap` .600" in page
     assert "| jeon2025 | 3 = 1 F + 2 JVP | 2 | 0 | 2 | wen2024 (2) |" in page
     assert "| late@t=200 | 44 = 40 F + 4 VJP | 2 | 2 | 0 | - |" in page
     assert "Where nothing pays" not in page
