@@ -16,7 +16,7 @@ PARTS = ("toy-2d", "fashion-pixel", "tiny-sd-a")
 @click.group("reproduce", invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Draw a paper's figures on the planted models."""
+    """Draw a paper's figures on the planted models, and the figures of the documents."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
@@ -32,7 +32,8 @@ def seed_paper(items: int, seed: int, stored: Path | None, only: tuple[str, ...]
 
     Writes OUT/seed-paper.md, OUT/figures/seed-paper.json with all numbers, and OUT/figures/seed-figure-*.png.
     """
-    from memdet.reports.seed_figures import need_matplotlib, save_figures
+    from memdet.reports.drawing import need_matplotlib
+    from memdet.reports.seed_figures import save_figures
     from memdet.reports.seed_paper import SCHEMA_VERSION, read_document, render_page, write_document
 
     if items < 2:
@@ -51,12 +52,7 @@ def seed_paper(items: int, seed: int, stored: Path | None, only: tuple[str, ...]
         _compute(document["parts"])
     elif only and numbers.exists():
         document = read_document(numbers)
-    try:
-        figures.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out} cannot be made a directory: {error.strerror or error}") from None
-    if not os.access(figures, os.W_OK):
-        raise UserError(f"--out {out} cannot be written to: give another directory")
+    _make(figures, out)
     if stored is None:
         measured = _measure([name for name in PARTS if not only or name in only], items, seed)
         merged = document["parts"] | measured
@@ -64,6 +60,46 @@ def seed_paper(items: int, seed: int, stored: Path | None, only: tuple[str, ...]
     save_figures(document["parts"], figures)
     _write(numbers, write_document(document))
     _write(out / "seed-paper.md", render_page(document))
+
+
+@command.command("cost-accuracy")
+@click.option(
+    "--from",
+    "run",
+    type=click.Path(path_type=Path),
+    default=Path("results/controlled/reference"),
+    show_default=True,
+    help="A run directory.",
+)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("docs"), show_default=True, help="A directory.")
+def cost_accuracy(run: Path, out: Path) -> None:
+    """AUROC and TPR at 1 % FPR against network evaluations, with their Pareto fronts.
+
+    Writes OUT/cost-accuracy.md and OUT/figures/cost-accuracy.png, from the score file of a run.
+    """
+    from memdet.reports import report_rows
+    from memdet.reports.cost_figure import save_cost_figure
+    from memdet.reports.cost_page import FIGURE, render_cost_page
+    from memdet.reports.drawing import need_matplotlib
+    from memdet.reports.fronts import fronts_of
+
+    need_matplotlib()
+    sets = fronts_of(report_rows([run]))
+    if not sets:
+        raise UserError(f"{run} has no detector with an AUROC but controls and oracles: there is no front to draw")
+    _make(out / "figures", out)
+    save_cost_figure(sets, out / "figures" / FIGURE)
+    _write(out / "cost-accuracy.md", render_cost_page(sets, run.as_posix()))
+
+
+def _make(directory: Path, out: Path) -> None:
+    """A directory below ``--out`` that can be written to."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be made a directory: {error.strerror or error}") from None
+    if not os.access(directory, os.W_OK):
+        raise UserError(f"--out {out} cannot be written to: give another directory")
 
 
 def _measure(names: list[str], items: int, seed: int) -> dict[str, Any]:

@@ -58,7 +58,8 @@ def hutch_plus_plus(product: Product, probes: Sequence[Tensor], shift: Tensor | 
 
     Args:
         product: ``v -> J v``.
-        probes: Random signs, ``[batch, ...]`` each; at least 2. Makes ``probes + probes // 2`` products.
+        probes: Random signs, ``[batch, ...]`` each; at least 2. Makes ``probes + probes // 2`` products, fewer where
+            the sketch has more columns than dimensions.
         shift: A number, or one an item.
 
     Returns:
@@ -78,7 +79,7 @@ def hutch_plus_plus(product: Product, probes: Sequence[Tensor], shift: Tensor | 
     g = g - q @ (q.transpose(1, 2) @ g)
     forms = (g * apply(g)).sum(dim=1)
     finite("v . J v", forms)
-    rest = Estimate.of_samples(forms.T, len(probes) + sketches)
+    rest = Estimate.of_samples(forms.T, len(probes) + q.shape[2])
     return Estimate(captured + rest.value - shift * omega.shape[1], rest.standard_error, rest.products)
 
 

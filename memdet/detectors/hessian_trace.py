@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import math
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
 from memdet.detectors.base import Detector, DetectorInfo
+from memdet.errors import NotApplicableError, UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,8 +27,9 @@ class HessianTrace(Detector):
         t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
         probes: Random vectors per item.
         estimator: ``hutchinson``: one product a probe. ``hutch++`` (Meyer et al. 2021) and ``xtrace`` (Epperly et al.
-            2024): 1.5 and 2 products a probe, on ``J + I / sigma^2``, which is close to low rank. ``exact``: the whole
-            spectrum, of closed forms and small networks.
+            2024): 1.5 and 2 products a probe, on ``J + I / sigma^2``, which is close to low rank; both take two probes
+            or more, ``xtrace`` at most as many as dimensions. ``exact``: the whole spectrum, of closed forms and small
+            networks.
         backend: ``vjp`` (reverse AD: J^T has the trace of J, and cheaper products) or ``jvp`` (forward AD).
         draw: Which random vectors; another number takes others at the same noise.
     """
@@ -45,10 +48,18 @@ class HessianTrace(Detector):
     backend: Literal["vjp", "jvp"] = "vjp"
     draw: NonNegativeInt = 0
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if self.estimator in {"hutch++", "xtrace"} and self.probes < 2:
+            raise UserError(f"detector {self.label}: {self.estimator} takes two probes or more")
+
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
         from memdet.curvature import hutch_plus_plus, hutchinson, xtrace
 
+        d = math.prod(probe.model.latent_shape)
+        if self.estimator == "xtrace" and self.probes > d:
+            raise NotApplicableError(f"xtrace with {self.probes} probes in {d} dimensions: it takes at most {d}")
         x, t = probe.at(self.t)
         if self.estimator == "exact":
             return -probe.spectrum(x, t, "cond").sum(dim=1)

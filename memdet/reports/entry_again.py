@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, groupby
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 from memdet.detectors import Detector
 from memdet.errors import UserError
 from memdet.models import ScoreModel, load_model
 from memdet.models.closed_form import CLOSED_FORM
+from memdet.probing import Items, Probe
 from memdet.reports.contract import Finding, validate
 from memdet.reports.entry import AGAIN, Entry, findings_of
 from memdet.running.batches import items_of, probe_of
@@ -20,6 +24,12 @@ from memdet.samplesets import SampleSet
 
 ITEMS = 2  # of each label and model
 TOLERANCE = 0.01  # of the range of a detector's scores on a sample set
+
+
+class _Batch(NamedTuple):
+    model: ScoreModel
+    items: Items
+    probe: Probe
 
 
 def check_again(entry: Entry) -> list[Finding]:
@@ -52,24 +62,38 @@ def check_again(entry: Entry) -> list[Finding]:
 
 
 def _scores_again(entry: Entry, models: dict[tuple[str, str], ScoreModel]) -> Iterator[str]:
-    """One line for a sample set and detector whose scores differ."""
-    for settings, of_set, detector, table in entry.tables():
-        made = entry.detectors.get(detector.label)
-        stored = table[table["seed"] == 0].drop_duplicates("item_id").set_index("item_id")
-        if made is None or stored.empty:
-            continue
-        finite = stored["score"][np.isfinite(stored["score"])]
-        bound = TOLERANCE * float(finite.max() - finite.min()) if len(finite) else 0.0
-        old = dict(zip(stored.index, zip(stored["score"], stored["status"], strict=True), strict=True))
-        for part, model in _parts(of_set, made, models, settings.dtype):
-            items = items_of(part, of_set, model)
-            probe = probe_of(part, of_set, model, n_items=len(part))
-            scores, statuses, _, _ = score_items(model, items, made, probe)
-            new = dict(zip(items.ids, zip(scores, statuses, strict=True), strict=True))
-            mistake = _difference(old, new, bound)
-            if mistake:
-                yield f"{settings.id}, {detector.label}: {mistake}"
-                break
+    """One line for a sample set and detector whose scores differ; all detectors of a batch ask one probe."""
+    tables = list(entry.tables())
+    with tqdm(total=len(tables), desc="scores again", unit="detector", disable=None) as bar:
+        for _, of_one_set in groupby(tables, key=lambda table: table[0].id):
+            parts: dict[bool, list[_Batch]] = {}
+            for settings, of_set, detector, table in of_one_set:
+                bar.set_description(settings.id)
+                made = entry.detectors.get(detector.label)
+                stored = table[table["seed"] == 0].drop_duplicates("item_id").set_index("item_id")
+                if made is not None and not stored.empty:
+                    whole = made.info.whole_set
+                    if whole not in parts:
+                        parts[whole] = list(_batches(of_set, whole, models, settings.dtype))
+                    mistake = _mistake(made, stored, parts[whole])
+                    if mistake:
+                        yield f"{settings.id}, {detector.label}: {mistake}"
+                bar.update()
+            for batch in chain.from_iterable(parts.values()):
+                batch.probe.forget()
+
+
+def _mistake(detector: Detector, stored: pd.DataFrame, batches: Sequence[_Batch]) -> str | None:
+    finite = stored["score"][np.isfinite(stored["score"])]
+    bound = TOLERANCE * float(finite.max() - finite.min()) if len(finite) else 0.0
+    old = dict(zip(stored.index, zip(stored["score"], stored["status"], strict=True), strict=True))
+    for batch in batches:
+        scores, statuses, _, _ = score_items(batch.model, batch.items, detector, batch.probe)
+        new = dict(zip(batch.items.ids, zip(scores, statuses, strict=True), strict=True))
+        mistake = _difference(old, new, bound)
+        if mistake:
+            return mistake
+    return None
 
 
 def _difference(old: Mapping[str, tuple[float, str]], new: Mapping[str, tuple[float, str]], bound: float) -> str | None:
@@ -86,20 +110,16 @@ def _difference(old: Mapping[str, tuple[float, str]], new: Mapping[str, tuple[fl
     return None
 
 
-def _parts(
-    of_set: SampleSet, detector: Detector, models: dict[tuple[str, str], ScoreModel], dtype: str
-) -> Iterator[tuple[pd.DataFrame, ScoreModel]]:
-    """Rows to score and their model; all rows for a detector that takes the whole set in one call."""
+def _batches(of_set: SampleSet, whole: bool, models: dict[tuple[str, str], ScoreModel], dtype: str) -> Iterator[_Batch]:
+    """What to score, by model; all items at once for detectors that take the whole set in one call."""
     tested = of_set.items[of_set.items["split"] == "test"]
-    if detector.info.whole_set:
-        model = models.get((tested["model"].iloc[0], dtype))
-        if model is not None:
-            yield tested, model
-        return
-    for name, of_model in tested.groupby("model", sort=False):
+    parts = [(tested["model"].iloc[0], tested)] if whole else tested.groupby("model", sort=False)
+    for name, of_model in parts:
         model = models.get((str(name), dtype))
         if model is not None:
-            yield of_model.groupby("label").head(ITEMS), model
+            part = of_model if whole else of_model.groupby("label").head(ITEMS)
+            items, probe = items_of(part, of_set, model), probe_of(part, of_set, model, n_items=len(part))
+            yield _Batch(model, items, probe)
 
 
 def _contracts(entry: Entry) -> Iterator[Finding]:

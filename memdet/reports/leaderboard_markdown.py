@@ -7,7 +7,16 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-from memdet.reports.render import HEADERS, cells_of, markdown_line, notes_of, number, table_title
+from memdet.reports.render import (
+    GROUP,
+    HEADERS,
+    cells_of,
+    evaluation_parts,
+    markdown_line,
+    notes_of,
+    number,
+    table_title,
+)
 from memdet.reports.rows import CONTROLS
 from memdet.samplesets import SampleSetSpec, load_spec, sample_set_ids
 
@@ -31,10 +40,11 @@ of their cost, the cheapest first.
 - cost: network forwards (F) and Jacobian products (JVP, VJP) an item and noise seed, where they are most
 """
 
-_LEGEND = """\
-95 % intervals in brackets. gain: AUROC minus that of the table's best control. rank corr.: Spearman, scores against the
-measured share of copies. F, JVP, VJP: forwards and Jacobian products an item and noise seed. ms / item: standalone, on
-the machine that the run's `run.json` names. seeds: over which scores were averaged. run: where the scores are."""
+_LEGEND = f"""\
+95 % intervals in brackets. {GROUP}
+gain: AUROC minus that of the table's best control. rank corr.: Spearman, scores against the measured share of copies.
+F, JVP, VJP: forwards and Jacobian products an item and noise seed. ms / item: standalone, on the machine that the run's
+`run.json` names. seeds: over which scores were averaged. run: where the scores are."""
 
 
 def leaderboard_markdown(rows: Sequence[Row]) -> str:
@@ -147,9 +157,7 @@ def _order(rows: Iterable[Row]) -> tuple[bool, float]:
 
 
 def _cost(rows: Iterable[Row]) -> str:
-    row = _dearest(rows)
-    parts = [(row[name], unit) for name, unit in (("forwards", "F"), ("jvps", "JVP"), ("vjps", "VJP"))]
-    return " + ".join(f"{value:.3g} {unit}" for value, unit in parts if value) or "0"
+    return evaluation_parts(_dearest(rows))
 
 
 def _saturated(rows: Sequence[Row]) -> bool:

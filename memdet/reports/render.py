@@ -26,12 +26,14 @@ HEADERS = (
     "ms / item",
     "status",
 )
+GROUP = (
+    "group: 1 is the highest AUROC and all that do not differ from it significantly (paired tests that respect "
+    "clusters, Holm over all pairs, .05), 2 the best of the others and all that do not differ from it, and so on."
+)
 LEGEND = (
-    "95 % intervals in brackets. group: 1 is the highest AUROC and all that do not differ from it significantly "
-    "(paired tests that respect clusters, Holm over all pairs, .05), 2 the best of the others and all that do not "
-    "differ from it, and so on. F, JVP, VJP: forwards and Jacobian products an item and seed; ms: on this machine, "
-    "standalone. gain: AUROC minus that of the best control. rank corr.: Spearman, scores against the measured share "
-    f"of copies. *: control, never calls the model. Metrics version {METRICS_VERSION}."
+    f"95 % intervals in brackets. {GROUP} F, JVP, VJP: forwards and Jacobian products an item and seed; ms: on this "
+    "machine, standalone. gain: AUROC minus that of the best control. rank corr.: Spearman, scores against the "
+    f"measured share of copies. *: control, never calls the model. Metrics version {METRICS_VERSION}."
 )
 NOT_RESOLVABLE = "not resolvable"
 _OF_TABLE = ("run", "sample_set", "sample_set_version", "stratum")  # rows that differ in one never share a table
@@ -137,6 +139,12 @@ def cells_of(row: dict[str, Any]) -> list[str]:
         f"{1e3 * seconds:.2f}" if counted and seconds is not None else "-",
         row["status"],
     ]
+
+
+def evaluation_parts(row: dict[str, Any]) -> str:
+    """What an item and seed costs: ``40 F + 4 VJP``."""
+    parts = [(row[name], unit) for name, unit in (("forwards", "F"), ("jvps", "JVP"), ("vjps", "VJP"))]
+    return " + ".join(f"{value:.3g} {unit}" for value, unit in parts if value) or "0"
 
 
 def interval(row: dict[str, Any], name: str, *, sign: bool = False) -> str:

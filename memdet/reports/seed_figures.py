@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memdet.errors import UserError
+from memdet.reports.drawing import BLUE, GREY, ORANGE, STYLE, need_matplotlib, save_png
 from memdet.reports.seed_measure import GROUPS, IDENTITIES, Json
 from memdet.reports.seed_toy import BROAD, TIGHT
 
@@ -16,38 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {"memorized": "#D55E00", "other": "#0072B2"}  # told apart by all kinds of colour vision (Okabe and Ito)
+COLOURS = {"memorized": ORANGE, "other": BLUE}
 MARKS = {"memorized": "o", "other": "^"}
-GREY = "#555555"
-WIDTH, DPI = 7.2, 200
+WIDTH = 7.2
 EIGENVALUE = r"$\lambda_{\min}\,\sigma_t^2$"
-_STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.labelsize": 9,
-    "axes.titlesize": 9,
-    "legend.fontsize": 8,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "legend.frameon": False,
-}
-
-
-def need_matplotlib() -> None:
-    """Refuse before any work where figures cannot be drawn.
-
-    Raises:
-        UserError: matplotlib is not installed.
-    """
-    try:
-        found = importlib.util.find_spec("matplotlib") is not None
-    except ValueError:  # a module that was blocked
-        found = False
-    if not found:
-        raise UserError("figures need matplotlib, which is not installed: pip install 'memdet[figures]'")
 
 
 def save_figures(parts: Json, directory: Path) -> list[Path]:
@@ -60,14 +30,12 @@ def save_figures(parts: Json, directory: Path) -> list[Path]:
     import matplotlib as mpl
 
     paths = []
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         for name, (part, draw) in FIGURES.items():
             if part not in parts:
                 continue
             path = directory / name
-            partial = path.with_suffix(".partial")
-            draw(parts[part]).savefig(partial, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
-            os.replace(partial, path)
+            save_png(draw(parts[part]), path)
             paths.append(path)
     return paths
 

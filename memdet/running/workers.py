@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -69,9 +71,18 @@ def compute_in_processes(
 
 def _start(sample_sets: Sequence[SampleSet], detectors: Sequence[Detector], options: RunOptions, out: Path) -> None:
     global _work, _directory
+    threading.Thread(target=_end_with_caller, daemon=True).start()
     keep_freed_memory()
     torch.set_num_threads(threads_of_worker(options.workers))
     _work, _directory = Work(sample_sets, detectors, options), RunDirectory(out)
+
+
+def _end_with_caller() -> None:
+    """End this process when its caller is gone, were it killed: nobody waits for the rest, and what is done is kept."""
+    caller = multiprocessing.parent_process()
+    assert caller is not None
+    caller.join()
+    os._exit(1)
 
 
 def _groups(units: Sequence[tuple[str, Unit]], options: RunOptions) -> list[tuple[str, list[str]]]:
@@ -87,9 +98,6 @@ def _groups(units: Sequence[tuple[str, Unit]], options: RunOptions) -> list[tupl
 def _compute(sample_set: str, names: Sequence[str]) -> None:
     assert _work is not None
     assert _directory is not None
-    caller = multiprocessing.parent_process()
     for unit in _work.plan[sample_set]:
-        if caller is not None and not caller.is_alive():
-            return  # nobody waits for the rest
         if unit.name in names:
             _work.compute(sample_set, unit, _directory)

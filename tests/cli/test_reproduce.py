@@ -1,4 +1,4 @@
-"""``memdet reproduce seed-paper``."""
+"""``memdet reproduce``."""
 
 import json
 import sys
@@ -67,3 +67,43 @@ def test_an_output_that_is_no_directory(refused, tmp_path):
     file.write_text("mine")
     refused(*COMMAND, "--from", STORED, "--out", file, words=["--out", "file"])
     assert file.read_text() == "mine"
+
+
+@pytest.fixture
+def scored(tmp_path):
+    import numpy as np
+    from runs import write_run
+
+    labels = [1] * 10 + [0] * 120
+    scores = {"wen2024": np.arange(130.0)[::-1].copy(), "random": np.random.default_rng(0).random(130)}
+    return write_run(tmp_path / "run", scores, labels, access={"random": "none"})
+
+
+def test_cost_and_accuracy_of_a_run(cli, scored, tmp_path):
+    out = tmp_path / "new" / "page"
+    code, _, err = cli("reproduce", "cost-accuracy", "--from", scored, "--out", out)
+    assert code == 0, err
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*.*")} == {
+        "cost-accuracy.md",
+        "figures/cost-accuracy.png",
+    }
+    page = (out / "cost-accuracy.md").read_text()
+    assert f"--from {scored.as_posix()} --out docs" in page
+    assert "|  | wen2024 | " in page
+
+
+def test_cost_and_accuracy_needs_a_run_with_detectors(refused, scored, tmp_path):
+    from runs import write_run
+
+    out = tmp_path / "out"
+    command = ["reproduce", "cost-accuracy", "--out", out, "--from"]
+    refused(*command, tmp_path / "none", words=["none"], untouched=out)
+    controls = write_run(tmp_path / "controls", {"random": [0.1, 0.2]}, [0, 1], access={"random": "none"})
+    refused(*command, controls, words=["controls", "there is no front to draw"], untouched=out)
+
+
+def test_cost_and_accuracy_needs_matplotlib(monkeypatch, refused, scored, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    words = ["matplotlib", "pip install 'memdet[figures]'"]
+    out = tmp_path / "out"
+    refused("reproduce", "cost-accuracy", "--from", scored, "--out", out, words=words, untouched=out)

@@ -135,3 +135,11 @@ def test_products_that_are_not_finite_are_refused(estimator, general):
 def test_wrong_number_of_probes(estimator, count, message, general):
     with pytest.raises(ValueError, match=message):
         estimator(product_of(general), signs(count))
+
+
+def test_a_sketch_with_more_columns_than_dimensions_is_exact_and_counts_its_products():
+    matrices, made = draw(BATCH, 2, 2), []
+    product = product_of(matrices)
+    estimate = hutch_plus_plus(lambda v: made.append(v) or product(v), signs(12, shape=(2,)))
+    torch.testing.assert_close(estimate.value, trace_of(matrices))
+    assert estimate.products == len(made) == 6 + 2 + 6

@@ -1,6 +1,7 @@
 """The Hessian family against a second implementation, on closed forms and on a trained network."""
 
 import random
+import re
 from functools import cache
 
 import numpy as np
@@ -115,6 +116,20 @@ def test_backends_agree(trained, text, backend):
 def test_a_trace_is_the_same_by_forward_and_by_reverse_products(trained, text):
     probe, _ = trained
     assert ask(f"{text}@backend=vjp", probe) == pytest.approx(ask(f"{text}@backend=jvp", probe), rel=1e-9)
+
+
+@pytest.mark.parametrize("probes", [3, 12])
+def test_xtrace_with_more_probes_than_dimensions_is_not_applicable(probes):
+    model = load_model("mixture-2d", dtype=torch.float64)
+    probe = Probe(model, make_items(["tight", "broad"]))
+    with pytest.raises(NotApplicableError, match=f"xtrace with {probes} probes in 2 dimensions: it takes at most 2"):
+        make_detector(f"hessian-trace@probes={probes},estimator=xtrace", detector_classes()).score(probe)
+
+
+@pytest.mark.parametrize("estimator", ["hutch++", "xtrace"])
+def test_one_probe_makes_no_sketch(estimator):
+    with pytest.raises(UserError, match=rf"hessian-trace@probes=1,.*{re.escape(estimator)} takes two probes or more"):
+        make_detector(f"hessian-trace@probes=1,estimator={estimator}", detector_classes())
 
 
 def test_the_map_needs_an_image():

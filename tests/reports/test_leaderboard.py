@@ -117,6 +117,13 @@ def test_page_marks_controls_best_and_what_beats_no_control(write_run, tmp_path)
     ]
 
 
+def test_legend_says_what_every_column_of_numbers_means(write_run, tmp_path):
+    write_run(tmp_path / "run")
+    legend = leaderboard_markdown(leaderboard_rows(tmp_path)).split("## All rows")[1].split("###")[0]
+    for column in ("group:", "gain:", "rank corr.:", "F, JVP, VJP:", "ms / item:", "seeds:", "run:"):
+        assert column in legend
+
+
 def test_page_leaves_detectors_of_few_sets_to_the_tables(write_run, tmp_path):
     for index in range(3):
         write_run(tmp_path / "suite" / f"run{index}")

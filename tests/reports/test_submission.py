@@ -111,6 +111,22 @@ def test_a_good_entry_passes_every_check(good):
     assert sum(finding.check == "contract of late" for finding in findings) == 6
 
 
+def test_the_detectors_of_a_batch_share_its_evaluations(good, monkeypatch):
+    from memdet.reports import entry_again
+
+    made = []
+
+    def counted(part, of_set, *arguments, **options):
+        made.append((of_set.id, len(part)))
+        return probe_of(part, of_set, *arguments, **options)
+
+    probe_of = entry_again.probe_of
+    monkeypatch.setattr(entry_again, "probe_of", counted)
+    check_entry(good[0], [good[1]])
+    assert len({of_set for of_set, _ in made}) == len(SETS)
+    assert len(made) == len(set(made))  # one of a few items for each set, and one of all for prompt-ngram
+
+
 RUN = {
     "unfinished": (lambda run: run.update(finished=False), ["files: ", "unfinished", "resume"]),
     "old schema": (lambda run: run.update(schema_version=1), ["files: ", "schema version 1", "run the entry again"]),

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import select
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -71,3 +75,52 @@ def test_processes_write_the_same_scores_and_end_with_one_line_when_killed(tmp_p
     with pytest.raises(UserError, match="a worker process ended.*the same command resumes"):
         run(sets, killed, tmp_path / "killed", RunOptions(batch_size=100, workers=2), progress=False)
     assert not (tmp_path / "killed" / "scores.parquet").exists()
+
+
+WAITING = """
+import os, signal
+from memdet import Detector, DetectorInfo
+
+
+class Waiting(Detector):
+    info = DetectorInfo(name="waiting", title="", access="score", cost="0 F")
+
+    def score(self, probe):
+        line = os.open(os.environ["LINE"], os.O_WRONLY)  # stays open as long as this process lives
+        os.write(line, f"{os.getpid()}\\n".encode())
+        signal.pause()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a named pipe")
+def test_workers_end_when_their_caller_is_killed(tmp_path):
+    plugin, line = tmp_path / "waiting.py", tmp_path / "line"
+    plugin.write_text(WAITING)
+    os.mkfifo(line)
+    reader = os.open(line, os.O_RDONLY | os.O_NONBLOCK)
+    arguments = ["run", "mixture-2d", "--plugin", plugin, "--detector", "waiting", "--seeds", "1", "--quiet"]
+    arguments += ["--batch-size", "100", "--workers", "2", "--out", tmp_path / "run"]
+    caller = subprocess.Popen([sys.executable, "-m", "memdet", *arguments], env={**os.environ, "LINE": str(line)})
+
+    def read():
+        ready, _, _ = select.select([reader], [], [], 120)
+        return os.read(reader, 4096) if ready else None
+
+    said = b""
+    try:
+        while said.count(b"\n") < 2:
+            more = read()
+            assert more, "the workers did not start"
+            said += more
+        caller.kill()
+        assert read() == b"", "a worker outlives its caller"  # the end of the pipe: nobody holds it any more
+    finally:
+        caller.kill()
+        caller.wait()
+        os.close(reader)
+        for process in said.split():
+            try:
+                os.kill(int(process), signal.SIGKILL)
+            except ProcessLookupError:
+                continue
