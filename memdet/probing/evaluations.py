@@ -261,7 +261,7 @@ class Evaluations:
         for tensor in inputs:
             if len(tensor) != len(self):
                 raise ValueError(f"expected a batch of {len(self)}, got {len(tensor)}")
-        shared = branch == "null" and all(self._is_shared(tensor) for tensor in inputs)
+        shared = self._is_once_a_seed(branch, *inputs)
         key = self._key(kind, x, t, branch, *vectors)
 
         def make() -> tuple[Tensor, Cost, tuple[Tensor, ...]]:
@@ -296,6 +296,10 @@ class Evaluations:
     def _key(kind: str, x: Tensor, t: int, branch: Branch, *vectors: Tensor) -> Hashable:
         """What an evaluation is remembered under."""
         return (kind, t, branch, *((id(tensor), tensor._version) for tensor in (x, *vectors)))
+
+    def _is_once_a_seed(self, branch: Branch, *inputs: Tensor) -> bool:
+        """Whether an evaluation is the same for all items of a seed."""
+        return branch == "null" and all(self._is_shared(tensor) for tensor in inputs)
 
     def _is_shared(self, tensor: Tensor) -> bool:
         """Whether all rows are one draw of the seed."""
