@@ -56,7 +56,14 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     Alone: items a second of each detector, and how much of that time is the network. With a command: check the
     numerics, or plan for a model that is not at hand.
     """
-    return 0 if ctx.invoked_subcommand is not None else _throughput(**options)
+    if ctx.invoked_subcommand is None:
+        return _throughput(**options)
+    for parameter in ctx.command.params:
+        if parameter.name and ctx.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE:
+            raise UserError(
+                f"{parameter.opts[0]} is no option before a command; give it after {ctx.invoked_subcommand}"
+            )
+    return 0
 
 
 def _throughput(

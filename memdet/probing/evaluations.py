@@ -265,6 +265,7 @@ class Evaluations:
         key = self._key(kind, x, t, branch, *vectors)
 
         def make() -> tuple[Tensor, Cost, tuple[Tensor, ...]]:
+            self._embedding(branch, len(self))  # encoded before the clock starts
             cost, start = Cost(), self._now()
             value = compute(cost, *(tensor[:1] for tensor in inputs)) if shared else compute(cost, *inputs)
             cost.seconds = self._now() - start
@@ -330,7 +331,14 @@ class Evaluations:
 
     def _embedding(self, branch: Branch, rows: int) -> Tensor:
         """Encoded conditions; text encoders are not part of a detector's cost."""
+
+        def unpaid(encode: Callable[[], Tensor]) -> Tensor:
+            start = self._now()
+            encoded = encode()
+            self._ledger.cost.seconds -= self._now() - start
+            return encoded
+
         if branch == "cond":
-            return self._remember(("cond",), lambda: self.model.embed(self._items.conditions))
-        null: Tensor = self._remember(("null",), self.model.embed_null)
+            return self._remember(("cond",), lambda: unpaid(lambda: self.model.embed(self._items.conditions)))
+        null: Tensor = self._remember(("null",), lambda: unpaid(self.model.embed_null))
         return null.expand(rows, *null.shape[1:])

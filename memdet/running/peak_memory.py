@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,9 +38,20 @@ def _peak_of(threads: int, device: str, work: Callable[..., None], arguments: tu
     work(*arguments)
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
-    if sys.platform not in {"linux", "darwin"}:
+    return peak_resident()
+
+
+def peak_resident() -> int | None:
+    """Largest resident memory that this process had so far, in bytes; None where the system does not tell."""
+    try:
+        # getrusage would do, but on Linux it starts from what the caller had when it made this process.
+        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1_024
+    except OSError:
+        pass
+    if sys.platform != "darwin":
         return None
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * 1_024 if sys.platform == "linux" else peak
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
