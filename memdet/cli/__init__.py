@@ -20,7 +20,7 @@ COMMANDS = {
     "check": "Compare a run with a baseline: the accuracy gate.",
     "audit": "Show what controls alone can tell of a sample set.",
     "scan": "Rank your own prompts by risk.",
-    "bench": "Audit the numerics, or plan for a model that is not at hand.",
+    "bench": "Measure throughput, check numerics, or plan for a model that is not at hand.",
     "localize": "Compare maps of where an item is memorized with the truth.",
     "list": "List detectors, samples, models or suites.",
     "validate-detector": "Check that a detector keeps the contract.",

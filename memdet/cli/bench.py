@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from pathlib import Path
+from typing import Any, Literal
 
 import click
 
@@ -19,14 +22,131 @@ DETECTORS = (
     "jeon2024-eigenvalues@statistic=count-below,t=200",
     "jeon2024-eigenvalues@statistic=positive,t=200",
 )
+FORMATS = ("table", "markdown", "csv", "json", "pytest-benchmark")
 
 
 @click.group("bench", invoke_without_command=True)
+@click.option("--detector", "names", multiple=True, metavar="NAME", help="Can be repeated.  [default: those of quick]")
+@click.option("--compare", nargs=2, metavar="A B", help="Interleave two detectors, or one and bare-forward.")
+@click.option("--sample-set", "reference", metavar="SPEC", default="tiny-sd-a-verbatim", show_default=True)
+@click.option("--model", metavar="NAME_OR_DIR", help="Instead of the sample set's own.")
+@click.option(
+    "--batch-size", "sizes", type=click.IntRange(min=1), multiple=True, help="Can be repeated.  [default: 64]"
+)
+@click.option(
+    "--dtype", type=click.Choice(["float32", "float64", "bfloat16", "float16"]), default="float32", show_default=True
+)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps.")
+@click.option("--noise", type=click.Choice(["shared", "per-item"]), help="[default: the sample set's]")
+@click.option(
+    "--rounds", type=click.IntRange(min=3), default=15, show_default=True, help="Of each measurement, at most."
+)
+@click.option("--seconds", type=float, default=60.0, show_default=True, help="After that no further round is begun.")
+@click.option("--threads", type=click.IntRange(min=1), help="Of the CPU.  [default: as torch chooses]")
+@click.option("--no-memory", is_flag=True, help="Leave out peak memory, which takes a process of its own each.")
+@click.option("--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, help="Python file with detectors.")
+@click.option("--format", "form", default="table", show_default=True, help=f"{', '.join(FORMATS)}.")
+@click.option("--from", "saved", type=click.Path(path_type=Path), help="Show a saved JSON file; nothing is measured.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write to a file.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
 @click.pass_context
-def command(ctx: click.Context) -> None:
-    """Measure what the computation itself does."""
+def command(ctx: click.Context, /, **options: Any) -> int:
+    """Measure what detectors cost on this machine.
+
+    Alone: items a second of each detector, and how much of that time is the network. With a command: check the
+    numerics, or plan for a model that is not at hand.
+    """
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        return _throughput(**options)
+    for parameter in ctx.command.params:
+        if parameter.name and ctx.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE:
+            raise UserError(
+                f"{parameter.opts[0]} is no option before a command; give it after {ctx.invoked_subcommand}"
+            )
+    return 0
+
+
+def _throughput(
+    names: tuple[str, ...],
+    compare: tuple[str, str] | None,
+    reference: str,
+    model: str | None,
+    sizes: tuple[int, ...],
+    dtype: str,
+    device: str,
+    noise: Literal["shared", "per-item"] | None,
+    rounds: int,
+    seconds: float,
+    threads: int | None,
+    no_memory: bool,
+    plugins: tuple[Path, ...],
+    form: str,
+    saved: Path | None,
+    out: Path | None,
+    quiet: bool,
+) -> int:
+    from memdet.cli.output import show
+
+    if form not in FORMATS:
+        raise UserError(f"--format {form!r} is not known: {', '.join(FORMATS)}")
+    if compare and (names or len(sizes) > 1 or saved or form not in {"table", "json"}):
+        raise UserError("--compare takes two detectors, one batch size and --format table or json")
+    if saved is not None:
+        from memdet.reports.throughput import read_throughput, throughput_table
+
+        show(throughput_table(read_throughput(saved.read_text(encoding="utf-8"), str(saved)), form), out)
+        return 0
+
+    from memdet.detectors import detector_classes, make_detectors
+    from memdet.samplesets import load_sample_set, load_suite
+
+    classes = detector_classes(plugins)
+    if compare:
+        wanted = [None if name == "bare-forward" else make_detectors([name], classes)[0] for name in compare]
+    else:
+        wanted = [*make_detectors(names or load_suite("quick").detectors, classes)]
+    sample_set = load_sample_set(reference)
+
+    import shlex
+
+    import torch
+
+    from memdet.cli.options import device_of
+    from memdet.reports.throughput import compared_row, compared_text, throughput_rows, throughput_table
+    from memdet.running import throughput
+    from memdet.running.manifest import describe_machine
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    options = throughput.BenchOptions(
+        device=device_of(device),
+        dtype=getattr(torch, dtype),
+        noise=noise,
+        rounds=rounds,
+        most_seconds=seconds,
+        memory=not no_memory,
+    )
+    machine = describe_machine(shlex.join(["memdet", *sys.argv[1:]]), options.device)
+    machine["threads"] = torch.get_num_threads()
+    if compare:
+        first, second = wanted
+        found = throughput.compare(first, second, sample_set, (sizes or (64,))[0], options, model=model)
+        row = compared_row(found, machine)
+        show(json.dumps(row, indent=1) if form == "json" else compared_text(row), out)
+        return 0
+    rows = throughput_rows(
+        throughput.bench(
+            [detector for detector in wanted if detector is not None],
+            sample_set,
+            sizes or (64,),
+            options,
+            model=model,
+            progress=not quiet,
+        ),
+        machine,
+    )
+    show(throughput_table(rows, form), out)
+    return 1 if any(row["status"] in {"error", "nonfinite"} for row in rows) else 0
 
 
 @command.command("numerics")

@@ -41,6 +41,7 @@ class JacobianOperator:
         pair: The Jacobian of the difference of two branches, computed in one batch: ``f`` is given x twice over, and
             the second half of its output is subtracted from the first.
         value: ``f(x)`` (the difference, with ``pair``) if it is known already; else computed when first needed.
+        graph: ``x`` as a leaf and ``f`` of it, with the graph between them, if that was made already; for :meth:`rmv`.
         step: Of finite differences, as ``h norm(v) / norm(x)``; None takes what suits the dtype, or what calibration
             measured.
         exact: ``v -> J v``, for the backend ``closed-form``.
@@ -66,6 +67,7 @@ class JacobianOperator:
         *,
         pair: bool = False,
         value: Tensor | None = None,
+        graph: tuple[Tensor, Tensor] | None = None,
         step: float | None = None,
         exact: Product | None = None,
         tolerance: float = 1e-3,
@@ -80,7 +82,7 @@ class JacobianOperator:
         self._f = _difference(f) if pair else f
         self._branches = 2 if pair else 1
         self.x, self._value, self.step, self._exact = x, value, step, exact
-        self._graph: tuple[Tensor, Tensor] | None = None
+        self._graph = graph
         self.count: Counter = _uncounted
         self._forward_ad = torch.compile(_forward_ad) if compile else _forward_ad
         self.calibration = None
@@ -98,7 +100,7 @@ class JacobianOperator:
                 checks.compiled(self._forward_ad, _forward_ad, self._f, x)
             if backend != "vjp":
                 checks.adjoint(self.mv, self.rmv, x, backend)
-        self._graph, self._value = None, value  # what the checks left behind was not paid for
+        self._graph, self._value = graph, value  # what the checks left behind was not paid for
         self.count = count or _uncounted
 
     @property

@@ -261,10 +261,11 @@ class Evaluations:
         for tensor in inputs:
             if len(tensor) != len(self):
                 raise ValueError(f"expected a batch of {len(self)}, got {len(tensor)}")
-        shared = branch == "null" and all(self._is_shared(tensor) for tensor in inputs)
+        shared = self._is_once_a_seed(branch, *inputs)
         key = self._key(kind, x, t, branch, *vectors)
 
         def make() -> tuple[Tensor, Cost, tuple[Tensor, ...]]:
+            self._embedding(branch, len(self))  # encoded before the clock starts
             cost, start = Cost(), self._now()
             value = compute(cost, *(tensor[:1] for tensor in inputs)) if shared else compute(cost, *inputs)
             cost.seconds = self._now() - start
@@ -297,6 +298,10 @@ class Evaluations:
         """What an evaluation is remembered under."""
         return (kind, t, branch, *((id(tensor), tensor._version) for tensor in (x, *vectors)))
 
+    def _is_once_a_seed(self, branch: Branch, *inputs: Tensor) -> bool:
+        """Whether an evaluation is the same for all items of a seed."""
+        return branch == "null" and all(self._is_shared(tensor) for tensor in inputs)
+
     def _is_shared(self, tensor: Tensor) -> bool:
         """Whether all rows are one draw of the seed."""
         drawn: set[int] = self._seed_memo.get("drawn", set())
@@ -326,7 +331,14 @@ class Evaluations:
 
     def _embedding(self, branch: Branch, rows: int) -> Tensor:
         """Encoded conditions; text encoders are not part of a detector's cost."""
+
+        def unpaid(encode: Callable[[], Tensor]) -> Tensor:
+            start = self._now()
+            encoded = encode()
+            self._ledger.cost.seconds -= self._now() - start
+            return encoded
+
         if branch == "cond":
-            return self._remember(("cond",), lambda: self.model.embed(self._items.conditions))
-        null: Tensor = self._remember(("null",), self.model.embed_null)
+            return self._remember(("cond",), lambda: unpaid(lambda: self.model.embed(self._items.conditions)))
+        null: Tensor = self._remember(("null",), lambda: unpaid(self.model.embed_null))
         return null.expand(rows, *null.shape[1:])

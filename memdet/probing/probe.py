@@ -182,8 +182,10 @@ class Probe(Evaluations):
             NotApplicableError: ``closed-form``, of a model that is none.
             ValueError: The model fails the self-check of its Jacobian (`memdet.curvature.JacobianOperator`).
         """
-        value = self.score(x, t, branch) if backend in {"fd-one-sided", "vjp"} else None
         self._check(x, t, backend)
+        if backend == "vjp" and (self._is_once_a_seed(branch, x, v) or not self._is_once_a_seed(branch, x)):
+            self._predict_on_graph(x, t, branch)
+        value = self.score(x, t, branch) if backend in {"fd-one-sided", "vjp"} else None
 
         def evaluate(cost: Cost, rows: Tensor, vectors: Tensor) -> Tensor:
             operator = self._operator(rows, t, branch, backend, None if value is None else value[: len(rows)])
@@ -262,8 +264,31 @@ class Probe(Evaluations):
 
         return self._evaluate("frobenius-of-difference", x, t, "cond", (), evaluate)
 
+    def _predict_on_graph(self, x: Tensor, t: int, branch: Branch) -> None:
+        """Make the prediction at ``x``, if nobody did yet, by the forward whose graph reverse products need."""
+
+        def evaluate(cost: Cost, rows: Tensor) -> Tensor:
+            self._memo.pop(("graph", branch), None)  # a graph is large: the old one goes before the new one is made
+            leaf = rows.detach().requires_grad_(True)
+            with torch.enable_grad():
+                eps = self.model.eps(leaf, t, self._embedding(branch, len(self))[: len(rows)])
+                score = -eps / self.model.schedule.sigma(t)
+            cost.count(forwards=1)
+            self._operator(rows, t, branch, "vjp", score.detach(), graph=(leaf, score))
+            return eps.detach()
+
+        self._evaluate("eps", x, t, branch, (), evaluate)
+
     def _operator(
-        self, rows: Tensor, t: int, branch: Branch, backend: Backend, value: Tensor | None, check: bool = False
+        self,
+        rows: Tensor,
+        t: int,
+        branch: Branch,
+        backend: Backend,
+        value: Tensor | None,
+        *,
+        graph: tuple[Tensor, Tensor] | None = None,
+        check: bool = False,
     ) -> JacobianOperator:
         """Operator at ``rows``; with ``vjp`` its graph is kept for all products at the last place of a branch."""
         embedding = self._embedding(branch, len(self))[: len(rows)]
@@ -277,7 +302,7 @@ class Probe(Evaluations):
             return self.model.exact_hessian_product(rows, t, embedding, v).to(v)
 
         def make() -> JacobianOperator:
-            return JacobianOperator(score, rows, backend, value=value, exact=exact, check=check)
+            return JacobianOperator(score, rows, backend, value=value, graph=graph, exact=exact, check=check)
 
         if backend != "vjp" or check:
             return make()

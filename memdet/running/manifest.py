@@ -65,7 +65,19 @@ def threads_of_worker(workers: int) -> int:
 
 def describe_run(command: str, options: RunOptions) -> dict[str, Any]:
     """Machine, versions and time."""
-    device = options.device
+    return {
+        **describe_machine(command, options.device),
+        "threads": torch.get_num_threads()
+        if options.workers == 1
+        else max(1, (os.cpu_count() or 1) // options.workers),
+        "workers": options.workers,
+        "attention": "scaled_dot_product_attention; plain (MATH) kernel inside forward AD",
+        "finished": False,
+    }
+
+
+def describe_machine(command: str, device: str) -> dict[str, Any]:
+    """What computes, with what, since when."""
     return {
         "command": command,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -75,12 +87,6 @@ def describe_run(command: str, options: RunOptions) -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": torch.cuda.get_device_name(device) if device.startswith("cuda") else processor(),
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads()
-        if options.workers == 1
-        else max(1, (os.cpu_count() or 1) // options.workers),
-        "workers": options.workers,
-        "attention": "scaled_dot_product_attention; plain (MATH) kernel inside forward AD",
-        "finished": False,
     }
 
 

@@ -237,3 +237,25 @@ def test_a_probe_that_forgets_frees_its_tensors():
         assert state() is None
     finally:
         gc.enable()
+
+
+def test_nobody_pays_for_the_text_encoder(monkeypatch):
+    """Seconds are those of evaluations, told by a clock that only the model moves: 100 an encoding, 1 a forward."""
+    now = [0.0]
+    monkeypatch.setattr("memdet.probing.evaluations.time.perf_counter", lambda: now[0])
+
+    class Slow(CountingMixture):
+        def embed(self, conditions):
+            now[0] += 100
+            return super().embed(conditions)
+
+        def predict(self, x, t, embedding):
+            now[0] += 1
+            return super().predict(x, t, embedding)
+
+    probe = Probe(make_mixture("fewer components than dimensions", Slow), make_items(["some"] * 4))
+    for _ in range(2):
+        with probe.charge() as cost:
+            start = now[0]
+            probe.difference(probe.noise, 981)
+        assert cost.seconds + now[0] - start == pytest.approx(1 + 1)

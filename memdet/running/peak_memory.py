@@ -1,0 +1,57 @@
+"""Peak memory of a call, in a process of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def peak_bytes(device: str, work: Callable[..., None], *arguments: Any) -> int | None:
+    """Call ``work`` in a new process and take its peak.
+
+    Args:
+        device: On CUDA the peak of what the allocator gave out; else the peak resident memory of the process, the
+            interpreter and all libraries included.
+        work: Picklable, as are its arguments.
+        arguments: Of the call.
+
+    Returns:
+        Bytes; None where the system does not tell, or the process did not live.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        try:
+            return pool.submit(_peak_of, torch.get_num_threads(), device, work, arguments).result()
+        except BrokenProcessPool:
+            return None
+
+
+def _peak_of(threads: int, device: str, work: Callable[..., None], arguments: tuple[Any, ...]) -> int | None:
+    torch.set_num_threads(threads)
+    work(*arguments)
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
+    return peak_resident()
+
+
+def peak_resident() -> int | None:
+    """Largest resident memory that this process had so far, in bytes; None where the system does not tell."""
+    try:
+        # getrusage would do, but on Linux it starts from what the caller had when it made this process.
+        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1_024
+    except OSError:
+        pass
+    if sys.platform != "darwin":
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
