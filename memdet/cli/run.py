@@ -5,11 +5,15 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from memdet.cli.options import batch_size_or_measure, device_of
 from memdet.errors import UserError
+
+if TYPE_CHECKING:
+    from memdet.models.acceleration import Mode
 
 
 @click.command("run")
@@ -38,6 +42,14 @@ from memdet.errors import UserError
     metavar="GB",
     help="What a measured batch may take beside the weights.  [default: .8 of what CUDA has free, .5 elsewhere]",
 )
+@click.option(
+    "--accelerate",
+    "mode",
+    type=click.Choice(["off", "compile", "cuda-graphs"]),
+    default="off",
+    show_default=True,
+    help="Forwards by torch.compile or by CUDA graphs, each held against the eager network first.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/SUITE_OR_SET]")
 @click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True)
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; CPU only.")
@@ -58,6 +70,7 @@ def command(
     dtype: str,
     batch_size: str,
     memory_budget: float | None,
+    mode: Mode,
     out: Path | None,
     engine: str,
     workers: int,
@@ -104,6 +117,7 @@ def command(
         dtype=getattr(torch, dtype),
         batch_size=batch,
         memory_budget=None if memory_budget is None else memory_budget * 1e9,
+        accelerate=mode,
         workers=workers,
         offline=offline,
     )

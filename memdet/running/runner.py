@@ -14,6 +14,7 @@ from tqdm import tqdm
 from memdet.detectors import Detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import ScoreModel, load_model
+from memdet.models.acceleration import Accelerated, AccelerationError, Mode, accelerate
 from memdet.probing import Cost, Items, Probe
 from memdet.running.batch_size import batch_of, fix_batch_sizes
 from memdet.running.batches import items_of, probe_of
@@ -57,6 +58,7 @@ class RunOptions:
         batch_size: Items at once, of all sample sets or by their ids. None chooses by the size of a latent on the CPU,
             where a run repeats to the bit, and measures elsewhere; ``measure`` measures everywhere.
         memory_budget: Bytes that a measured batch may take beside the weights; None takes a share of what is free.
+        accelerate: How forwards are made faster; see :func:`memdet.models.acceleration.accelerate`.
         memo: False recomputes what detectors could share.
         workers: Processes that share the units; each takes its part of the cores. CPU only.
         offline: Take hub models from the cache alone, and open no connection.
@@ -67,6 +69,7 @@ class RunOptions:
     dtype: torch.dtype = torch.float32
     batch_size: int | Mapping[str, int] | Literal["measure"] | None = None
     memory_budget: float | None = None
+    accelerate: Mode = "off"
     memo: bool = True
     workers: int = 1
     offline: bool = False
@@ -156,6 +159,8 @@ def score_items(
                 raise ValueError(f"score() returned shape {tuple(scores.shape)}, expected ({n},)")
         except NotApplicableError as error:
             return [float("nan")] * n, ["not-applicable"] * n, Cost(), str(error)
+        except AccelerationError:
+            raise
         except Exception as error:  # the run goes on; the row and the manifest say what happened
             if is_out_of_memory(error):  # nor would the next batch fit
                 raise UserError(
@@ -188,7 +193,8 @@ class Work:
         models: Mapping[str, ScoreModel] | None = None,
     ) -> None:
         self._options = options
-        self._models = models or load_models(sample_sets, options)
+        loaded = models or load_models(sample_sets, options)
+        self._models = {name: accelerate(model, options.accelerate) for name, model in loaded.items()}
         self._sets = {s.id: s for s in sample_sets}
         self._tables = {s.id: tested_items(s) for s in sample_sets}
         self._owner: tuple[str, str, int] | None = None
@@ -216,6 +222,8 @@ class Work:
             memo=self._options.memo,
         )
         items = items_of(part, of_set, model)
+        if isinstance(model, Accelerated) and not all(detector.info.is_control for detector in unit.detectors):
+            model.prepare({len(items), 1} if of_set.protocol.noise == "shared" else {len(items)})
         _compute(of_set, part, items, model, unit, probe, directory)
         probe.forget()
 
