@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from memdet.errors import UserError
 
 
@@ -16,6 +18,20 @@ def batch_size_of(text: str) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"--batch-size {text!r} is neither a positive number nor auto")
     return int(text)
+
+
+def batch_size_or_measure(text: str) -> int | Literal["measure"] | None:
+    """Items at once; None for ``auto``.
+
+    Raises:
+        UserError: Neither a positive number nor one of the words.
+    """
+    if text == "measure":
+        return "measure"
+    try:
+        return batch_size_of(text)
+    except UserError:
+        raise UserError(f"--batch-size {text!r} is neither a positive number nor auto or measure") from None
 
 
 def device_of(name: str) -> str:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from memdet.cli.options import batch_size_of, device_of
+from memdet.cli.options import batch_size_or_measure, device_of
 from memdet.errors import UserError
+
+if TYPE_CHECKING:
+    from memdet.models.acceleration import Mode
 
 
 @click.command("run")
@@ -26,7 +30,26 @@ from memdet.errors import UserError
 @click.option(
     "--dtype", type=click.Choice(["float32", "float64", "bfloat16", "float16"]), default="float32", show_default=True
 )
-@click.option("--batch-size", default="auto", show_default=True, help="Items at once.")
+@click.option(
+    "--batch-size",
+    default="auto",
+    show_default=True,
+    help="Items at once: a number; measure; or auto, a rule on the CPU and a measurement elsewhere.",
+)
+@click.option(
+    "--memory-budget",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GB",
+    help="What a measured batch may take beside the weights.  [default: .8 of what CUDA has free, .5 elsewhere]",
+)
+@click.option(
+    "--accelerate",
+    "mode",
+    type=click.Choice(["off", "compile", "cuda-graphs"]),
+    default="off",
+    show_default=True,
+    help="Forwards by torch.compile or by CUDA graphs, each held against the eager network first.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/SUITE_OR_SET]")
 @click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True)
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; CPU only.")
@@ -46,6 +69,8 @@ def command(
     device: str,
     dtype: str,
     batch_size: str,
+    memory_budget: float | None,
+    mode: Mode,
     out: Path | None,
     engine: str,
     workers: int,
@@ -78,7 +103,7 @@ def command(
         sets.append(load_samples_file(samples, model=model, noise=noise or "shared"))
     if len({s.id for s in sets}) < len(sets):
         raise UserError("two sample sets have the same id; run them apart")
-    batch = batch_size_of(batch_size)
+    batch = batch_size_or_measure(batch_size)
     form = _format(form)
 
     import torch
@@ -91,6 +116,8 @@ def command(
         device=device_of(device),
         dtype=getattr(torch, dtype),
         batch_size=batch,
+        memory_budget=None if memory_budget is None else memory_budget * 1e9,
+        accelerate=mode,
         workers=workers,
         offline=offline,
     )

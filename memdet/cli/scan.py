@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memdet.cli.options import batch_size_of, device_of
+from memdet.cli.options import batch_size_or_measure, device_of
 from memdet.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,7 +54,18 @@ IMAGES_A_PROMPT = 4
 @click.option(
     "--dtype", type=click.Choice(["float32", "float64", "bfloat16", "float16"]), default="float32", show_default=True
 )
-@click.option("--batch-size", default="auto", show_default=True, help="Prompts at once.")
+@click.option(
+    "--batch-size",
+    default="auto",
+    show_default=True,
+    help="Prompts at once: a number; measure; or auto, a rule on the CPU and a measurement elsewhere.",
+)
+@click.option(
+    "--memory-budget",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GB",
+    help="What a measured batch may take beside the weights.  [default: .8 of what CUDA has free, .5 elsewhere]",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/scan-PROMPTS]")
 @click.option("--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, help="Python file with detectors.")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
@@ -72,6 +83,7 @@ def command(
     device: str,
     dtype: str,
     batch_size: str,
+    memory_budget: float | None,
     out: Path | None,
     plugins: tuple[Path, ...],
     form: str,
@@ -91,7 +103,7 @@ def command(
     prompts = read_prompts(prompts_file)
     reference = read_prompts(reference_file) if reference_file else None
     items = scan_set(prompts, reference, model=model, steps=steps, guidance=guidance, seeds=seeds)
-    batch = batch_size_of(batch_size)
+    batch = batch_size_or_measure(batch_size)
 
     import torch
 
@@ -99,7 +111,12 @@ def command(
     from memdet.reports.scan import FORMATS, scan_result, to_html, to_look_at
     from memdet.running import RunOptions, read_scores, run
 
-    options = RunOptions(device=device_of(device), dtype=getattr(torch, dtype), batch_size=batch)
+    options = RunOptions(
+        device=device_of(device),
+        dtype=getattr(torch, dtype),
+        batch_size=batch,
+        memory_budget=None if memory_budget is None else memory_budget * 1e9,
+    )
     loaded = load_model(model, device=options.device, dtype=options.dtype)
     if not loaded.takes_prompts:
         raise UserError(f"--model {model} is not conditioned on text, so there are no prompts to scan")

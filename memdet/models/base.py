@@ -51,6 +51,14 @@ class ScoreModel(ABC):
     def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
         """Raw network output at ``x`` ``[batch, *latent_shape]``, in :attr:`parametrisation`. Differentiable in x."""
 
+    def network(self, x: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
+        """As :meth:`predict`, with the timestep as a tensor (int64, no dimensions) on the device, and no wait for it.
+
+        Raises:
+            NotApplicableError: The model has no network.
+        """
+        raise NotApplicableError(f"{self.name} has no network")
+
     @abstractmethod
     def fingerprint(self) -> str:
         """SHA-256 of all that decides the model's output."""

@@ -90,8 +90,11 @@ class ClassConditionalModel(ScoreModel):
 
     def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
         """One forward of the UNet."""
-        output: Tensor = self._unet(x, t, class_labels=embedding.expand(len(x)), return_dict=False)[0]
-        return output
+        return self._call(x, t, embedding)
+
+    def network(self, x: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
+        """One forward of the UNet."""
+        return self._call(x, t, embedding)
 
     def decode(self, x0: Tensor) -> Tensor:
         """Scale clean samples from [-1, 1] to images ``[batch, channels, height, width]`` in [0, 1]."""
@@ -108,6 +111,10 @@ class ClassConditionalModel(ScoreModel):
     def fingerprint(self) -> str:
         """SHA-256 over configuration, weights and the names of the classes."""
         return fingerprint(self._directory, _COMPONENTS, text=json.dumps(self.conditions))
+
+    def _call(self, x: Tensor, t: int | Tensor, embedding: Tensor) -> Tensor:
+        output: Tensor = self._unet(x, t, class_labels=embedding.expand(len(x)), return_dict=False)[0]
+        return output
 
 
 def allow_forward_ad(network: torch.nn.Module) -> None:

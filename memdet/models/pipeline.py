@@ -79,8 +79,11 @@ class StableDiffusionModel(ScoreModel):
 
     def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
         """One forward of the UNet."""
-        output: Tensor = self._unet(x, t, encoder_hidden_states=embedding, return_dict=False)[0]
-        return output
+        return self._call(x, t, embedding)
+
+    def network(self, x: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
+        """One forward of the UNet."""
+        return self._call(x, t, embedding)
 
     def decode(self, x0: Tensor) -> Tensor:
         """Decode latents with the pipeline's autoencoder, ``[batch, channels, height, width]`` in [0, 1]."""
@@ -117,6 +120,10 @@ class StableDiffusionModel(ScoreModel):
     def fingerprint(self) -> str:
         """SHA-256 over the configuration and weight files of all components."""
         return fingerprint(self._directory, _COMPONENTS)
+
+    def _call(self, x: Tensor, t: int | Tensor, embedding: Tensor) -> Tensor:
+        output: Tensor = self._unet(x, t, encoder_hidden_states=embedding, return_dict=False)[0]
+        return output
 
     def _load_network(self, component: str) -> Any:
         return load_network(self._directory, component, self._classes[component], self.device, self.dtype)

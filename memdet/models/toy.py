@@ -109,8 +109,11 @@ class ToyModel(ScoreModel):
 
     def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
         """One forward of the network."""
-        times = torch.full((len(x),), t, device=x.device)
-        output: Tensor = self._network(x, times, embedding.expand(len(x)))
+        return self.network(x, torch.full((), t, device=x.device), embedding)
+
+    def network(self, x: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
+        """One forward of the network."""
+        output: Tensor = self._network(x, t.expand(len(x)), embedding.expand(len(x)))
         return output
 
     def fingerprint(self) -> str:

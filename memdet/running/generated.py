@@ -80,7 +80,7 @@ def make_images(run: Path, sources: Iterable[Source], generations: int, *, progr
     from tqdm import tqdm
 
     from memdet.models import load_model
-    from memdet.running.runner import automatic_batch
+    from memdet.running.batch_size import automatic_batch
 
     kept = read_images(run)
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -55,6 +55,7 @@ def settings_of_run(
             for d in detectors
         ],
         "device": options.device,
+        **({"accelerate": options.accelerate} if options.accelerate != "off" else {}),
     }
 
 

@@ -1,11 +1,20 @@
-"""How freed memory is kept."""
+"""How freed memory is kept, how much is free, and how much some work takes at its largest."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
+import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from memdet.running.operators import peak_bytes
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names that glibc's mallopt goes by
+_SELF = Path("/proc/self")
 
 
 def keep_freed_memory() -> bool:
@@ -17,5 +26,71 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether the C library took it; others than glibc have no such switch.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    mallopt = _glibc("mallopt")
     return mallopt is not None and all(mallopt(name, 1 << 30) for name in (_MMAP_THRESHOLD, _TRIM_THRESHOLD))
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that tensors can still take: on CUDA what the device has free, elsewhere what the system can give."""
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_memory(work: Callable[[], object], device: torch.device) -> int:
+    """Bytes that some work took at its largest, beside what was held before.
+
+    On CUDA what the allocator gave; on the CPU under Linux the growth of the process; elsewhere the largest sum of
+    tensors alive at a time.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        torch.cuda.synchronize(device)
+        return int(torch.cuda.max_memory_allocated(device)) - before
+    trim = _glibc("malloc_trim")
+    if device.type != "cpu" or trim is None or not _reset_peak():
+        return peak_bytes(work)
+    trim(0)  # freed blocks that are kept would be used again unseen
+    _reset_peak()
+    before = _status("VmRSS")
+    work()
+    return max(0, _status("VmHWM") - before)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or the process, had no memory left."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # The CPU's allocator and the one of MPS raise the general class.
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("not enough memory", "can't allocate memory", "out of memory")
+    )
+
+
+def _glibc(name: str) -> Callable[..., int] | None:
+    """A function of the C library, where it has it."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
+
+
+def _reset_peak() -> bool:
+    """Have the kernel forget the largest size of this process so far; whether it does that."""
+    try:
+        (_SELF / "clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def _status(field: str) -> int:
+    """Bytes of a field of ``/proc/self/status``."""
+    lines = (_SELF / "status").read_text(encoding="utf-8").splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))

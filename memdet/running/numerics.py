@@ -20,8 +20,9 @@ from memdet.detectors import Detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import ScoreModel, load_model
 from memdet.probing import Items, Probe
+from memdet.running.batch_size import ELEMENTS_PER_BATCH, LARGEST_BATCH
 from memdet.running.batches import items_of, probe_of
-from memdet.running.runner import ELEMENTS_PER_BATCH, LARGEST_BATCH, score_items
+from memdet.running.runner import score_items
 from memdet.samplesets import SampleSet
 
 KERNELS = {

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from tqdm import tqdm
 
 from memdet.detectors import Detector
 from memdet.errors import NotApplicableError, UserError
-from memdet.models import ClosedForm, ScoreModel, load_model
+from memdet.models import ScoreModel, load_model
+from memdet.models.acceleration import Accelerated, AccelerationError, Mode, accelerate
 from memdet.probing import Cost, Items, Probe
+from memdet.running.batch_size import batch_of, fix_batch_sizes
 from memdet.running.batches import items_of, probe_of
 from memdet.running.manifest import describe_run, settings_of_run
-from memdet.running.memory import keep_freed_memory
+from memdet.running.memory import is_out_of_memory, keep_freed_memory
 from memdet.running.store import SCHEMA_VERSION, RunDirectory, read_manifest
 from memdet.samplesets import SampleSet
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ELEMENTS_PER_BATCH = 2**14  # latent numbers in an automatic batch of a network
-ELEMENTS_OF_CLOSED_FORM = 2**18
-LARGEST_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,10 @@ class RunOptions:
     Attributes:
         seeds: Noise seeds 0 to seeds - 1; None takes each protocol's own number.
         device, dtype: Of the models.
-        batch_size: Items at once; None chooses by the size of a latent.
+        batch_size: Items at once, of all sample sets or by their ids. None chooses by the size of a latent on the CPU,
+            where a run repeats to the bit, and measures elsewhere; ``measure`` measures everywhere.
+        memory_budget: Bytes that a measured batch may take beside the weights; None takes a share of what is free.
+        accelerate: How forwards are made faster; see :func:`memdet.models.acceleration.accelerate`.
         memo: False recomputes what detectors could share.
         workers: Processes that share the units; each takes its part of the cores. CPU only.
         offline: Take hub models from the cache alone, and open no connection.
@@ -67,7 +67,9 @@ class RunOptions:
     seeds: int | None = None
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
-    batch_size: int | None = None
+    batch_size: int | Mapping[str, int] | Literal["measure"] | None = None
+    memory_budget: float | None = None
+    accelerate: Mode = "off"
     memo: bool = True
     workers: int = 1
     offline: bool = False
@@ -105,12 +107,15 @@ def run(
     options = options or RunOptions()
     keep_freed_memory()
     models = models or load_models(sample_sets, options)
+    stored = read_manifest(out) if (out / "run.json").is_file() else None
+    options, measured = fix_batch_sizes(sample_sets, detectors, models, options, stored)
     work = Work(sample_sets, detectors, options, models)
     settings = settings_of_run(sample_sets, models, detectors, options, {k: _batch(v) for k, v in work.plan.items()})
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "settings": settings,
         "tolerances": {detector.label: detector.tolerance for detector in detectors},
+        **({"batch_sizes": measured} if measured else {}),
         **describe_run(command, options),
     }
     directory = RunDirectory(out)
@@ -154,7 +159,14 @@ def score_items(
                 raise ValueError(f"score() returned shape {tuple(scores.shape)}, expected ({n},)")
         except NotApplicableError as error:
             return [float("nan")] * n, ["not-applicable"] * n, Cost(), str(error)
+        except AccelerationError:
+            raise
         except Exception as error:  # the run goes on; the row and the manifest say what happened
+            if is_out_of_memory(error):  # nor would the next batch fit
+                raise UserError(
+                    f"out of memory in {detector.label} with {n} items at once: take another --out and a smaller"
+                    " --batch-size, or --batch-size measure with a smaller --memory-budget"
+                ) from error
             message = f"{type(error).__name__}: {error}".splitlines()[0]
             return [float("nan")] * n, ["error"] * n, Cost(), message
         cost.seconds += _clock(model) - start
@@ -181,7 +193,8 @@ class Work:
         models: Mapping[str, ScoreModel] | None = None,
     ) -> None:
         self._options = options
-        self._models = models or load_models(sample_sets, options)
+        loaded = models or load_models(sample_sets, options)
+        self._models = {name: accelerate(model, options.accelerate) for name, model in loaded.items()}
         self._sets = {s.id: s for s in sample_sets}
         self._tables = {s.id: tested_items(s) for s in sample_sets}
         self._owner: tuple[str, str, int] | None = None
@@ -209,6 +222,8 @@ class Work:
             memo=self._options.memo,
         )
         items = items_of(part, of_set, model)
+        if isinstance(model, Accelerated) and not all(detector.info.is_control for detector in unit.detectors):
+            model.prepare({len(items), 1} if of_set.protocol.noise == "shared" else {len(items)})
         _compute(of_set, part, items, model, unit, probe, directory)
         probe.forget()
 
@@ -268,7 +283,7 @@ def _units(
         if batched:
             index, first = 0, 0
             for name, count in counts.items():
-                size = options.batch_size or automatic_batch(models[str(name)])
+                size = batch_of(options, sample_set.id, models[str(name)])
                 for start in range(first, first + count, size):
                     rows = slice(start, min(first + count, start + size))
                     shard = f"{sample_set.id}-seed{seed:03d}-{index:06d}"
@@ -286,12 +301,6 @@ def _described(sample_sets: Sequence[SampleSet]) -> dict[str, list[str]]:
         for name in ("item_id", "condition", "model"):
             columns[name] += items[name].tolist()
     return columns
-
-
-def automatic_batch(model: ScoreModel) -> int:
-    """How many items of a model are computed at once."""
-    elements = ELEMENTS_OF_CLOSED_FORM if isinstance(model, ClosedForm) else ELEMENTS_PER_BATCH
-    return max(1, min(LARGEST_BATCH, elements // math.prod(model.latent_shape)))
 
 
 def tested_items(sample_set: SampleSet) -> pd.DataFrame:
