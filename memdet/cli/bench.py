@@ -6,11 +6,14 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from memdet.errors import UserError
+
+if TYPE_CHECKING:
+    from memdet.models.acceleration import Mode
 
 # Norms, a trace, an extreme eigenvalue and counts, at pure noise and late on the trajectory; wen2024 has no product.
 DETECTORS = (
@@ -75,6 +78,7 @@ def _throughput(
     dtype: str,
     device: str,
     noise: Literal["shared", "per-item"] | None,
+    accelerate: Mode,
     rounds: int,
     seconds: float,
     threads: int | None,
@@ -122,6 +126,7 @@ def _throughput(
         device=device_of(device),
         dtype=getattr(torch, dtype),
         noise=noise,
+        accelerate=accelerate,
         rounds=rounds,
         most_seconds=seconds,
         memory=not no_memory,

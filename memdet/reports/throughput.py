@@ -113,6 +113,7 @@ def compared_row(one: Compared, machine: Mapping[str, Any]) -> Row:
         "dtype": one.dtype,
         "batch_size": one.batch_size,
         "noise": one.noise,
+        "accelerate": one.accelerate,
         "ratio": found.median,
         "ratio_low": _defined(found.low),
         "ratio_high": _defined(found.high),

@@ -66,6 +66,17 @@ def peak_memory(work: Callable[[], object], device: torch.device) -> int:
     return max(0, _status("VmHWM") - before)
 
 
+def peak_resident() -> int | None:
+    """Largest resident memory that this process had so far, in bytes; None where the system does not tell."""
+    if sys.platform == "linux":
+        return _status("VmHWM")  # getrusage starts from what the caller had when it made this process
+    if sys.platform != "darwin":
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device, or the process, had no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

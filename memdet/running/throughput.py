@@ -16,12 +16,13 @@ from tqdm import tqdm
 from memdet.detectors import Detector
 from memdet.errors import UserError
 from memdet.models import load_model
+from memdet.models.acceleration import Accelerated, Mode, accelerate
 from memdet.probing import Cost
 from memdet.running.bare_calls import Call, recorded_calls, replay
 from memdet.running.batches import items_of, probe_of
 from memdet.running.clocks import gpu_state, seconds_of, warm_up
 from memdet.running.memory import keep_freed_memory
-from memdet.running.peak_memory import peak_bytes
+from memdet.running.own_process import peak_of_process
 from memdet.running.rounds import Spread, interleave, ratio
 from memdet.running.runner import score_items
 from memdet.samplesets import SampleSet, load_sample_set
@@ -37,6 +38,7 @@ class BenchOptions:
         device, dtype: Of the model.
         noise: ``shared`` or ``per-item``; None takes that of the sample set's protocol.
         seed: Of the noise.
+        accelerate: How forwards are compiled.
         rounds: Of each measurement.
         most_seconds: No further round of a measurement is begun after that time, but three are made.
         memory: Take peak memory in a process of its own.
@@ -46,6 +48,7 @@ class BenchOptions:
     dtype: torch.dtype = torch.float32
     noise: Literal["shared", "per-item"] | None = None
     seed: int = 0
+    accelerate: Mode = "off"
     rounds: int = 15
     most_seconds: float = 60.0
     memory: bool = True
@@ -67,7 +70,7 @@ class Throughput:
         first_call_seconds: Of the first batch: with what is made once a seed and once a process.
         load_seconds, embed_seconds: Of the model and of encoding the batch's conditions; not in ``seconds``.
         accelerate: ``off``, or how the network is compiled.
-        compile_seconds: Of that, not in ``first_call_seconds``.
+        compile_seconds: Of that at this batch size, not in ``first_call_seconds``; NaN if nothing is compiled.
         peak_memory: Bytes, in a process of its own; None where it was not taken.
         gpu: Clocks, driver and power right after the last round; empty without CUDA.
     """
@@ -130,7 +133,8 @@ class Bench:
         self.sample_set, self.options = sample_set, options
         self.model_name = model or str(sample_set.items["model"].iloc[0])
         started = time.perf_counter()
-        self.model = load_model(self.model_name, device=options.device, dtype=options.dtype)
+        eager = load_model(self.model_name, device=options.device, dtype=options.dtype)
+        self.model = accelerate(eager, options.accelerate)
         self.load_seconds = time.perf_counter() - started
         embed = self.model.embed
         known: dict[tuple[str, ...], Tensor] = {}
@@ -153,9 +157,18 @@ class Bench:
         rows = self._rows.iloc[[index % len(self._rows) for index in range(size)]]
         return Batch(self, rows)
 
+    def prepare(self, batch_size: int) -> float:
+        """Compile the network for a batch and for what all items share; seconds, NaN if nothing is compiled."""
+        if not isinstance(self.model, Accelerated):
+            return math.nan
+        started = time.perf_counter()
+        self.model.prepare({batch_size, 1})
+        return time.perf_counter() - started
+
     def measure(self, detector: Detector, batch_size: int) -> Throughput:
         """One detector at one batch size."""
         options = self.options
+        compile_seconds = self.prepare(batch_size)
         batch = self.batch(batch_size)
         found = Throughput(
             detector=detector.label,
@@ -164,6 +177,8 @@ class Bench:
             dtype=str(self.model.dtype).removeprefix("torch."),
             batch_size=batch_size,
             noise=self.sample_set.protocol.noise,
+            accelerate=options.accelerate,
+            compile_seconds=compile_seconds,
             load_seconds=self.load_seconds,
             embed_seconds=batch.embed_seconds,
         )
@@ -254,7 +269,7 @@ def bench(
     for detector, size in tqdm(work, unit="detector", disable=not progress):
         row = ready.measure(detector, size)
         if options.memory and row.status == "ok":
-            row.peak_memory = peak_bytes(
+            row.peak_memory = peak_of_process(
                 options.device, score_alone, sample_set.id, detector, size, replace(options, memory=False), model
             )
         found.append(row)
@@ -263,7 +278,9 @@ def bench(
 
 def score_alone(reference: str, detector: Detector, batch_size: int, options: BenchOptions, model: str | None) -> None:
     """What a process does whose peak memory is taken: load, and score one batch twice."""
-    batch = Bench(load_sample_set(reference), options, model).batch(batch_size)
+    ready = Bench(load_sample_set(reference), options, model)
+    ready.prepare(batch_size)
+    batch = ready.batch(batch_size)
     for _ in range(2):
         batch.score(detector)
 
@@ -274,7 +291,7 @@ class Compared:
 
     Attributes:
         first, second: Labels of detectors, or ``bare-forward``.
-        model, device, dtype, batch_size, noise: What both had.
+        model, device, dtype, batch_size, noise, accelerate: What both had.
         first_seconds, second_seconds: Of a batch, one a round.
     """
 
@@ -285,6 +302,7 @@ class Compared:
     dtype: str
     batch_size: int
     noise: str
+    accelerate: str
     first_seconds: list[float]
     second_seconds: list[float]
 
@@ -309,6 +327,7 @@ def compare(
         UserError: The model cannot be loaded, or a detector does not apply to it.
     """
     ready = Bench(sample_set, options, model)
+    ready.prepare(batch_size)
     batch = ready.batch(batch_size)
     bare = replay([Call("forward", batch_size)], ready.model, batch.embedding)
     arms: dict[str, Callable[[], float]] = {}
@@ -331,6 +350,7 @@ def compare(
         dtype=str(ready.model.dtype).removeprefix("torch."),
         batch_size=batch_size,
         noise=ready.sample_set.protocol.noise,
+        accelerate=options.accelerate,
         first_seconds=taken["first"],
         second_seconds=taken["second"],
     )

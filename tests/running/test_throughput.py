@@ -12,7 +12,7 @@ from memdet.models import load_model
 from memdet.running import clocks
 from memdet.running.bare_calls import Call, recorded_calls, replay
 from memdet.running.batches import probe_of
-from memdet.running.peak_memory import peak_bytes
+from memdet.running.own_process import peak_of_process
 from memdet.running.rounds import Spread, interleave, ratio
 from memdet.running.throughput import Bench, BenchOptions, Throughput
 from memdet.samplesets import load_sample_set
@@ -151,7 +151,7 @@ def fill(size):
 @pytest.mark.slow
 def test_peak_memory_is_that_of_the_call_alone():
     size = 100_000_000
-    empty, full = peak_bytes("cpu", fill, 1), peak_bytes("cpu", fill, size)
+    empty, full = peak_of_process("cpu", fill, 1), peak_of_process("cpu", fill, size)
     assert 0.95 * 4 * size < full - empty < 1.1 * 4 * size
 
 

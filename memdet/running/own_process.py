@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
-import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from memdet.running.memory import peak_resident
 
-def peak_bytes(device: str, work: Callable[..., None], *arguments: Any) -> int | None:
+
+def peak_of_process(device: str, work: Callable[..., None], *arguments: Any) -> int | None:
     """Call ``work`` in a new process and take its peak.
 
     Args:
@@ -39,19 +39,3 @@ def _peak_of(threads: int, device: str, work: Callable[..., None], arguments: tu
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
     return peak_resident()
-
-
-def peak_resident() -> int | None:
-    """Largest resident memory that this process had so far, in bytes; None where the system does not tell."""
-    try:
-        # getrusage would do, but on Linux it starts from what the caller had when it made this process.
-        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1_024
-    except OSError:
-        pass
-    if sys.platform != "darwin":
-        return None
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
