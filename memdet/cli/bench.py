@@ -44,6 +44,13 @@ FORMATS = ("table", "markdown", "csv", "json", "pytest-benchmark")
 @click.option(
     "--rounds", type=click.IntRange(min=3), default=15, show_default=True, help="Of each measurement, at most."
 )
+@click.option(
+    "--accelerate",
+    type=click.Choice(["off", "compile", "cuda-graphs"]),
+    default="off",
+    show_default=True,
+    help="Forwards by torch.compile or by CUDA graphs.",
+)
 @click.option("--seconds", type=float, default=60.0, show_default=True, help="After that no further round is begun.")
 @click.option("--threads", type=click.IntRange(min=1), help="Of the CPU.  [default: as torch chooses]")
 @click.option("--no-memory", is_flag=True, help="Leave out peak memory, which takes a process of its own each.")

@@ -162,7 +162,7 @@ def test_a_batch_larger_than_the_set_repeats_its_items():
 
 
 def test_one_measurement_of_a_closed_form():
-    bench = Bench(load_sample_set("mixture-2d"), BenchOptions(rounds=3, memory=False))
+    bench = Bench(load_sample_set("mixture-2d"), BenchOptions(noise="shared", rounds=3, memory=False))
     found = bench.measure(detector_of("wen2024"), 16)
     assert found.status == "ok"
     assert found.calls == [Call("forward", 16)]
