@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -27,28 +28,12 @@ from benchmarks.conftest import synchronise
 from memdet.detectors import detector_classes, make_detectors
 from memdet.models import ScoreModel, load_model
 from memdet.models.acceleration import accelerate
-from memdet.probing import Branch, Items, Probe
-from memdet.probing.cost import Cost
+from memdet.probing import Items, Probe, evaluations
 from memdet.running.manifest import processor
 from memdet.running.memory import keep_freed_memory
 from memdet.samplesets import load_sample_set
 
 DETECTOR = "wen2024@steps=5"
-
-
-class InOneCall(Probe):
-    """Evaluates both branches at once wherever neither is known; right for detectors that ask for both alone."""
-
-    def eps(self, x: Tensor, t: int, branch: Branch) -> Tensor:
-        """Noise prediction of a branch."""
-        keys: dict[Branch, object] = {name: self._key("eps", x, t, name) for name in ("cond", "null")}
-        if not any(key in self._memo for key in keys.values()):
-            embeddings = torch.cat([self._embedding(name, len(self)) for name in keys])
-            with torch.no_grad():
-                halves = self.model.eps(torch.cat([x, x]), t, embeddings).chunk(2)
-            for key, half in zip(keys.values(), halves, strict=True):
-                self._memo[key] = (half, Cost(forwards=1), (x,))
-        return super().eps(x, t, branch)
 
 
 def items(size: int) -> Items:
@@ -79,15 +64,16 @@ def branches(model: ScoreModel, size: int) -> tuple[Callable[[], object], Callab
     (detector,) = make_detectors([DETECTOR], detector_classes())
     chosen = items(size)
 
-    def call(kind: type[Probe]) -> Callable[[], Tensor]:
+    def call(most: float) -> Callable[[], Tensor]:
         def work() -> Tensor:
-            probe = kind(model, chosen, noise="per-item")
+            evaluations.JOINED_ON_CPU = most
+            probe = Probe(model, chosen, noise="per-item")
             with probe.charge():
                 return detector.score(probe)
 
         return work
 
-    apart, together = call(Probe), call(InOneCall)
+    apart, together = call(0), call(math.inf)
     torch.testing.assert_close(apart(), together(), rtol=1e-4, atol=0)
     return apart, together
 
