@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from memdet.curvature.checks import finite
 from memdet.curvature.estimate import Estimate
 
 Product = Callable[[Tensor], Tensor]
@@ -69,10 +68,9 @@ class KrylovSpace:
         m = self.values.shape[1]
         if not 1 <= k <= m:
             raise ValueError(f"k = {k} eigenvalues of a Krylov space of dimension {m}: take 1 to {m}, or more steps")
-        order = range(k) if which == "smallest" else range(m - 1, m - 1 - k, -1)
-        index = torch.tensor(list(order), device=self.values.device)
         residual = self.tail[:, None] * self.coordinates[:, -1, :].abs()
-        return Extreme(self.values[:, index], residual[:, index], self.products)
+        values, residual = (part if which == "smallest" else part.flip(1) for part in (self.values, residual))
+        return Extreme(values[:, :k], residual[:, :k], self.products)
 
     def count(self, threshold: Tensor | float) -> Tensor:
         """Estimated number of eigenvalues of S below ``threshold`` (a number, or one an item), ``[batch]``.
@@ -80,10 +78,9 @@ class KrylovSpace:
         By quadrature from one start; exact where the space is the whole space. Several starts:
         :func:`spectral_density`.
         """
-        bound = torch.as_tensor(threshold, dtype=torch.float64, device=self.values.device).reshape(-1, 1)
-        below = self.values < bound
+        below = self.values < (threshold[:, None] if isinstance(threshold, Tensor) else threshold)
         if self.products == self.dimension:
-            return below.sum(dim=1).double()
+            return torch.where(self.values.isnan().any(dim=1), torch.nan, below.sum(dim=1).double())
         # Divided by their own sum, so that none or all below give exactly 0 or d.
         share = (self.weights * below).sum(dim=1) / self.weights.sum(dim=1)
         return self.dimension * share
@@ -95,7 +92,8 @@ def krylov(product: Product, start: Tensor, steps: int) -> KrylovSpace:
     Classical Gram-Schmidt done twice, all items in step, nothing waits for a device. The whole Hessenberg matrix H is
     kept: ``(H + H^T) / 2`` is ``Q^T S Q`` with ``S = (J + J^T) / 2``, so no transposed product is needed, while
     three-term Lanczos on a Jacobian that is not symmetric returns values outside the spectrum. An item whose space is
-    exhausted goes on with a fresh direction orthogonal to it. The basis ``[batch, steps, d]`` is the only large memory.
+    exhausted goes on with a fresh direction orthogonal to it. An item with a product that is not finite gets NaN
+    throughout. The basis ``[batch, steps, d]`` is the only large memory.
 
     Args:
         product: ``v -> J v`` for ``v`` of shape ``[batch, ...]``.
@@ -103,7 +101,7 @@ def krylov(product: Product, start: Tensor, steps: int) -> KrylovSpace:
         steps: Number of products, at most d.
 
     Raises:
-        ValueError: More steps than dimensions, or a product that is not finite.
+        ValueError: More steps than dimensions.
 
     Example:
         >>> scale = torch.tensor([[-3.0, -1.0, 2.0]], dtype=torch.float64)
@@ -132,12 +130,15 @@ def krylov(product: Product, start: Tensor, steps: int) -> KrylovSpace:
         if j + 1 < steps:
             torch.div(w, norm.clamp_min(1e-30)[:, None], out=basis[:, j + 1])
             # A breakdown is rare. To ask for one costs nothing on the CPU, and elsewhere more than to provide for it.
-            if start.device.type != "cpu" or bool(broken.any()):
+            if not _may_ask(start.device) or bool(broken.any()):
                 basis[:, j + 1] = torch.where(broken[:, None], _fresh(known), basis[:, j + 1])
-    finite("J v", hessenberg)
+    is_finite = torch.isfinite(hessenberg).all(dim=2).all(dim=1)
     square = hessenberg[:, :steps, :]
-    values, coordinates = torch.linalg.eigh((square + square.transpose(1, 2)) / 2)
-    return KrylovSpace(square, hessenberg[:, steps, steps - 1], values, coordinates, d, steps)
+    symmetric = torch.where(is_finite[:, None, None], (square + square.transpose(1, 2)) / 2, 0.0)  # eigh takes no NaN
+    values, coordinates = torch.linalg.eigh(symmetric)
+    mark = torch.where(is_finite, 0.0, torch.nan)
+    square, coordinates = square + mark[:, None, None], coordinates + mark[:, None, None]
+    return KrylovSpace(square, hessenberg[:, steps, steps - 1] + mark, values + mark[:, None], coordinates, d, steps)
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ class SpectralDensity:
 
     def count(self, threshold: Tensor | float) -> Estimate:
         """Number of eigenvalues below ``threshold``, a number or one an item."""
-        bound = torch.as_tensor(threshold, dtype=torch.float64, device=self.nodes.device).reshape(-1, 1)
+        bound = threshold[:, None] if isinstance(threshold, Tensor) else threshold
         return self.trace(lambda nodes: (nodes < bound).double())
 
     def smooth(self, grid: Tensor, width: float) -> Tensor:
@@ -188,6 +189,11 @@ def spectral_density(product: Product, starts: Sequence[Tensor], steps: int) -> 
         spaces[0].dimension,
         steps * len(spaces),
     )
+
+
+def _may_ask(device: torch.device) -> bool:
+    """Whether the host can look at a number without waiting for others."""
+    return device.type == "cpu"
 
 
 def _orthogonalise(w: Tensor, basis: Tensor) -> Tensor:

@@ -35,11 +35,8 @@ class StepLengthOutlier(Detector):
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
         mean, deviation = probe.calibrate(self.label, _reference)
-        varies = deviation > SMALLEST_SPREAD * mean
-        if not varies.any():
-            raise NotApplicableError("the reference items of the dev split do not differ at any step")
-        z = (_lengths(probe) - mean).abs()[:, varies] / deviation[varies]
-        largest: Tensor = z.amax(dim=1)
+        z = (_lengths(probe) - mean).abs() / deviation
+        largest: Tensor = z.where(deviation > SMALLEST_SPREAD * mean, 0.0).amax(dim=1)
         return largest
 
 
@@ -58,4 +55,7 @@ def _reference(dev: Probe) -> tuple[Tensor, Tensor]:
     if len(chosen) < 2:
         raise NotApplicableError(f"a reference takes two dev items that are not memorized, there are {len(chosen)}")
     lengths = _lengths(dev)[chosen]
-    return lengths.mean(dim=0), lengths.std(dim=0)
+    mean, deviation = lengths.mean(dim=0), lengths.std(dim=0)
+    if not (deviation > SMALLEST_SPREAD * mean).any():
+        raise NotApplicableError("the reference items of the dev split do not differ at any step")
+    return mean, deviation

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from memdet.errors import UserError
-from memdet.models.base import ScoreModel
+from memdet.models.base import ScoreModel, time_on
 from memdet.models.recording import AttentionLayer
 
 Mode = Literal["off", "compile", "cuda-graphs"]
@@ -85,7 +85,7 @@ class Accelerated(ScoreModel):
         """
         if torch.is_grad_enabled() or _transforms():
             return self._model.predict(x, t, embedding)
-        time = torch.full((), t, dtype=torch.int64, device=x.device)
+        time = time_on(x.device, t)
         key = shape_of(x, embedding)
         if key in self._checked:
             return self._network(x, time, embedding)

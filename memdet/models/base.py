@@ -115,3 +115,8 @@ class ScoreModel(ABC):
     def score(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
         """Gradient of the log density of ``x_t`` given the condition: ``-eps / sigma``."""
         return -self.eps(x, t, embedding) / self.schedule.sigma(t)
+
+
+def time_on(device: torch.device, t: int) -> Tensor:
+    """A timestep as a tensor without dimensions, int64; filled on the device, so that nobody waits for a copy."""
+    return torch.full((), t, dtype=torch.int64, device=device)

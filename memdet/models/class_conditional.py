@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from memdet.errors import UserError
-from memdet.models.base import ScoreModel
+from memdet.models.base import ScoreModel, time_on
 from memdet.models.directory import (
     fingerprint,
     load_network,
@@ -90,11 +90,12 @@ class ClassConditionalModel(ScoreModel):
 
     def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
         """One forward of the UNet."""
-        return self._call(x, t, embedding)
+        return self.network(x, time_on(x.device, t), embedding)
 
     def network(self, x: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
         """One forward of the UNet."""
-        return self._call(x, t, embedding)
+        output: Tensor = self._unet(x, t, class_labels=embedding.expand(len(x)), return_dict=False)[0]
+        return output
 
     def decode(self, x0: Tensor) -> Tensor:
         """Scale clean samples from [-1, 1] to images ``[batch, channels, height, width]`` in [0, 1]."""
@@ -111,10 +112,6 @@ class ClassConditionalModel(ScoreModel):
     def fingerprint(self) -> str:
         """SHA-256 over configuration, weights and the names of the classes."""
         return fingerprint(self._directory, _COMPONENTS, text=json.dumps(self.conditions))
-
-    def _call(self, x: Tensor, t: int | Tensor, embedding: Tensor) -> Tensor:
-        output: Tensor = self._unet(x, t, class_labels=embedding.expand(len(x)), return_dict=False)[0]
-        return output
 
 
 def allow_forward_ad(network: torch.nn.Module) -> None:

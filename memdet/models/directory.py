@@ -27,6 +27,7 @@ class DiffusersSchedule(NoiseSchedule):
     """Noise and timesteps of a pipeline's own scheduler configuration, read as DDIM."""
 
     _ddim: Any
+    _timesteps: dict[int, list[int]]
 
     def __init__(self, config: Any) -> None:
         from diffusers import DDIMScheduler
@@ -41,13 +42,16 @@ class DiffusersSchedule(NoiseSchedule):
             final_sigma=(1 - final) ** 0.5,
         )
         object.__setattr__(self, "_ddim", ddim)
+        object.__setattr__(self, "_timesteps", {})
 
     def timesteps(self, steps: int) -> list[int]:
         """Timesteps of a DDIM trajectory with the spacing that the pipeline's configuration asks for."""
-        super().timesteps(steps)  # refuses impossible numbers of steps
-        ddim = self._ddim
-        ddim.set_timesteps(steps)
-        return [min(int(t), len(self.alphas) - 1) for t in ddim.timesteps]  # the offset can lead past the end
+        if steps not in self._timesteps:
+            super().timesteps(steps)  # refuses impossible numbers of steps
+            self._ddim.set_timesteps(steps)
+            last = len(self.alphas) - 1  # the offset can lead past the end
+            self._timesteps[steps] = [min(int(t), last) for t in self._ddim.timesteps]
+        return list(self._timesteps[steps])
 
 
 def read_schedule(directory: Path) -> tuple[DiffusersSchedule, Parametrisation]:

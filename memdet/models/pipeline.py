@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from memdet.errors import UserError
-from memdet.models.base import ScoreModel
+from memdet.models.base import ScoreModel, time_on
 from memdet.models.directory import (
     fingerprint,
     load_component,
@@ -79,11 +79,12 @@ class StableDiffusionModel(ScoreModel):
 
     def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
         """One forward of the UNet."""
-        return self._call(x, t, embedding)
+        return self.network(x, time_on(x.device, t), embedding)
 
     def network(self, x: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
         """One forward of the UNet."""
-        return self._call(x, t, embedding)
+        output: Tensor = self._unet(x, t, encoder_hidden_states=embedding, return_dict=False)[0]
+        return output
 
     def decode(self, x0: Tensor) -> Tensor:
         """Decode latents with the pipeline's autoencoder, ``[batch, channels, height, width]`` in [0, 1]."""
@@ -120,10 +121,6 @@ class StableDiffusionModel(ScoreModel):
     def fingerprint(self) -> str:
         """SHA-256 over the configuration and weight files of all components."""
         return fingerprint(self._directory, _COMPONENTS)
-
-    def _call(self, x: Tensor, t: int | Tensor, embedding: Tensor) -> Tensor:
-        output: Tensor = self._unet(x, t, encoder_hidden_states=embedding, return_dict=False)[0]
-        return output
 
     def _load_network(self, component: str) -> Any:
         return load_network(self._directory, component, self._classes[component], self.device, self.dtype)

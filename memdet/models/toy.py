@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from memdet.errors import UserError
-from memdet.models.base import ScoreModel
+from memdet.models.base import ScoreModel, time_on
 from memdet.models.directory import INDEX_FILE, read_index, read_json
 from memdet.models.schedule import NoiseSchedule
 
@@ -109,7 +109,7 @@ class ToyModel(ScoreModel):
 
     def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
         """One forward of the network."""
-        return self.network(x, torch.full((), t, device=x.device), embedding)
+        return self.network(x, time_on(x.device, t), embedding)
 
     def network(self, x: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
         """One forward of the network."""

@@ -63,7 +63,7 @@ class Trajectory:
         x, t = self._states[index], self.timesteps[index]
         if self._guidance == 1:
             return self._probe.eps(x, t, "cond")
-        null = self._probe.eps(x, t, "null")
         if self._guidance == 0:
-            return null
-        return null + self._guidance * (self._probe.eps(x, t, "cond") - null)
+            return self._probe.eps(x, t, "null")
+        cond, null = self._probe.both(x, t)
+        return null + self._guidance * (cond - null)

@@ -16,6 +16,7 @@ from memdet.curvature import JacobianOperator
 from memdet.detectors import Detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import ClosedForm, ScoreModel
+from memdet.probing.evaluations import joins_branches
 from memdet.running.memory import free_memory, is_out_of_memory, peak_memory
 from memdet.running.plan import evaluations_of
 from memdet.samplesets import SampleSet
@@ -235,6 +236,9 @@ class Evaluations:
         """All that a probe can hold at a time: the graphs of both branches, and a product or recording beside them."""
         model, x, needs = self._model, self._x, self._needs
         held: list[Any] = [self.forward()]
+        if joins_branches(model, len(x)):
+            with torch.no_grad():
+                held.append(model.eps(torch.cat([x, x]), self._t, torch.cat([self._embedding, self._embedding])))
 
         def score(z: Tensor) -> Tensor:
             return model.score(z, self._t, self._embedding)

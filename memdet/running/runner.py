@@ -16,6 +16,7 @@ from memdet.errors import NotApplicableError, UserError
 from memdet.models import ScoreModel, load_model
 from memdet.models.acceleration import Accelerated, AccelerationError, Mode, accelerate
 from memdet.probing import Cost, Items, Probe
+from memdet.probing.evaluations import joins_branches
 from memdet.running.batch_size import batch_of, fix_batch_sizes
 from memdet.running.batches import items_of, probe_of
 from memdet.running.manifest import describe_run, settings_of_run
@@ -223,7 +224,8 @@ class Work:
         )
         items = items_of(part, of_set, model)
         if isinstance(model, Accelerated) and not all(detector.info.is_control for detector in unit.detectors):
-            model.prepare({len(items), 1} if of_set.protocol.noise == "shared" else {len(items)})
+            n, shared = len(items), of_set.protocol.noise == "shared"
+            model.prepare({n, *([2 * n] if joins_branches(model, n) else []), *([1] if shared else [])})
         _compute(of_set, part, items, model, unit, probe, directory)
         probe.forget()
 

@@ -57,11 +57,25 @@ def test_more_steps_than_dimensions_are_refused(steps):
         krylov(product_of(draw(2, D, D)), draw(2, D), steps)
 
 
-def test_products_that_are_not_finite_are_refused():
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+@pytest.mark.parametrize("steps", [4, D])
+def test_an_item_whose_products_are_not_finite_gets_nan_and_no_other_item_does(steps, wrong):
     matrices = draw(3, D, D)
-    matrices[1, 2, 3] = torch.nan
-    with pytest.raises(ValueError, match="not finite for 1 of 3 items, first item 1"):
-        krylov(product_of(matrices), draw(3, D, seed=1), 4)
+    good = krylov(product_of(matrices), draw(3, D, seed=1), steps)
+    good_density = spectral_density(product_of(matrices), [draw(3, D, seed=1)], steps)
+    matrices[1, 2, 3] = wrong
+    space = krylov(product_of(matrices), draw(3, D, seed=1), steps)
+    density = spectral_density(product_of(matrices), [draw(3, D, seed=1)], steps)
+    for found, expected in (
+        (space.values, good.values),
+        (space.extreme(2, "largest").value, good.extreme(2, "largest").value),
+        (space.extreme(1).residual, good.extreme(1).residual),
+        (space.count(0.0), good.count(0.0)),
+        (space.asymmetry, good.asymmetry),
+        (density.trace(torch.exp).value, good_density.trace(torch.exp).value),
+    ):
+        assert found[1].isnan().all()
+        assert torch.equal(found[::2], expected[::2])
 
 
 def test_extreme_value_beyond_a_gap_needs_few_steps():
