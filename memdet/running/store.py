@@ -6,7 +6,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -150,18 +150,53 @@ def read_scores(path: Path) -> pa.Table:
     Raises:
         UserError: Missing or damaged, or the run was interrupted.
     """
+    file = _score_file(path)
+    try:
+        stored = pq.read_schema(file)
+        table = pq.read_table(file, schema=pa.schema([field for field in SCORES if field.name in stored.names]))
+        return _current(table, SCORES.names)
+    except (ValueError, OSError) as error:  # Arrow's mistakes are among them
+        raise UserError(f"{file} is damaged: {str(error).splitlines()[0]}") from None
+
+
+def scan_scores(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Read some columns of the score table of a finished run, ``ROWS_AT_ONCE`` rows at a time.
+
+    Raises:
+        UserError: As for :func:`read_scores`.
+    """
+    file = _score_file(path)
+    try:
+        with pq.ParquetFile(file) as stored:
+            present = [name for name in columns if name in stored.schema_arrow.names]
+            for batch in stored.iter_batches(ROWS_AT_ONCE, columns=present, use_threads=False):
+                yield _current(pa.Table.from_batches([batch]), columns)
+    except (ValueError, KeyError, OSError) as error:
+        raise UserError(f"{file} is damaged: {str(error).splitlines()[0]}") from None
+
+
+def count_scores(path: Path) -> int:
+    """Rows of the score table of a finished run; errors as for :func:`read_scores`."""
+    file = _score_file(path)
+    try:
+        return int(pq.read_metadata(file).num_rows)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{file} is damaged: {str(error).splitlines()[0]}") from None
+
+
+def _score_file(path: Path) -> Path:
     file = path / "scores.parquet"
     if not file.is_file():
         read_manifest(path)
         raise UserError(f"{path} holds an unfinished run: resume it with the command in its run.json")
-    try:
-        stored = pq.read_schema(file)
-        table = pq.read_table(file, schema=pa.schema([field for field in SCORES if field.name in stored.names]))
-        if "extraction" not in stored.names:  # schema version 1
-            table = table.add_column(5, "extraction", pa.array([math.nan] * len(table), pa.float64()))
-        return table.cast(SCORES)
-    except (ValueError, OSError) as error:  # Arrow's mistakes are among them
-        raise UserError(f"{file} is damaged: {str(error).splitlines()[0]}") from None
+    return file
+
+
+def _current(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """Columns of a score table of any schema version so far, as this memdet writes them."""
+    if "extraction" in columns and "extraction" not in table.column_names:  # schema version 1
+        table = table.append_column("extraction", pa.array([math.nan] * len(table), pa.float64()))
+    return table.select(columns).cast(pa.schema([SCORES.field(name) for name in columns]))
 
 
 def read_items(path: Path) -> pa.Table | None:
