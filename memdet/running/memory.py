@@ -1,9 +1,11 @@
-"""How freed memory is kept."""
+"""How freed memory is kept, and given back."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+
+import pyarrow as pa
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names that glibc's mallopt goes by
 
@@ -19,3 +21,14 @@ def keep_freed_memory() -> bool:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     return mallopt is not None and all(mallopt(name, 1 << 30) for name in (_MMAP_THRESHOLD, _TRIM_THRESHOLD))
+
+
+def give_back_memory() -> None:
+    """Give the system what Arrow and the C library hold free: after reading, fitting or joining, before other work.
+
+    What is kept free in one of them is of no use to the others, so that peaks of parts of a run would add up.
+    """
+    pa.default_memory_pool().release_unused()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

@@ -19,7 +19,7 @@ from memdet.models import ClosedForm, ScoreModel, load_model
 from memdet.probing import Cost, Items, Probe
 from memdet.running.batches import dev_items, items_of, probe_of
 from memdet.running.manifest import describe_run, settings_of_run
-from memdet.running.memory import keep_freed_memory
+from memdet.running.memory import give_back_memory, keep_freed_memory
 from memdet.running.store import ITEMS, ROWS_AT_ONCE, SCHEMA_VERSION, SCORES, RunDirectory, read_manifest
 from memdet.running.units import Unit, tested_items, units_of
 from memdet.samplesets import SampleSet
@@ -84,6 +84,7 @@ def run(
         UserError: A model cannot be loaded, or ``out`` holds a run of other settings.
     """
     options = options or RunOptions()
+    give_back_memory()
     keep_freed_memory()
     models = models or load_models(sample_sets, options)
     work = Work(sample_sets, detectors, options, models)
@@ -116,6 +117,7 @@ def run(
         manifest["seconds_total"] = round(time.perf_counter() - started, 1)
         names = (unit.name for units in work.plan.values() for unit in units)
         directory.finish(names, manifest, work.described())
+        give_back_memory()
     return read_manifest(out)
 
 
@@ -203,6 +205,8 @@ class Work:
         )
         _compute(of_set, part, items, model, unit, probe, directory)
         probe.forget()
+        if unit.whole:
+            give_back_memory()
 
     def described(self) -> Iterator[pa.Table]:
         """What the items of the run were, in the columns of ``items.parquet``, some of them at a time."""

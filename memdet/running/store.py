@@ -38,7 +38,7 @@ SCORES = pa.schema(
     ]
 )
 ITEMS = pa.schema([(name, pa.string()) for name in ("sample_set", "item_id", "condition", "model")])
-ROWS_AT_ONCE = 2**16  # of a file, held in memory and in one row group
+ROWS_AT_ONCE = 2**15  # of a file, held in memory and in one row group
 _NOTES = b"memdet"
 
 
