@@ -46,9 +46,7 @@ def test_tables_of_throughput_are_those_of_their_command(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
 
     text = (ROOT / "docs" / "throughput.md").read_text()
-    tables = re.findall(
-        r"<!-- table: memdet (bench [^>]*) -->\n(.*?)\n<!-- end of table -->", text, flags=re.DOTALL
-    )
+    tables = re.findall(r"<!-- table: memdet (bench [^>]*) -->\n(.*?)\n<!-- end of table -->", text, flags=re.DOTALL)
     assert len(tables) > 1
     for command, table in tables:
         with pytest.raises(SystemExit) as stop:

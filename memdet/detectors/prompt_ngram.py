@@ -8,11 +8,15 @@ from memdet.detectors.base import Detector, DetectorInfo
 from memdet.errors import NotApplicableError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from memdet.probing import Probe
 
 FOLDS = 5
+LARGEST_FIT = 4_000  # prompts that a classifier learns from
+_AT_ONCE = 1_000  # prompts that are scored at once
 
 
 class PromptNgram(Detector):
@@ -21,6 +25,9 @@ class PromptNgram(Detector):
     Five stratified folds, each cluster inside one fold, shuffled by the seed. Where labels say nothing of the prompts
     the pooled held-out value falls below AUROC .5 by construction (a fold with more positives leaves fewer to train
     on), so "blind" means not above .5 beyond chance.
+
+    A fold learns from at most 4,000 prompts, drawn by the seed: 2,000 of each label, or all of the rarer one and more
+    of the other. So memory does not grow with the set; up to 5,000 prompts all are learned from.
     """
 
     info = DetectorInfo(
@@ -42,13 +49,19 @@ class PromptNgram(Detector):
         from sklearn.model_selection import StratifiedGroupKFold
         from sklearn.pipeline import make_pipeline, make_union
 
-        prompts, labels, clusters = np.array(probe.prompts), np.array(probe.labels), np.array(probe.clusters)
+        # Objects, since NumPy's own strings are all as wide as the widest.
+        prompts = np.array(probe.prompts, dtype=object)
+        labels = np.array(probe.labels)
+        _, clusters = np.unique(np.array(probe.clusters), return_inverse=True)
         smallest = min(len(set(clusters[labels == label])) for label in (0, 1))
         if smallest < FOLDS:
             raise NotApplicableError(f"{FOLDS} folds need {FOLDS} clusters of each class, the smaller has {smallest}")
         scores = np.empty(len(prompts))
         folds = StratifiedGroupKFold(n_splits=FOLDS, shuffle=True, random_state=probe.seed)
+        rng = np.random.default_rng(probe.seed)
         for train, held_out in folds.split(prompts, labels, clusters):
+            if len(train) > LARGEST_FIT:
+                train = _drawn(rng, train, labels[train])
             classifier = make_pipeline(
                 make_union(
                     TfidfVectorizer(ngram_range=(1, 2), lowercase=False, token_pattern=r"\S+"),
@@ -57,5 +70,17 @@ class PromptNgram(Detector):
                 LogisticRegression(C=10.0, max_iter=1_000),
             )
             classifier.fit(prompts[train], labels[train])
-            scores[held_out] = classifier.decision_function(prompts[held_out])
+            for start in range(0, len(held_out), _AT_ONCE):
+                block = held_out[start : start + _AT_ONCE]
+                scores[block] = classifier.decision_function(prompts[block])
         return torch.from_numpy(scores)
+
+
+def _drawn(rng: np.random.Generator, members: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``LARGEST_FIT`` of the members in their order, the labels as even as they can be."""
+    import numpy as np
+
+    sides = [rng.permutation(members[labels == label]) for label in (0, 1)]
+    rarer = min(LARGEST_FIT // 2, *map(len, sides))
+    taken = [rarer if len(side) == rarer else min(len(side), LARGEST_FIT - rarer) for side in sides]
+    return np.sort(np.concatenate([side[:n] for side, n in zip(sides, taken, strict=True)]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -146,6 +147,59 @@ def best_of(true: Floats, false: Floats, fpr: float) -> tuple[Floats, Floats]:
     best = np.where(allowed, true, -1.0).argmax(axis=1)  # the first of several, hence the smallest false positive rate
     rows = np.arange(len(true))
     return true[rows, best] / true[:, -1], false[rows, best] / false[:, -1]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Items from the highest score to the lowest.
+
+    Attributes:
+        labels: ``[n]``, in the order given.
+        order: Places of the items, ``[n]``.
+        positive: Whether each is one, ``[n]`` in that order.
+        last: Where each run of equal scores ends, ascending.
+    """
+
+    labels: Floats
+    order: Ints
+    positive: NDArray[np.bool_]
+    last: Ints
+
+
+def ranking(scores: Floats, labels: Ints) -> Ranking:
+    """Rank validated scores ``[n]``, of at least one item."""
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+    return Ranking(labels.astype(np.float64), order, labels[order] == 1, last)
+
+
+def best_rates(ranked: Ranking, weights: Floats, fpr: float) -> Floats:
+    """True positive rate ``[draws]`` of :func:`best_of`, of which both classes are present in every draw.
+
+    The threshold lies among the highest scores, and no others are looked at: as many as the draws need.
+
+    Args:
+        ranked: The items.
+        weights: ``[draws, n]``, whole numbers.
+        fpr: In (0, 1).
+    """
+    n, positive = len(ranked.order), ranked.positive
+    of_positive = weights @ ranked.labels
+    of_negative = weights.sum(axis=1) - of_positive
+    allowed = ((fpr + _SLACK) * of_negative)[:, None]
+    reach = int(np.searchsorted(np.cumsum(~positive), 1.5 * fpr * (~positive).sum())) + 1
+    while True:
+        drawn = weights[:, ranked.order[:reach]]
+        false = np.cumsum(drawn * ~positive[:reach], axis=1)
+        if reach >= n or (false[:, -1:] > allowed).all():
+            break
+        reach = min(n, 2 * reach)
+    last = ranked.last[: np.searchsorted(ranked.last, reach)]
+    true = np.cumsum(drawn * positive[:reach], axis=1)[:, last]
+    flagged = (false[:, last] <= allowed).sum(axis=1)
+    rates: Floats = np.hstack([np.zeros((len(true), 1)), true])[np.arange(len(true)), flagged] / of_positive
+    return rates
 
 
 def weighted_auroc(scores: Floats, labels: Ints, weights: Floats) -> Floats:

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
 from memdet.metrics._auroc import (
     Floats,
     Ints,
     Names,
-    best_of,
+    best_rates,
     operating_point,
-    roc_counts,
+    ranking,
     validated,
     validated_clusters,
 )
@@ -24,7 +24,9 @@ from memdet.metrics._placements import NO_VARIANCE, Layout, contributions, diffe
 
 DRAWS = 2_000
 LEVEL = 0.95
-_CHUNK = 4_000_000  # weights held at once
+_CHUNK = 4_000_000  # weights drawn together, as small integers; another number would be another stream of draws
+_BLOCK = 500_000  # weights held at once as floats
+Counts = NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
@@ -138,9 +140,10 @@ def evaluate_table(
     points = [operating_point(s, y, 0.01) for s in table]
     found: list[list[Floats]] = [[] for _ in table]
     if not np.isnan(points[0][0]):
+        rankings = [ranking(s, y) for s in table]
         for weights in resample(y, names, draws, seed):
-            for s, of_detector in zip(table, found, strict=True):
-                of_detector.append(best_of(*roc_counts(s, y, weights), 0.01)[0])
+            for ranked, of_detector in zip(rankings, found, strict=True):
+                of_detector.append(best_rates(ranked, weights, 0.01))
     return [
         Evaluation(
             n_positive=int(y.sum()),
@@ -224,30 +227,50 @@ def mean_interval(
 
 
 def resample(labels: Ints, clusters: Names, draws: int, seed: int) -> Iterator[Floats]:
-    """Chunks of bootstrap weights ``[draws, n]``: how often each item was drawn, clusters kept whole.
+    """Blocks of bootstrap weights ``[draws, n]``: how often each item was drawn, clusters kept whole.
 
     As many clusters as there are, within each label. Where a cluster holds both labels, all are drawn from one pot, and
-    a draw that lacks a label is made again. Both labels are present. One chunk is held at a time.
+    a draw that lacks a label is made again. Both labels are present. One block of floats is held at a time, and the
+    small integers that it is made of.
     """
     rng = np.random.default_rng(seed)
     n = len(labels)
     _, family = np.unique(clusters, return_inverse=True)
     mixed = len(np.intersect1d(family[labels == 0], family[labels == 1])) > 0
-    pots = [np.arange(n)] if mixed else [np.flatnonzero(labels == label) for label in (0, 1)]
-    size = max(1, _CHUNK // max(1, n))
+    pots = []
+    for members in [np.arange(n)] if mixed else [np.flatnonzero(labels == label) for label in (0, 1)]:
+        _, of_pot = np.unique(family[members], return_inverse=True)
+        pots.append((members, of_pot))
+    size, held = max(1, _CHUNK // max(1, n)), max(1, _BLOCK // max(1, n))
     for start in range(0, draws, size):
-        weights = np.zeros((min(size, draws - start), n))
-        lacking = np.arange(len(weights))
+        counts = np.zeros((min(size, draws - start), n), dtype=np.uint16)
+        lacking = np.arange(len(counts))
         while len(lacking):
-            for members in pots:
-                _, of_pot = np.unique(family[members], return_inverse=True)
-                k = int(of_pot.max()) + 1
-                cells = rng.integers(0, k, size=(len(lacking), k)) + k * np.arange(len(lacking))[:, None]
-                drawn = np.bincount(cells.ravel(), minlength=k * len(lacking)).reshape(-1, k)
-                weights[np.ix_(lacking, members)] = drawn[:, of_pot]
-            positives = weights[lacking] @ labels
-            lacking = lacking[(positives == 0) | (positives == weights[lacking].sum(axis=1))]
-        yield weights
+            for members, of_pot in pots:
+                _draw(rng, counts, lacking, members, of_pot, held)
+            lacking = np.concatenate([_one_label(counts, block, labels) for block in _blocks(lacking, held)])
+        for block in _blocks(np.arange(len(counts)), held):
+            yield counts[block].astype(np.float64)
+
+
+def _draw(rng: np.random.Generator, counts: Counts, rows: Ints, members: Ints, of_pot: Ints, held: int) -> None:
+    """Fill some rows of ``counts`` at some members: clusters of a pot, with replacement. Blocks are one stream."""
+    k = int(of_pot.max()) + 1
+    for block in _blocks(rows, held):
+        cells = rng.integers(0, k, size=(len(block), k))
+        cells += k * np.arange(len(block))[:, None]
+        drawn = np.bincount(cells.ravel(), minlength=k * len(block)).reshape(-1, k).astype(counts.dtype)
+        counts[np.ix_(block, members)] = drawn[:, of_pot]
+
+
+def _one_label(counts: Counts, rows: Ints, labels: Ints) -> Ints:
+    """Those of the rows in which a label was never drawn."""
+    drawn = counts[rows] > 0
+    return rows[~(drawn[:, labels == 1].any(axis=1) & drawn[:, labels == 0].any(axis=1))]
+
+
+def _blocks(rows: Ints, held: int) -> list[Ints]:
+    return [rows[start : start + held] for start in range(0, len(rows), held)]
 
 
 def _check(draws: int, level: float) -> None:

@@ -20,7 +20,7 @@ from memdet.metrics._placements import (
     variance,
 )
 
-_CHUNK = 2_000_000  # ranks held at once
+_CHUNK = 500_000  # ranks or contributions held at once
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,17 @@ def paired_tests(
     else:
         first = np.delete(np.arange(len(table)), against)
         second = np.full(len(first), against)
-    found = contributions(table, where).differences(first, second)
-    low, high = difference_bounds(found, where, level)
-    p = _p_values(found, where, normal=False)
+    each, parts = contributions(table, where), []
+    size = max(1, _CHUNK // len(y))
+    for start in range(0, len(first), size):
+        found = each.differences(first[start : start + size], second[start : start + size])
+        parts.append((found.areas, *difference_bounds(found, where, level), _p_values(found, where, normal=False)))
+    areas, low, high, p = (np.concatenate(column) for column in zip(*parts, strict=True)) if parts else np.empty((4, 0))
     if not where.testable:
         p = np.array(
             [paired_permutation(table[a], table[b], y, clusters=names) for a, b in zip(first, second, strict=True)]
         )
-    return PairedTests(first, second, found.areas, low, high, p)
+    return PairedTests(first, second, areas, low, high, p)
 
 
 def tie_groups(areas: ArrayLike, tests: PairedTests, *, alpha: float = 0.05) -> Ints:

@@ -126,7 +126,7 @@ def _table(key: TableKey, entries: Sequence[BoardEntry]) -> list[dict[str, Any]]
         "messages": {sample_set: {entry.label: entry.messages for entry in entries}},
     }
     seconds = {entry.label: entry.seconds for entry in entries if entry.seconds is not None}
-    rows = set_rows(manifest, sample_set, None, pd.concat([entry.scores for entry in entries]), seconds)
+    rows = set_rows(manifest, sample_set, None, {entry.label: entry.scores for entry in entries}, seconds)
     runs = {entry.label: entry.run for entry in entries}
     rows = [{name: rounded(value) for name, value in row.items()} | {"run": runs[row["detector"]]} for row in rows]
     return sorted(rows, key=lambda row: (row["auroc"] is None, -(row["auroc"] or 0.0), row["detector"]))

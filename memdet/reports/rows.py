@@ -11,9 +11,18 @@ import numpy as np
 import pandas as pd
 
 from memdet.errors import UserError
-from memdet.metrics import METRICS_VERSION, Evaluation, Interval, effective_number, evaluate_table, gain
+from memdet.metrics import (
+    METRICS_VERSION,
+    Evaluation,
+    Interval,
+    effective_number,
+    evaluate_scores,
+    evaluate_table,
+    gain,
+)
+from memdet.reports.score_tables import MeanScores, RunScores, ScoreTables, sets_of
 from memdet.reports.set_statistics import groups_of, split_of
-from memdet.running.store import read_manifest, read_scores
+from memdet.running.store import read_manifest
 
 CONTROLS = {"none", "text"}
 FIELDS = (
@@ -87,121 +96,100 @@ def run_name(run: Path) -> str:
 
 def _run_rows(run: Path, by_stratum: bool) -> list[dict[str, Any]]:
     manifest = read_manifest(run)
-    scores = read_scores(run).to_pandas()
-    if scores["label"].isna().any():
+    scores = RunScores(run)
+    sets = sets_of(scores)
+    if any(of_set.unlabelled for of_set in sets.values()):
         raise UserError(f"{run} holds a scan, whose prompts have no labels to report on: see its scan.html")
     rows = []
-    for (name, _), of_set in scores.groupby(["sample_set", "sample_set_version"], sort=False):
-        sample_set = str(name)
-        counts = of_set.groupby("detector").size()
+    for (sample_set, version), of_set in sets.items():
         total = manifest.get("seconds", {}).get(sample_set, {})
-        seconds = {label: float(total[label] / counts[label]) for label in counts.index if label in total}
-        strata = of_set.loc[of_set["label"] == 1, "stratum"].unique()
-        if not by_stratum or len(strata) < 2:
-            rows += set_rows(manifest, sample_set, None, of_set, seconds)
-            continue
-        for stratum in sorted(strata):
-            kept = of_set[(of_set["stratum"] == stratum) | (of_set["label"] == 0)]
-            rows += set_rows(manifest, sample_set, stratum, kept, seconds)
+        seconds = {label: float(total[label] / count) for label, count in of_set.rows.items() if label in total}
+        for stratum in sorted(of_set.strata) if by_stratum and len(of_set.strata) > 1 else [None]:
+            tables = ScoreTables(scores, sample_set, version, list(of_set.rows), stratum)
+            rows += set_rows(manifest, sample_set, stratum, tables, seconds)
     return [row | {"run": run_name(run)} for row in rows]
 
 
 def set_rows(
-    manifest: dict[str, Any], sample_set: str, stratum: str | None, of_set: pd.DataFrame, seconds: dict[str, float]
+    manifest: dict[str, Any],
+    sample_set: str,
+    stratum: str | None,
+    tables: Mapping[str, pd.DataFrame],
+    seconds: dict[str, float],
 ) -> list[dict[str, Any]]:
     """Rows of one table, but for ``run``.
 
     Args:
         manifest: With the detectors, whose order is that of the rows, and messages.
         sample_set, stratum: What the rows say.
-        of_set: Rows of the score file, of one version of the sample set.
+        tables: Rows of the score file by detector, of one version of the sample set; one at a time is asked for.
         seconds: An item and seed, by detector.
     """
-    access = {entry["label"]: entry["access"] for entry in manifest["settings"]["detectors"]}
-    seeded = {entry["label"]: entry.get("seeded", True) for entry in manifest["settings"]["detectors"]}
-    found = {str(label): table for label, table in of_set.groupby("detector", sort=False)}
-    tables = {label: found[label] for label in access if label in found}
-    means = {label: _mean_scores(table) for label, table in tables.items() if status_of(table) == "ok"}
-    controls = [label for label in means if access[label] in CONTROLS]
-    evaluations = evaluate_all(means)
+    entries = {entry["label"]: entry for entry in manifest["settings"]["detectors"]}
+    access = {label: entry["access"] for label, entry in entries.items()}
+    rows: dict[str, dict[str, Any]] = {}
+    means: MeanScores | None = None
+    for label in access:
+        if label not in tables:
+            continue
+        table = tables[label]
+        rows[label] = dict.fromkeys(FIELDS) | _facts(table)
+        rows[label] |= {"sample_set": sample_set, "stratum": stratum, "detector": label, "access": access[label]}
+        rows[label]["seconds_per_item"] = seconds.get(label)
+        rows[label]["message"] = "; ".join(manifest.get("messages", {}).get(sample_set, {}).get(label, []))
+        if rows[label]["status"] == "ok":
+            means = means or MeanScores.of(table)
+            means.add(label, table)
+    if means is None:
+        return list(rows.values())
+    evaluated = evaluate_table(list(means.scores.values()), means.labels, means.clusters)
+    evaluations = dict(zip(means.scores, evaluated, strict=True))
     groups = groups_of(means)
-    of_ok = {label: tables[label] for label in means}
+    controls = [label for label in means.scores if access[label] in CONTROLS]
     best = max(controls, key=lambda label: evaluations[label].auroc.value, default=None)
-    rows = []
-    for label, table in tables.items():
-        row: dict[str, Any] = dict.fromkeys(FIELDS)
-        status = status_of(table)
-        messages = manifest.get("messages", {}).get(sample_set, {}).get(label, [])
-        items = table.drop_duplicates("item_id")
-        row |= {
-            "sample_set": sample_set,
-            "sample_set_version": int(table["sample_set_version"].iloc[0]),
-            "stratum": stratum,
-            "detector": label,
-            "detector_version": int(table["detector_version"].max()),
-            "access": access[label],
-            "n_positive": int((items["label"] == 1).sum()),
-            "n_negative": int((items["label"] == 0).sum()),
-            "n_clusters": int(items["cluster"].nunique()),
-            "n_effective": min(effective_number(items.loc[items["label"] == side, "cluster"]) for side in (0, 1)),
-            "forwards": float(table["forwards"].mean()),
-            "jvps": float(table["jvps"].mean()),
-            "vjps": float(table["vjps"].mean()),
-            "seconds_per_item": seconds.get(label),
-            "seeds": int(table["seed"].nunique()),
-            "metrics_version": METRICS_VERSION,
-            "status": status,
-            "message": "; ".join(messages),
-        }
-        if status == "ok":
-            row["n_effective"] = evaluations[label].n_effective
-            _put(row, "auroc", evaluations[label].auroc)
-            _put(row, "tpr_at_1_fpr", evaluations[label].tpr_at_1_fpr)
-            row["realised_fpr"] = _defined(evaluations[label].realised_fpr)
-            row["tie_group"] = groups.get(label)
-            split = split_of(label, of_ok, seeded=seeded[label])
-            for part in ("items", "seeds", "probes"):
-                row[f"variance_{part}"] = None if split is None else _defined(getattr(split, part))
-            row["rank_correlation"] = _rank_correlation(means[label])
-            if best is not None and access[label] not in CONTROLS:
-                row["best_control"] = best
-                _put(row, "gain_over_control", _gain(means[label], means[best]))
-        rows.append(row)
-    return rows
+    for label, scores in means.scores.items():
+        row, evaluation = rows[label], evaluations[label]
+        row["n_effective"] = evaluation.n_effective
+        _put(row, "auroc", evaluation.auroc)
+        _put(row, "tpr_at_1_fpr", evaluation.tpr_at_1_fpr)
+        row["realised_fpr"] = _defined(evaluation.realised_fpr)
+        row["tie_group"] = groups.get(label)
+        split = split_of(
+            label, list(means.scores), tables, seeded=entries[label].get("seeded", True), seeds=row["seeds"]
+        )
+        for part in ("items", "seeds", "probes"):
+            row[f"variance_{part}"] = None if split is None else _defined(getattr(split, part))
+        row["rank_correlation"] = _rank_correlation(means.items.assign(score=scores))
+        if best is not None and access[label] not in CONTROLS:
+            row["best_control"] = best
+            _put(row, "gain_over_control", gain(scores, means.scores[best], means.labels, means.clusters))
+    return list(rows.values())
 
 
 def evaluate(means: pd.DataFrame) -> Evaluation:
     """Metrics of the per-item mean scores of one detector."""
-    return evaluate_all({"": means})[""]
+    scores, labels = means["score"].to_numpy(np.float64), means["label"].to_numpy(np.int64)
+    return evaluate_scores(scores, labels, means["cluster"].to_numpy(str))
 
 
-def evaluate_all(means: Mapping[str, pd.DataFrame]) -> dict[str, Evaluation]:
-    """Metrics of the per-item mean scores of detectors on the same items, by label."""
-    if not means:
-        return {}
-    items = next(iter(means.values()))
-    found = evaluate_table(
-        [table.loc[items.index, "score"].to_numpy(np.float64) for table in means.values()],
-        items["label"].to_numpy(np.int64),
-        items["cluster"].to_numpy(str),
-    )
-    return dict(zip(means, found, strict=True))
-
-
-def _gain(means: pd.DataFrame, control: pd.DataFrame) -> Interval:
-    paired = control.loc[means.index, "score"].to_numpy(np.float64)
-    return gain(
-        means["score"].to_numpy(np.float64), paired, means["label"].to_numpy(np.int64), means["cluster"].to_numpy(str)
-    )
-
-
-def _mean_scores(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds, a row an item, in the order of the score table."""
-    by_item = table.groupby("item_id", sort=False)
-    return pd.DataFrame(
-        {"score": by_item["score"].mean()}
-        | {name: by_item[name].first() for name in ("label", "cluster", "extraction")}
-    )
+def _facts(table: pd.DataFrame) -> dict[str, Any]:
+    """What a row says without metrics."""
+    items = table.drop_duplicates("item_id")
+    labels, families = items["label"].to_numpy(), pd.factorize(items["cluster"])[0]
+    return {
+        "sample_set_version": int(table["sample_set_version"].iloc[0]),
+        "detector_version": int(table["detector_version"].max()),
+        "n_positive": int((labels == 1).sum()),
+        "n_negative": int((labels == 0).sum()),
+        "n_clusters": int(items["cluster"].nunique()),
+        "n_effective": min(effective_number(families[labels == side]) for side in (0, 1)),
+        "forwards": float(table["forwards"].mean()),
+        "jvps": float(table["jvps"].mean()),
+        "vjps": float(table["vjps"].mean()),
+        "seeds": int(table["seed"].nunique()),
+        "metrics_version": METRICS_VERSION,
+        "status": status_of(table),
+    }
 
 
 def _rank_correlation(means: pd.DataFrame) -> float | None:
@@ -214,7 +202,7 @@ def _rank_correlation(means: pd.DataFrame) -> float | None:
 
 def status_of(table: pd.DataFrame) -> str:
     """The worst status among the rows."""
-    present = set(table["status"])
+    present = set(table["status"].unique())
     return next((status for status in ("error", "nonfinite", "not-applicable") if status in present), "ok")
 
 

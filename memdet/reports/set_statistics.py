@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from memdet.metrics import VarianceSplit, auroc, paired_tests, tie_groups, variance_split
 from memdet.reports.labels import split_option
+from memdet.reports.score_tables import MeanScores
 
 
-def groups_of(means: Mapping[str, pd.DataFrame]) -> dict[str, int]:
+def groups_of(means: MeanScores) -> dict[str, int]:
     """Tie groups of detectors (:func:`~memdet.metrics.tie_groups`), controls among them.
-
-    Args:
-        means: Per-item mean scores of each detector with ``score``, ``label`` and ``cluster``, by item id; all of the
-            same items.
 
     Returns:
         Numbers from 1, by label; empty where one label is missing among the items.
     """
-    if not means:
+    if not 0 < means.labels.sum() < len(means.labels):
         return {}
-    first = next(iter(means.values()))
-    labels, clusters = first["label"].to_numpy(np.int64), first["cluster"].to_numpy(str)
-    if not 0 < labels.sum() < len(labels):
-        return {}
-    scores = np.stack([table.loc[first.index, "score"].to_numpy(np.float64) for table in means.values()])
-    groups = tie_groups([auroc(row, labels) for row in scores], paired_tests(scores, labels, clusters))
-    return dict(zip(means, groups.tolist(), strict=True))
+    scores = np.stack(list(means.scores.values()))
+    tests = paired_tests(scores, means.labels, means.clusters)
+    groups = tie_groups([auroc(row, means.labels) for row in scores], tests)
+    return dict(zip(means.scores, groups.tolist(), strict=True))
 
 
-def split_of(label: str, tables: Mapping[str, pd.DataFrame], *, seeded: bool) -> VarianceSplit | None:
+def split_of(
+    label: str, labels: Sequence[str], tables: Mapping[str, pd.DataFrame], *, seeded: bool, seeds: int
+) -> VarianceSplit | None:
     """The variance split of a detector's row.
 
     The probes' part is known where the run holds the detector with other values of the option ``draw`` too, which draw
@@ -41,24 +37,27 @@ def split_of(label: str, tables: Mapping[str, pd.DataFrame], *, seeded: bool) ->
 
     Args:
         label: Of the detector.
-        tables: Rows of the score file by label, of detectors whose status is ok.
+        labels: Of all detectors whose status is ok.
+        tables: Rows of the score file by label.
         seeded: Whether scores depend on the seed. If not, all variance is that of the items.
+        seeds: Noise seeds of the detector's rows.
 
     Returns:
         None where nothing can be told from this run, as with one noise seed.
     """
     if not seeded:
         return VarianceSplit(items=1.0, seeds=0.0, probes=0.0, total=math.nan)
-    own = _by_seed(tables[label])
-    if own.shape[1] < 2:
+    if seeds < 2:
         return None
+    table = tables[label]
+    own = _by_seed(table)
     base, _ = split_option(label, "draw")
     others = [
-        _by_seed(table).reindex_like(own).to_numpy(np.float64)
-        for other, table in tables.items()
+        _by_seed(tables[other]).reindex_like(own).to_numpy(np.float64)
+        for other in labels
         if other != label and split_option(other, "draw")[0] == base
     ]
-    items = tables[label].drop_duplicates("item_id").set_index("item_id").loc[own.index]
+    items = table.drop_duplicates("item_id").set_index("item_id").loc[own.index]
     return variance_split(
         own.to_numpy(np.float64),
         items["label"].to_numpy(np.int64),

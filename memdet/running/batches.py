@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +42,8 @@ def probe_of(
     n_items: int | None = None,
     seed_memo: dict[Hashable, Any] | None = None,
     memo: bool = True,
+    items: Items | None = None,
+    dev: Items | None = None,
     kind: type[Probe] = Probe,
 ) -> Probe:
     """A probe of some rows under the sample set's protocol, with the dev items of the same model.
@@ -51,16 +53,18 @@ def probe_of(
         sample_set: Whose protocol holds.
         model: Of the rows.
         seed, n_items, seed_memo, memo: As for :class:`memdet.Probe`.
+        items, dev: Those of ``part``, and :func:`dev_items`, where they are made already.
         kind: Class of the probe.
 
     Raises:
         UserError: An image of another shape than the model takes.
     """
-    table, protocol = sample_set.items, sample_set.protocol
-    dev = table[(table["split"] == "dev") & table["model"].isin(part["model"])]
+    protocol = sample_set.protocol
+    if dev is None:
+        dev = dev_items(sample_set, part["model"].unique(), model)
     return kind(
         model,
-        items_of(part, sample_set, model),
+        items_of(part, sample_set, model) if items is None else items,
         seed=seed,
         steps=protocol.steps,
         guidance=protocol.guidance,
@@ -68,8 +72,15 @@ def probe_of(
         n_items=n_items,
         seed_memo=seed_memo,
         memo=memo,
-        dev=items_of(dev, sample_set, model),
+        dev=dev,
     )
+
+
+def dev_items(sample_set: SampleSet, models: Iterable[str], model: ScoreModel | None) -> Items:
+    """Items of the dev split whose models are among ``models``; errors as for :func:`items_of`."""
+    table = sample_set.items
+    dev = table["split"] == "dev"
+    return items_of(table[dev & table["model"].isin(list(models))] if dev.any() else table[:0], sample_set, model)
 
 
 def _images(part: pd.DataFrame, model: ScoreModel | None) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""How freed memory is kept, how much is free, and how much some work takes at its largest."""
+"""How freed memory is kept or given back, how much is free, and how much some work takes at its largest."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import torch
 
 from memdet.running.operators import peak_bytes
@@ -28,6 +29,17 @@ def keep_freed_memory() -> bool:
     """
     mallopt = _glibc("mallopt")
     return mallopt is not None and all(mallopt(name, 1 << 30) for name in (_MMAP_THRESHOLD, _TRIM_THRESHOLD))
+
+
+def give_back_memory() -> None:
+    """Give the system what Arrow and the C library hold free: after reading, fitting or joining, before other work.
+
+    What is kept free in one of them is of no use to the others, so that peaks of parts of a run would add up.
+    """
+    pa.default_memory_pool().release_unused()
+    trim = _glibc("malloc_trim")
+    if trim is not None:
+        trim(0)
 
 
 def free_memory(device: torch.device) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import pyarrow as pa
 import torch
 from tqdm import tqdm
 
@@ -18,35 +19,15 @@ from memdet.models.acceleration import Accelerated, AccelerationError, Mode, acc
 from memdet.probing import Cost, Items, Probe
 from memdet.probing.evaluations import joins_branches
 from memdet.running.batch_size import batch_of, fix_batch_sizes
-from memdet.running.batches import items_of, probe_of
+from memdet.running.batches import dev_items, items_of, probe_of
 from memdet.running.manifest import describe_run, settings_of_run
-from memdet.running.memory import is_out_of_memory, keep_freed_memory
-from memdet.running.store import SCHEMA_VERSION, RunDirectory, read_manifest
+from memdet.running.memory import give_back_memory, is_out_of_memory, keep_freed_memory
+from memdet.running.store import ITEMS, ROWS_AT_ONCE, SCHEMA_VERSION, SCORES, RunDirectory, read_manifest
+from memdet.running.units import Unit, tested_items, units_of
 from memdet.samplesets import SampleSet
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What one shard holds: some items of one sample set under one seed, and the detectors that score them.
-
-    Attributes:
-        name: Of the shard.
-        model: Of the items; a unit of the whole set names the first.
-        seed: Of the noise.
-        rows: Of the test items, ordered by model.
-        items_of_model: How many items of the set the model has.
-        detectors: In the order of their rows.
-    """
-
-    name: str
-    model: str
-    seed: int
-    rows: slice
-    items_of_model: int
-    detectors: tuple[Detector, ...]
 
 
 @dataclass(frozen=True)
@@ -106,12 +87,14 @@ def run(
         UserError: A model cannot be loaded, or ``out`` holds a run of other settings.
     """
     options = options or RunOptions()
+    give_back_memory()
     keep_freed_memory()
     models = models or load_models(sample_sets, options)
     stored = read_manifest(out) if (out / "run.json").is_file() else None
     options, measured = fix_batch_sizes(sample_sets, detectors, models, options, stored)
     work = Work(sample_sets, detectors, options, models)
-    settings = settings_of_run(sample_sets, models, detectors, options, {k: _batch(v) for k, v in work.plan.items()})
+    batch_sizes = {name: units.batch_size for name, units in work.plan.items()}
+    settings = settings_of_run(sample_sets, models, detectors, options, batch_sizes)
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "settings": settings,
@@ -120,25 +103,27 @@ def run(
         **describe_run(command, options),
     }
     directory = RunDirectory(out)
-    units = [(name, unit) for name, of_set in work.plan.items() for unit in of_set]
     with directory.open(manifest) as finished:
         if finished:
             return read_manifest(out)
         started = time.perf_counter()
-        with tqdm(total=len(units), unit="batch", disable=not progress) as bar:
+        with tqdm(total=sum(map(len, work.plan.values())), unit="batch", disable=not progress) as bar:
             if options.workers > 1:
                 from memdet.running.workers import compute_in_processes
 
-                for name, count in compute_in_processes(sample_sets, detectors, options, out, units):
+                for name, count in compute_in_processes(sample_sets, detectors, options, out, work.plan):
                     bar.set_description(name)
                     bar.update(count)
             else:
-                for name, unit in units:
+                for name, units in work.plan.items():
                     bar.set_description(name)
-                    work.compute(name, unit, directory)
-                    bar.update()
+                    for unit in units:
+                        work.compute(name, unit, directory)
+                        bar.update()
         manifest["seconds_total"] = round(time.perf_counter() - started, 1)
-        directory.finish([unit.name for _, unit in units], manifest, _described(sample_sets))
+        names = (unit.name for units in work.plan.values() for unit in units)
+        directory.finish(names, manifest, work.described())
+        give_back_memory()
     return read_manifest(out)
 
 
@@ -200,7 +185,17 @@ class Work:
         self._tables = {s.id: tested_items(s) for s in sample_sets}
         self._owner: tuple[str, str, int] | None = None
         self._memo: dict[Hashable, Any] = {}
-        self.plan = {s.id: list(_units(s, self._models, detectors, options)) for s in sample_sets}
+        self._dev: Items | None = None
+        self.plan = {
+            s.id: units_of(
+                s,
+                self._tables[s.id],
+                detectors,
+                options.seeds or s.protocol.seeds,
+                {name: batch_of(options, s.id, model) for name, model in self._models.items()},
+            )
+            for s in sample_sets
+        }
 
     def compute(self, sample_set: str, unit: Unit, directory: RunDirectory) -> None:
         """Score one unit and write its shard, unless it is there."""
@@ -210,9 +205,12 @@ class Work:
         if owner != self._owner:
             if "dev" in self._memo:
                 self._memo["dev"].forget()
-            self._owner, self._memo = owner, {}
+            self._owner, self._memo, self._dev = owner, {}, None
         of_set, model = self._sets[sample_set], self._models[unit.model]
         part = self._tables[sample_set].iloc[unit.rows]
+        if self._dev is None and not unit.whole:
+            self._dev = dev_items(of_set, [unit.model], model)
+        items = items_of(part, of_set, model)
         probe = probe_of(
             part,
             of_set,
@@ -221,13 +219,24 @@ class Work:
             n_items=unit.items_of_model,
             seed_memo=self._memo,
             memo=self._options.memo,
+            items=items,
+            dev=None if unit.whole else self._dev,
         )
-        items = items_of(part, of_set, model)
         if isinstance(model, Accelerated) and not all(detector.info.is_control for detector in unit.detectors):
             n, shared = len(items), of_set.protocol.noise == "shared"
             model.prepare({n, *([2 * n] if joins_branches(model, n) else []), *([1] if shared else [])})
         _compute(of_set, part, items, model, unit, probe, directory)
         probe.forget()
+        if unit.whole:
+            give_back_memory()
+
+    def described(self) -> Iterator[pa.Table]:
+        """What the items of the run were, in the columns of ``items.parquet``, some of them at a time."""
+        for name, table in self._tables.items():
+            for start in range(0, len(table), ROWS_AT_ONCE):
+                part = table.iloc[start : start + ROWS_AT_ONCE]
+                columns = [pa.array(part[column], pa.string()) for column in ITEMS.names[1:]]
+                yield pa.table([pa.repeat(name, len(part)), *columns], schema=ITEMS)
 
 
 def _compute(
@@ -239,81 +248,37 @@ def _compute(
     probe: Probe,
     directory: RunDirectory,
 ) -> None:
-    rows: dict[str, list[Any]] = {}
-    notes: dict[str, Any] = {"sample_set": sample_set.id, "seconds": {}, "messages": {}}
     n = len(items)
+    of_items = {
+        "item_id": pa.array(items.ids, pa.string()),
+        "cluster": pa.array(items.clusters, pa.string()),
+        "stratum": pa.array(part["stratum"].tolist(), pa.string()),
+        "extraction": pa.array(part["extraction"].tolist(), pa.float64()),
+        "label": pa.array(items.labels, pa.int64()),
+    }
+    blocks = []
+    notes: dict[str, Any] = {"sample_set": sample_set.id, "seconds": {}, "messages": {}}
     for detector in unit.detectors:
         scores, statuses, cost, message = score_items(model, items, detector, probe)
         notes["seconds"][detector.label] = cost.seconds
         if message:
             notes["messages"][detector.label] = message
-        block: dict[str, list[Any]] = {
-            "sample_set": [sample_set.id] * n,
-            "sample_set_version": [sample_set.version] * n,
-            "item_id": list(items.ids),
-            "cluster": list(items.clusters),
-            "stratum": part["stratum"].tolist(),
-            "extraction": part["extraction"].tolist(),
-            "label": list(items.labels),
-            "detector": [detector.label] * n,
-            "detector_version": [detector.info.version] * n,
-            "seed": [unit.seed] * n,
-            "score": scores,
-            "status": statuses,
-            "forwards": [cost.forwards] * n,
-            "jvps": [cost.jvps] * n,
-            "vjps": [cost.vjps] * n,
+        same: dict[str, Any] = {
+            "sample_set": sample_set.id,
+            "sample_set_version": sample_set.version,
+            "detector": detector.label,
+            "detector_version": detector.info.version,
+            "seed": unit.seed,
+            "forwards": cost.forwards,
+            "jvps": cost.jvps,
+            "vjps": cost.vjps,
         }
-        for key, values in block.items():
-            rows.setdefault(key, []).extend(values)
-    directory.write_shard(unit.name, rows, notes)
-
-
-def _units(
-    sample_set: SampleSet, models: Mapping[str, ScoreModel], detectors: Sequence[Detector], options: RunOptions
-) -> Iterator[Unit]:
-    """Units of work in the order of their rows; a seed-free detector is run for the first seed alone."""
-    counts = tested_items(sample_set)["model"].value_counts(sort=False)
-    n = int(counts.sum())
-    for seed in range(options.seeds or sample_set.protocol.seeds):
-        fitting = [d for d in detectors if not d.info.is_control or d.info.task in {"any", sample_set.task}]
-        live = [detector for detector in fitting if detector.info.seeded or seed == 0]
-        whole = tuple(detector for detector in live if detector.info.whole_set)
-        batched = tuple(detector for detector in live if not detector.info.whole_set)
-        if whole:
-            yield Unit(f"{sample_set.id}-seed{seed:03d}-whole", str(counts.index[0]), seed, slice(0, n), n, whole)
-        if batched:
-            index, first = 0, 0
-            for name, count in counts.items():
-                size = batch_of(options, sample_set.id, models[str(name)])
-                for start in range(first, first + count, size):
-                    rows = slice(start, min(first + count, start + size))
-                    shard = f"{sample_set.id}-seed{seed:03d}-{index:06d}"
-                    yield Unit(shard, str(name), seed, rows, int(count), batched)
-                    index += 1
-                first += count
-
-
-def _described(sample_sets: Sequence[SampleSet]) -> dict[str, list[str]]:
-    """What the items of a run were, in the columns of ``items.parquet``."""
-    columns: dict[str, list[str]] = {"sample_set": [], "item_id": [], "condition": [], "model": []}
-    for sample_set in sample_sets:
-        items = tested_items(sample_set)
-        columns["sample_set"] += [sample_set.id] * len(items)
-        for name in ("item_id", "condition", "model"):
-            columns[name] += items[name].tolist()
-    return columns
-
-
-def tested_items(sample_set: SampleSet) -> pd.DataFrame:
-    """Items of the test split, those of one model together, in the order in which models first occur."""
-    tested = sample_set.items[sample_set.items["split"] == "test"]
-    order = {name: index for index, name in enumerate(tested["model"].unique())}
-    return tested.sort_values("model", key=lambda names: names.map(order), kind="stable")
-
-
-def _batch(units: Sequence[Unit]) -> int:
-    return max((unit.rows.stop - unit.rows.start for unit in units if not unit.name.endswith("whole")), default=0)
+        columns = of_items | {
+            name: pa.repeat(pa.scalar(value, SCORES.field(name).type), n) for name, value in same.items()
+        }
+        columns |= {"score": pa.array(scores, pa.float64()), "status": pa.array(statuses, pa.string())}
+        blocks.append(pa.table([columns[name] for name in SCORES.names], schema=SCORES))
+    directory.write_shard(unit.name, pa.concat_tables(blocks), notes)
 
 
 def load_models(sample_sets: Sequence[SampleSet], options: RunOptions) -> dict[str, ScoreModel]:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ SCORES = pa.schema(
     ]
 )
 ITEMS = pa.schema([(name, pa.string()) for name in ("sample_set", "item_id", "condition", "model")])
+ROWS_AT_ONCE = 2**15  # of a file, held in memory and in one row group
 _NOTES = b"memdet"
 
 
@@ -91,21 +92,27 @@ class RunDirectory:
         """Whether the shard of a unit is complete."""
         return (self._shards / f"{unit}.parquet").exists()
 
-    def write_shard(self, unit: str, rows: dict[str, list[Any]], notes: dict[str, Any]) -> None:
+    def write_shard(self, unit: str, rows: pa.Table, notes: dict[str, Any]) -> None:
         """Store the rows of one unit of work, all or nothing."""
-        table = pa.table(rows, schema=SCORES).replace_schema_metadata({_NOTES: json.dumps(notes)})
-        write_table(table, self._shards / f"{unit}.parquet")
+        write_table(rows.replace_schema_metadata({_NOTES: json.dumps(notes)}), self._shards / f"{unit}.parquet")
 
-    def finish(self, units: Sequence[str], manifest: dict[str, Any], items: dict[str, list[str]]) -> None:
-        """Join the shards in the order of ``units``; add their notes to the manifest; keep what the items were."""
-        tables, notes = [], []
-        for unit in units:
-            table = pq.read_table(self._shards / f"{unit}.parquet", partitioning=None)
-            notes.append(json.loads((table.schema.metadata or {})[_NOTES]))
-            tables.append(table.replace_schema_metadata(None))
-        write_table(pa.table(items, schema=ITEMS), self.path / "items.parquet")
-        write_table(pa.concat_tables(tables), self.path / "scores.parquet")
-        self.write_manifest(manifest | summarise(notes) | {"finished": True})
+    def finish(self, units: Iterable[str], manifest: dict[str, Any], items: Iterable[pa.Table]) -> None:
+        """Join the shards in the order of ``units``; add their notes to the manifest; keep what the items were.
+
+        Only ``ROWS_AT_ONCE`` rows are held, and the largest shard's.
+        """
+        totals = Totals()
+
+        def rows() -> Iterator[pa.Table]:
+            for unit in units:
+                with pq.ParquetFile(self._shards / f"{unit}.parquet") as shard:
+                    totals.add(json.loads(shard.schema_arrow.metadata[_NOTES]))
+                    for group in range(shard.num_row_groups):
+                        yield shard.read_row_group(group, use_threads=False).replace_schema_metadata(None)
+
+        write_tables(items, ITEMS, self.path / "items.parquet")
+        write_tables(rows(), SCORES, self.path / "scores.parquet")
+        self.write_manifest(manifest | {"seconds": totals.seconds, "messages": totals.messages, "finished": True})
         shutil.rmtree(self._shards)
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
@@ -143,18 +150,53 @@ def read_scores(path: Path) -> pa.Table:
     Raises:
         UserError: Missing or damaged, or the run was interrupted.
     """
+    file = _score_file(path)
+    try:
+        stored = pq.read_schema(file)
+        table = pq.read_table(file, schema=pa.schema([field for field in SCORES if field.name in stored.names]))
+        return _current(table, SCORES.names)
+    except (ValueError, OSError) as error:  # Arrow's mistakes are among them
+        raise UserError(f"{file} is damaged: {str(error).splitlines()[0]}") from None
+
+
+def scan_scores(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Read some columns of the score table of a finished run, ``ROWS_AT_ONCE`` rows at a time.
+
+    Raises:
+        UserError: As for :func:`read_scores`.
+    """
+    file = _score_file(path)
+    try:
+        with pq.ParquetFile(file) as stored:
+            present = [name for name in columns if name in stored.schema_arrow.names]
+            for batch in stored.iter_batches(ROWS_AT_ONCE, columns=present, use_threads=False):
+                yield _current(pa.Table.from_batches([batch]), columns)
+    except (ValueError, KeyError, OSError) as error:
+        raise UserError(f"{file} is damaged: {str(error).splitlines()[0]}") from None
+
+
+def count_scores(path: Path) -> int:
+    """Rows of the score table of a finished run; errors as for :func:`read_scores`."""
+    file = _score_file(path)
+    try:
+        return int(pq.read_metadata(file).num_rows)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{file} is damaged: {str(error).splitlines()[0]}") from None
+
+
+def _score_file(path: Path) -> Path:
     file = path / "scores.parquet"
     if not file.is_file():
         read_manifest(path)
         raise UserError(f"{path} holds an unfinished run: resume it with the command in its run.json")
-    try:
-        stored = pq.read_schema(file)
-        table = pq.read_table(file, schema=pa.schema([field for field in SCORES if field.name in stored.names]))
-        if "extraction" not in stored.names:  # schema version 1
-            table = table.add_column(5, "extraction", pa.array([math.nan] * len(table), pa.float64()))
-        return table.cast(SCORES)
-    except (ValueError, OSError) as error:  # Arrow's mistakes are among them
-        raise UserError(f"{file} is damaged: {str(error).splitlines()[0]}") from None
+    return file
+
+
+def _current(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """Columns of a score table of any schema version so far, as this memdet writes them."""
+    if "extraction" in columns and "extraction" not in table.column_names:  # schema version 1
+        table = table.append_column("extraction", pa.array([math.nan] * len(table), pa.float64()))
+    return table.select(columns).cast(pa.schema([SCORES.field(name) for name in columns]))
 
 
 def read_items(path: Path) -> pa.Table | None:
@@ -172,30 +214,59 @@ def read_items(path: Path) -> pa.Table | None:
         raise UserError(f"{file} is damaged: {str(error).splitlines()[0]}") from None
 
 
-def summarise(notes: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Seconds per sample set and detector, summed, and each distinct message once."""
-    seconds: dict[str, dict[str, float]] = {}
-    messages: dict[str, dict[str, list[str]]] = {}
-    for note in notes:
+class Totals:
+    """Sums of the notes of shards.
+
+    Attributes:
+        seconds: By sample set and detector.
+        messages: Each distinct one once, by sample set and detector.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, dict[str, float]] = {}
+        self.messages: dict[str, dict[str, list[str]]] = {}
+
+    def add(self, note: dict[str, Any]) -> None:
+        """Take the notes of one shard in."""
         for detector, value in note["seconds"].items():
-            of_set = seconds.setdefault(note["sample_set"], {})
+            of_set = self.seconds.setdefault(note["sample_set"], {})
             of_set[detector] = of_set.get(detector, 0.0) + value
         for detector, message in note["messages"].items():
-            known = messages.setdefault(note["sample_set"], {}).setdefault(detector, [])
+            known = self.messages.setdefault(note["sample_set"], {}).setdefault(detector, [])
             if message not in known:
                 known.append(message)
-    return {"seconds": seconds, "messages": messages}
 
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a Parquet file, all or nothing."""
+    write_tables([table], table.schema, path)
+
+
+def write_tables(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:
+    """Write tables one below the other in a Parquet file, all or nothing; ``ROWS_AT_ONCE`` rows are a row group."""
     partial = path.with_suffix(".partial")
     try:
-        pq.write_table(table, partial)
+        with pq.ParquetWriter(partial, schema) as writer:
+            for group in _in_groups(tables, schema):
+                writer.write_table(group)
     except OSError:
         partial.unlink(missing_ok=True)
         raise
     os.replace(partial, path)
+
+
+def _in_groups(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The same rows, ``ROWS_AT_ONCE`` in each table but the last; no rows are one empty table."""
+    kept: list[pa.Table] = []
+    n = 0
+    for table in tables:
+        kept.append(table)
+        n += len(table)
+        while n > ROWS_AT_ONCE:
+            joined = pa.concat_tables(kept)
+            yield joined[:ROWS_AT_ONCE]
+            kept, n = [joined[ROWS_AT_ONCE:]], n - ROWS_AT_ONCE
+    yield pa.concat_tables(kept) if kept else schema.empty_table()
 
 
 def _difference(stored: dict[str, Any], wanted: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -16,11 +16,13 @@ from memdet.detectors import Detector
 from memdet.errors import UserError
 from memdet.running.manifest import threads_of_worker
 from memdet.running.memory import keep_freed_memory
-from memdet.running.runner import RunOptions, Unit, Work
+from memdet.running.runner import RunOptions, Work
 from memdet.running.store import RunDirectory
+from memdet.running.units import Units
 from memdet.samplesets import SampleSet
 
 GROUPS_PER_WORKER = 4
+PARTS_PER_WORKER = 64
 
 _work: Work | None = None
 _directory: RunDirectory | None = None
@@ -31,7 +33,7 @@ def compute_in_processes(
     detectors: Sequence[Detector],
     options: RunOptions,
     out: Path,
-    units: Sequence[tuple[str, Unit]],
+    plan: Mapping[str, Units],
 ) -> Iterator[tuple[str, int]]:
     """Compute the units of a run; every shard is written by the process that made it.
 
@@ -41,7 +43,7 @@ def compute_in_processes(
     Args:
         sample_sets, detectors, options: Of the run.
         out: Run directory, which the caller holds open.
-        units: The sample set of each unit, and the unit.
+        plan: Units of each sample set.
 
     Yields:
         The sample set of what has been finished, and how many units it was.
@@ -56,7 +58,9 @@ def compute_in_processes(
         initargs=(sample_sets, detectors, options, out),
     )
     try:
-        running = {pool.submit(_compute, name, group): (name, len(group)) for name, group in _groups(units, options)}
+        running = {
+            pool.submit(_compute, name, group): (name, len(group)) for name, group in _groups(plan, options.workers)
+        }
         for future in as_completed(running):
             future.result()
             yield running[future]
@@ -85,19 +89,22 @@ def _end_with_caller() -> None:
     os._exit(1)
 
 
-def _groups(units: Sequence[tuple[str, Unit]], options: RunOptions) -> list[tuple[str, list[str]]]:
-    """What one process does in one go: a sample set and the names of its units, the largest groups first."""
-    groups: dict[tuple[str, str, int], list[str]] = {}
-    for name, unit in units:
-        groups.setdefault((name, unit.model, unit.seed), []).append(unit.name)
-    if len(groups) < GROUPS_PER_WORKER * options.workers:
-        return [(name, [unit.name]) for name, unit in units]
-    return [(owner[0], names) for owner, names in sorted(groups.items(), key=lambda pair: -len(pair[1]))]
+def _groups(plan: Mapping[str, Units], workers: int) -> list[tuple[str, range]]:
+    """What one process does in one go: a sample set and indices of units that follow each other, the largest first.
+
+    All that share a model and a seed where there are enough such groups, else parts of these; the parts are as many as
+    a few for each process, so that their number does not grow with that of the items.
+    """
+    groups = [(name, indices) for name, units in plan.items() for indices in units.ranges()]
+    owned = len({(name, part.model, part.seed) for name, units in plan.items() for part in units.sections})
+    if owned < GROUPS_PER_WORKER * workers:
+        size = -(-max(1, sum(map(len, plan.values()))) // (PARTS_PER_WORKER * workers))
+        return [(name, whole[start : start + size]) for name, whole in groups for start in range(0, len(whole), size)]
+    return sorted(groups, key=lambda pair: -len(pair[1]))
 
 
-def _compute(sample_set: str, names: Sequence[str]) -> None:
+def _compute(sample_set: str, indices: range) -> None:
     assert _work is not None
     assert _directory is not None
-    for unit in _work.plan[sample_set]:
-        if unit.name in names:
-            _work.compute(sample_set, unit, _directory)
+    for index in indices:
+        _work.compute(sample_set, _work.plan[sample_set][index], _directory)

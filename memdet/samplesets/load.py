@@ -161,21 +161,16 @@ def load_samples_file(
         problem = error.errors()[0]
         raise UserError(f"{path}: {problem['loc'][0]}={problem['input']!r}: {problem['msg']}") from None
     data = read_bytes(path)
-    rows = parse_json_lines(path, data)
-    for number, row in enumerate(rows, start=1):
-        _check_sample(row, f"{path}, line {number}")
-    columns = {
-        "item_id": [row.get("id", f"item-{number:05d}") for number, row in enumerate(rows, start=1)],
-        "condition": [row["prompt"] for row in rows],
-        "label": [row["memorized"] for row in rows],
-    }
-    columns["cluster"] = [row.get("cluster", item) for row, item in zip(rows, columns["item_id"], strict=True)]
-    columns["stratum"] = [row.get("stratum", "all") for row in rows]
-    columns["split"] = ["test"] * len(rows)
-    columns["model"] = [model] * len(rows)
-    columns["extraction"] = [math.nan] * len(rows)
-    columns["image"] = [None] * len(rows)
-    table = Table(path, columns, range(1, len(rows) + 1))
+    columns: dict[str, list[Any]] = {name: [] for name in ("item_id", "condition", "label", "cluster", "stratum")}
+    n = 0
+    for n, row in enumerate(parse_json_lines(path, data), start=1):
+        _check_sample(row, f"{path}, line {n}")
+        item = row.get("id", f"item-{n:05d}")
+        values = (item, row["prompt"], row["memorized"], row.get("cluster", item), row.get("stratum", "all"))
+        for column, value in zip(columns.values(), values, strict=True):
+            column.append(value)
+    columns |= {"split": ["test"] * n, "model": [model] * n, "extraction": [math.nan] * n, "image": [None] * n}
+    table = Table(path, columns, range(1, n + 1))
     _check_items(table, 'write "memorized": 1 for the memorized prompts and 0 for the others')
     settings = {"protocol": protocol.model_dump(mode="json")}
     return SampleSet(

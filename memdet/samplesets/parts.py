@@ -140,7 +140,7 @@ def _names(path: Path, data: bytes, suffix: str, separator: str) -> list[str]:
             except csv.Error as error:
                 raise UserError(f"{path}, line 1: invalid CSV: {first_line(error)}; correct the line") from None
         case ".jsonl":
-            return list(parse_json_lines(path, data)[0])
+            return list(next(parse_json_lines(path, data)))
         case ".parquet":
             import pyarrow
             import pyarrow.parquet

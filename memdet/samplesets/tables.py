@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,18 +61,21 @@ def read_table(path: Path, data: bytes, columns: Sequence[str], separator: str =
             raise UserError(f"{path}: unknown format {suffix!r}; convert it to one of .parquet, .csv, .jsonl")
 
 
-def parse_json_lines(path: Path, data: bytes) -> list[dict[str, Any]]:
-    """Objects of a JSON Lines file, the first of line 1; empty lines are allowed at the end only.
+def parse_json_lines(path: Path, data: bytes) -> Iterator[dict[str, Any]]:
+    """Objects of a JSON Lines file, one after the other; empty lines are allowed at the end only.
 
     Raises:
-        UserError: Naming the line that is not an object.
+        UserError: Naming the line that is not an object, when its turn comes.
     """
-    lines = decode(data, path).split("\n")
-    while lines and not lines[-1].strip():
-        lines.pop()
-    if not lines:
+    text = decode(data, path).rstrip()
+    if not text:
         raise UserError(f"{path} holds no items; write one JSON object a line")
-    return [_parse_line(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
+    start, number = 0, 1
+    while start <= len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        yield _parse_line(text[start:end], f"{path}, line {number}")
+        start, number = end + 1, number + 1
 
 
 def _parse_line(line: str, where: str) -> dict[str, Any]:
@@ -137,10 +140,13 @@ def _read_csv(path: Path, data: bytes, columns: list[str], separator: str) -> Ta
 
 
 def _read_jsonl(path: Path, data: bytes, columns: list[str]) -> Table:
-    rows = parse_json_lines(path, data)
-    for number, row in enumerate(rows, start=1):
+    values: dict[str, list[Any]] = {name: [] for name in columns}
+    number = 0
+    for number, row in enumerate(parse_json_lines(path, data), start=1):
         _require(f"{path}, line {number}", columns, list(row))
-    return Table(path, {name: [row[name] for row in rows] for name in columns}, range(1, len(rows) + 1))
+        for name, column in values.items():
+            column.append(row[name])
+    return Table(path, values, range(1, number + 1))
 
 
 def _require(where: Path | str, columns: list[str], present: list[str]) -> None:

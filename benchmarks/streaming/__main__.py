@@ -1,0 +1,102 @@
+"""Memory and time an item of runs of many prompts, by their number.
+
+python -m benchmarks.streaming --items 1000 --items 100000 --out results/benchmarks/streaming-cpu.json
+
+Each run is a process of its own: it loads a file of distinct prompts, scores them with two detectors and all controls
+over a network of fixed cost, joins the shards and makes the table, by the functions of `memdet run`. Before it is timed
+it makes a run of 100 prompts, so that imports and first calls count for none. Sizes take turns in each round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.streaming.problem import write_samples
+
+PHASES = ("load", "whole-set", "batches", "finish", "report", "total")
+WARM_UP = 100
+REPEATED = 10_000  # items; larger runs are made once
+PACKAGES = ("memdet", "torch", "numpy", "pandas", "pyarrow", "scikit-learn")
+
+
+def measured(samples: Path, warm_up: Path, batch_size: int) -> dict[str, Any]:
+    """One run in a process of its own: its phases, and the peak of its resident memory as the system counts it."""
+    with tempfile.TemporaryDirectory() as out, tempfile.TemporaryFile("w+") as answer:
+        command = [sys.executable, "-m", "benchmarks.streaming.child", str(samples), out, str(batch_size), str(warm_up)]
+        child = subprocess.Popen(command, stdout=answer, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            raise SystemExit(f"{' '.join(command)} ended with {child.returncode}")
+        answer.seek(0)
+        found: dict[str, Any] = json.loads(answer.read().splitlines()[-1])
+    found["phases"]["total"] = found.pop("total")
+    return found | {"peak_bytes": 1024 * usage.ru_maxrss}  # Linux counts KiB
+
+
+def summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row a size: the largest peak, and medians over its runs of milliseconds an item."""
+    rows = []
+    for items in sorted({run["items"] for run in runs}):
+        own = [run for run in runs if run["items"] == items]
+        row: dict[str, Any] = {"items": items, "runs": len(own), "peak_mb": max(run["peak_bytes"] for run in own) / 1e6}
+        for kind, name in (("seconds", "ms_per_item"), ("cpu_seconds", "cpu_ms_per_item")):
+            row[name] = {
+                phase: round(1e3 * median(run["phases"][phase][kind] for run in own) / items, 4) for phase in PHASES
+            }
+        rows.append(row)
+    return rows
+
+
+def processor() -> str:
+    """Name of the processor."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+
+
+def main() -> None:
+    """Measure the sizes of the command line and write the record."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.streaming", description=__doc__.splitlines()[0])
+    parser.add_argument("--items", type=int, action="append", required=True, help="prompts of a run; can be repeated")
+    parser.add_argument("--rounds", type=int, default=3, help=f"of sizes up to {REPEATED}; larger ones are run once")
+    parser.add_argument("--batch-size", type=int, default=50)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    runs = []
+    with tempfile.TemporaryDirectory() as directory:
+        files = {items: Path(directory) / f"prompts-{items}.jsonl" for items in {WARM_UP, *options.items}}
+        for items, path in files.items():
+            write_samples(path, items)
+        for number in range(options.rounds):
+            for items in options.items:
+                if items > REPEATED and number != options.rounds // 2:
+                    continue
+                runs.append({"items": items} | measured(files[items], files[WARM_UP], options.batch_size))
+                print(json.dumps(summary(runs[-1:])[0]), flush=True)
+    record = {
+        "command": " ".join(["python -m benchmarks.streaming", *sys.argv[1:]]),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "threads": 1,
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "batch_size": options.batch_size,
+        "summary": summary(runs),
+        "runs": runs,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
