@@ -32,6 +32,11 @@ def joins_branches(model: ScoreModel, items: int) -> bool:
     return model.device.type != "cpu" or 2 * items * math.prod(model.latent_shape) <= JOINED_ON_CPU
 
 
+def rows_of_calls(model: ScoreModel, items: int, noise: Literal["shared", "per-item"]) -> set[int]:
+    """Rows of the network calls of a batch, for whoever compiles a network for them."""
+    return {items} | ({2 * items} if joins_branches(model, items) else set()) | ({1} if noise == "shared" else set())
+
+
 class Evaluations:
     """The part of a probe that knows the items, draws the noise, asks the model and keeps the books.
 
@@ -202,8 +207,8 @@ class Evaluations:
         keys = {branch: self._key("eps", x, t, branch) for branch in BRANCHES}
         known = self._is_shared(x) or any(key in self._memo for key in keys.values())
         if not known and len(x) == len(self) and joins_branches(self.model, len(x)):
-            start = self._now()
             embeddings = torch.cat([self._embedding(branch, len(x)) for branch in BRANCHES])
+            start = self._now()
             with torch.no_grad():
                 halves = self.model.eps(torch.cat([x, x]), t, embeddings).chunk(2)
             seconds = self._now() - start

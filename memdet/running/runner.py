@@ -17,7 +17,7 @@ from memdet.errors import NotApplicableError, UserError
 from memdet.models import ScoreModel, load_model
 from memdet.models.acceleration import Accelerated, AccelerationError, Mode, accelerate
 from memdet.probing import Cost, Items, Probe
-from memdet.probing.evaluations import joins_branches
+from memdet.probing.evaluations import rows_of_calls
 from memdet.running.batch_size import batch_of, fix_batch_sizes
 from memdet.running.batches import dev_items, items_of, probe_of
 from memdet.running.manifest import describe_run, settings_of_run
@@ -223,8 +223,7 @@ class Work:
             dev=None if unit.whole else self._dev,
         )
         if isinstance(model, Accelerated) and not all(detector.info.is_control for detector in unit.detectors):
-            n, shared = len(items), of_set.protocol.noise == "shared"
-            model.prepare({n, *([2 * n] if joins_branches(model, n) else []), *([1] if shared else [])})
+            model.prepare(rows_of_calls(model, len(items), of_set.protocol.noise))
         _compute(of_set, part, items, model, unit, probe, directory)
         probe.forget()
         if unit.whole:

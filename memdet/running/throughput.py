@@ -18,6 +18,7 @@ from memdet.errors import UserError
 from memdet.models import load_model
 from memdet.models.acceleration import Accelerated, Mode, accelerate
 from memdet.probing import Cost
+from memdet.probing.evaluations import rows_of_calls
 from memdet.running.bare_calls import Call, recorded_calls, replay
 from memdet.running.batches import items_of, probe_of
 from memdet.running.clocks import gpu_state, seconds_of, warm_up
@@ -162,7 +163,7 @@ class Bench:
         if not isinstance(self.model, Accelerated):
             return math.nan
         started = time.perf_counter()
-        self.model.prepare({batch_size, 1})
+        self.model.prepare(rows_of_calls(self.model, batch_size, self.sample_set.protocol.noise))
         return time.perf_counter() - started
 
     def measure(self, detector: Detector, batch_size: int) -> Throughput:
