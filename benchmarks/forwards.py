@@ -119,6 +119,7 @@ def main() -> None:
         "device": options.device,
         "processor": processor(),
         "cores": os.cpu_count(),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
         "torch": version("torch"),
         "rounds": options.rounds,
         "rows": rows,
