@@ -3,10 +3,11 @@
 import pytest
 import torch
 from problems import make_items
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
-from memdet.detectors import detector_classes, make_detector
+from memdet.detectors import detector_classes, make_detector, prompt_ngram
 from memdet.errors import NotApplicableError
 from memdet.probing import Items, Probe
 
@@ -106,6 +107,26 @@ def test_folds_keep_clusters_together(monkeypatch):
     assert sorted(index for _, held_out in seen for index in held_out) == list(range(len(items)))
     for train, held_out in seen:
         assert not {items.clusters[i] for i in train} & {items.clusters[i] for i in held_out}
+
+
+def test_ngrams_learn_from_a_bounded_number_of_prompts(monkeypatch):
+    items, whole = two_vocabularies(), score("prompt-ngram", two_vocabularies())
+    monkeypatch.setattr(prompt_ngram, "_AT_ONCE", 7)
+    assert torch.equal(score("prompt-ngram", items), whole)
+    fitted, fit = [], LogisticRegression.fit
+    monkeypatch.setattr(
+        LogisticRegression, "fit", lambda self, x, y: (fitted.append((len(y), int(sum(y)))), fit(self, x, y))[1]
+    )
+    monkeypatch.setattr(prompt_ngram, "LARGEST_FIT", 40)
+    scores = score("prompt-ngram", items)
+    assert fitted == [(40, 20)] * 5
+    assert not torch.equal(scores, whole)
+    assert roc_auc_score(items.labels, scores) > 0.9
+    few = [int(index < 40 and label) for index, label in enumerate(items.labels)]  # twenty
+    fitted.clear()
+    score("prompt-ngram", Items(items.ids, items.conditions, items.ids, few, has_prompts=True))
+    assert [n for n, _ in fitted] == [40] * 5
+    assert sum(positives for _, positives in fitted) == 4 * 20  # each is in four of five
 
 
 def test_ngrams_need_five_clusters_of_each_class():

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from memdet.metrics import auroc, delong, effective_number, evaluate_scores, gain, realised_fpr, tpr_at_fpr
-from memdet.metrics._auroc import weighted_auroc
+from memdet.metrics._auroc import best_of, best_rates, ranking, roc_counts, weighted_auroc
 from memdet.metrics._bootstrap import resample
 from memdet.metrics._placements import contributions, layout, variance
 
@@ -278,3 +278,27 @@ def test_gain_is_paired():
     difference = gain(scores, control, labels, clusters)
     assert difference.value == pytest.approx(auroc(scores, labels) - auroc(control, labels))
     assert difference.low < difference.value < difference.high
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_draws_do_not_depend_on_how_many_are_held_at_once(monkeypatch, mixed):
+    rng = np.random.default_rng(3)
+    labels = np.r_[np.ones(6, int), np.zeros(30, int)]
+    clusters = rng.integers(0, 9, 36) if mixed else np.arange(36) // 2
+    drawn = np.concatenate(list(resample(labels, clusters, 120, seed=1)))
+    monkeypatch.setattr("memdet.metrics._bootstrap._BLOCK", 100)  # two draws
+    blocks = list(resample(labels, clusters, 120, seed=1))
+    assert {len(block) for block in blocks} == {2}
+    assert (np.concatenate(blocks) == drawn).all()
+
+
+@pytest.mark.parametrize("levels", [2, 5, 1_000_000])
+def test_the_highest_scores_are_enough_for_the_best_threshold(levels):
+    rng = np.random.default_rng(levels)
+    labels = (rng.random(400) < 0.4).astype(int)
+    weights = np.concatenate(list(resample(labels, np.arange(400) // 2, 50, seed=0)))
+    for shift in (-3, 0, 1, 50):
+        scores = np.floor(levels * rng.random(400)) + shift * labels
+        for fpr in (0.01, 0.3, 0.99):
+            expected = best_of(*roc_counts(scores, labels, weights), fpr)[0]
+            assert (best_rates(ranking(scores, labels), weights, fpr) == expected).all()

@@ -1,5 +1,7 @@
 """Tests of significance: pairs of detectors, one against chance, several at once."""
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -139,7 +141,7 @@ def test_exchanged_families_keep_their_level():
     assert np.mean(np.array(p_values) <= 0.05) == pytest.approx(0.05, abs=0.0436)
 
 
-def test_all_pairs_are_delongs():
+def test_all_pairs_are_delongs(monkeypatch):
     rng = np.random.default_rng(19)
     base, labels = binormal(rng)
     scores = base + np.array([[0.0], [1.0], [2.0], [4.0]]) * rng.normal(size=(4, 120))
@@ -150,6 +152,9 @@ def test_all_pairs_are_delongs():
         assert (tests.difference[i], tests.p[i]) == delong(scores[a], scores[b], labels, clusters=clusters)
         expected = gain(scores[a], scores[b], labels, clusters)
         assert (tests.difference[i], tests.low[i], tests.high[i]) == (expected.value, expected.low, expected.high)
+    monkeypatch.setattr("memdet.metrics._pairs._CHUNK", 240)  # two pairs at once
+    for whole, in_parts in zip(astuple(tests), astuple(paired_tests(scores, labels, clusters)), strict=True):
+        assert (whole == in_parts).all()
     one = paired_tests(scores, labels, clusters, against=2)
     assert one.first.tolist() == [0, 1, 3]
     assert one.difference == pytest.approx([tests.difference[1], tests.difference[3], -tests.difference[5]])

@@ -13,9 +13,9 @@ from runs import write_run
 
 from memdet.cli import main
 from memdet.metrics import METRICS_VERSION, realised_fpr, variance_split
-from memdet.reports import FORMATS, report_rows
+from memdet.reports import FORMATS, report_rows, score_tables
 from memdet.reports.render import interval
-from memdet.running import read_scores
+from memdet.running import read_scores, store
 from memdet.running.store import SCORES
 
 OLD_RUN = Path(__file__).parents[1] / "running" / "stored" / "run-v1"
@@ -73,6 +73,20 @@ def test_the_variance_split_of_rows_with_other_random_vectors(tmp_path):
     alone = variance_split(plain, labels, np.arange(60))
     assert parts["trace"] == (pytest.approx(alone.items), pytest.approx(alone.seeds), None)
     assert parts["fixed"] == (1, 0, 0)
+
+
+def test_a_score_table_that_is_read_in_pieces_gives_the_same_rows(tmp_path, monkeypatch):
+    rng = np.random.default_rng(5)
+    labels = np.repeat([1, 0], 30)
+    scores = {"trace@t=1": rng.normal(size=(60, 3)), "trace@t=1,draw=1": rng.normal(size=(60, 3)), "b": labels * 1.0}
+    run = write_run(tmp_path / "run", scores, labels, seeds=(0, 1, 2), clusters=[f"c{i // 3}" for i in range(60)])
+    runs = [run, OLD_RUN]
+    held = report_rows(runs, by_stratum=True)
+    monkeypatch.setattr(score_tables, "ROWS_HELD", 0)
+    monkeypatch.setattr(store, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(store, "read_scores", lambda path: pytest.fail("read whole"))
+    monkeypatch.setattr(score_tables, "read_scores", lambda path: pytest.fail("read whole"))
+    assert json.dumps(report_rows(runs, by_stratum=True)) == json.dumps(held)
 
 
 def test_rank_correlation_is_spearmans(run, items):

@@ -1,0 +1,83 @@
+"""Runs of many prompts: the measurement itself, and what the documentation says of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.streaming.__main__ import PHASES, summary
+from benchmarks.streaming.child import one_run
+from benchmarks.streaming.problem import HashedPrompts, write_samples
+from memdet.reports import score_tables
+from memdet.running import read_scores, store
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_prompts_are_distinct_and_of_many_lengths(tmp_path):
+    write_samples(tmp_path / "samples.jsonl", 500)
+    rows = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    assert len({row["prompt"] for row in rows}) == len({row["id"] for row in rows}) == 500
+    assert sum(row["memorized"] for row in rows) == 250
+    words = [len(row["prompt"].split()) for row in rows]
+    assert min(words) < 8
+    assert max(words) > 40
+
+
+def test_a_prompt_moves_its_own_row_of_the_network_alone():
+    model, x = HashedPrompts(), torch.randn(3, 4, 64, 64)
+    together = model.predict(x, 981, model.embed(["a", "b", "a"]))
+    for index, prompt in enumerate("aba"):
+        alone = model.predict(x[index : index + 1], 981, model.embed([prompt]))[0]
+        assert torch.allclose(together[index], alone, atol=1e-5)
+    other = model.predict(x[1:2], 981, model.embed(["a"]))[0]
+    assert not torch.allclose(together[1], other, atol=1e-2)
+
+
+def test_a_run_in_small_pieces_gives_what_it_gives_in_one(tmp_path, monkeypatch):
+    write_samples(tmp_path / "samples.jsonl", 120)
+    phases, whole = one_run(tmp_path / "samples.jsonl", tmp_path / "whole", 120)
+    assert set(phases.found) == {*PHASES, "run"} - {"total"}
+    monkeypatch.setattr(store, "ROWS_AT_ONCE", 37)
+    monkeypatch.setattr(score_tables, "ROWS_HELD", 0)
+    _, pieces = one_run(tmp_path / "samples.jsonl", tmp_path / "pieces", 7)
+    first, second = (read_scores(tmp_path / name).to_pandas() for name in ("whole", "pieces"))
+    keys = ["detector", "item_id"]
+    first, second = (table.sort_values(keys, ignore_index=True) for table in (first, second))
+    assert first.drop(columns="score").equals(second.drop(columns="score"))
+    assert first["score"].to_numpy() == pytest.approx(second["score"].to_numpy(), rel=2e-3)  # finite differences
+    controls = {row["detector"]: row["auroc"] for row in whole if row["access"] in {"none", "text"}}
+    assert len(controls) >= 5
+    assert {row["detector"]: row["auroc"] for row in pieces if row["detector"] in controls} == controls
+
+
+def test_a_row_of_the_summary_by_hand():
+    def run(items, peak, seconds):
+        phases = {phase: {"seconds": seconds, "cpu_seconds": seconds / 2} for phase in PHASES}
+        return {"items": items, "peak_bytes": peak, "phases": phases}
+
+    few, many = summary([run(10, 2e6, 1.0), run(100, 3e6, 5.0), run(10, 1e6, 3.0), run(10, 1e6, 2.0)])
+    assert (few["items"], few["runs"], few["peak_mb"]) == (10, 3, 2)
+    assert few["ms_per_item"] == dict.fromkeys(PHASES, 200)
+    assert many["cpu_ms_per_item"] == dict.fromkeys(PHASES, 25)
+
+
+def test_the_table_of_the_documentation_is_that_of_the_record():
+    text = (ROOT / "docs" / "throughput.md").read_text()
+    section = re.search(r"## Many prompts\n(.*?)(?=\n## |\Z)", text, flags=re.DOTALL).group(1)
+    record = json.loads((ROOT / "results" / "benchmarks" / "streaming-cpu.json").read_text())
+    stated = re.findall(
+        r"^\| ([\d,]+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", section, re.MULTILINE
+    )
+    expected = []
+    for row in record["summary"]:
+        ms = row["cpu_ms_per_item"]
+        cells = [f"{ms[name]:.2f}" for name in ("batches", "whole-set", "finish", "report")]
+        expected.append((f"{row['items']:,}", f"{row['peak_mb']:.0f}", *cells))
+    assert stated == expected
+    assert record["summary"] == summary(record["runs"])
+    assert record["command"] in " ".join(section.split())
