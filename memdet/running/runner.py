@@ -17,7 +17,7 @@ from memdet.detectors import Detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import ClosedForm, ScoreModel, load_model
 from memdet.probing import Cost, Items, Probe
-from memdet.running.batches import dev_items, items_of, probe_of
+from memdet.running.batches import dev_items, items_of, items_of_whole, probe_of
 from memdet.running.manifest import describe_run, settings_of_run
 from memdet.running.memory import give_back_memory, keep_freed_memory
 from memdet.running.store import ITEMS, ROWS_AT_ONCE, SCHEMA_VERSION, SCORES, RunDirectory, read_manifest
@@ -191,7 +191,7 @@ class Work:
         part = self._tables[sample_set].iloc[unit.rows]
         if self._dev is None and not unit.whole:
             self._dev = dev_items(of_set, [unit.model], model)
-        items = items_of(part, of_set, model)
+        items = items_of_whole(part, of_set, model) if unit.whole else items_of(part, of_set, model)
         probe = probe_of(
             part,
             of_set,
