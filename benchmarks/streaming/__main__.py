@@ -4,8 +4,9 @@ python -m benchmarks.streaming --items 1000 --items 100000 --out results/benchma
 
 Each run is a process of its own: it loads a file of distinct prompts, scores them with two detectors and all controls
 over a network of fixed cost, joins the shards and makes the table, by the functions of `memdet run`. Sizes take turns.
-In the first round processes do this alone, and their peaks of memory count. In the rounds that follow they make a run of
-100 prompts first, so that imports and first calls count for none, and these are timed; sizes above 10,000 are run once.
+In the first round processes do this alone, and their peaks of memory count. In the rounds that follow they make a run
+of 100 prompts first, so that imports and first calls count for none, and these are timed; sizes above 10,000 are run
+once.
 """
 
 from __future__ import annotations
