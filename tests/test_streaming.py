@@ -56,13 +56,14 @@ def test_a_run_in_small_pieces_gives_what_it_gives_in_one(tmp_path, monkeypatch)
 
 
 def test_a_row_of_the_summary_by_hand():
-    def run(items, peak, seconds):
+    def run(items, peak, seconds, warm=True):
         phases = {phase: {"seconds": seconds, "cpu_seconds": seconds / 2} for phase in PHASES}
-        return {"items": items, "peak_bytes": peak, "phases": phases}
+        return {"items": items, "warm": warm, "peak_bytes": peak, "phases": phases}
 
-    few, many = summary([run(10, 2e6, 1.0), run(100, 3e6, 5.0), run(10, 1e6, 3.0), run(10, 1e6, 2.0)])
-    assert (few["items"], few["runs"], few["peak_mb"]) == (10, 3, 2)
-    assert few["ms_per_item"] == dict.fromkeys(PHASES, 200)
+    first = [run(10, 2e6, 9.0, warm=False), run(100, 3e6, 5.0, warm=False)]
+    few, many = summary([*first, run(10, 1e6, 3.0), run(10, 7e6, 2.0), run(10, 1e6, 2.5)])
+    assert (few["items"], few["timed_runs"], few["peak_mb"]) == (10, 3, 2)
+    assert few["ms_per_item"] == dict.fromkeys(PHASES, 250)
     assert many["cpu_ms_per_item"] == dict.fromkeys(PHASES, 25)
 
 

@@ -3,8 +3,10 @@
 python -m benchmarks.streaming --items 1000 --items 100000 --out results/benchmarks/streaming-cpu.json
 
 Each run is a process of its own: it loads a file of distinct prompts, scores them with two detectors and all controls
-over a network of fixed cost, joins the shards and makes the table, by the functions of `memdet run`. Before it is timed
-it makes a run of 100 prompts, so that imports and first calls count for none. Sizes take turns in each round.
+over a network of fixed cost, joins the shards and makes the table, by the functions of `memdet run`. Sizes take turns.
+In the first round processes do this alone, and their peaks of memory count. In the rounds that follow they make a run
+of 100 prompts first, so that imports and first calls count for none, and these are timed; sizes above 10,000 are run
+once.
 """
 
 from __future__ import annotations
@@ -29,10 +31,18 @@ REPEATED = 10_000  # items; larger runs are made once
 PACKAGES = ("memdet", "torch", "numpy", "pandas", "pyarrow", "scikit-learn")
 
 
-def measured(samples: Path, warm_up: Path, batch_size: int) -> dict[str, Any]:
+def measured(samples: Path, warm_up: Path | None, batch_size: int) -> dict[str, Any]:
     """One run in a process of its own: its phases, and the peak of its resident memory as the system counts it."""
     with tempfile.TemporaryDirectory() as out, tempfile.TemporaryFile("w+") as answer:
-        command = [sys.executable, "-m", "benchmarks.streaming.child", str(samples), out, str(batch_size), str(warm_up)]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.streaming.child",
+            str(samples),
+            out,
+            str(batch_size),
+            str(warm_up or "-"),
+        ]
         child = subprocess.Popen(command, stdout=answer, env=os.environ | {"OMP_NUM_THREADS": "1"})
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -45,14 +55,15 @@ def measured(samples: Path, warm_up: Path, batch_size: int) -> dict[str, Any]:
 
 
 def summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row a size: the largest peak, and medians over its runs of milliseconds an item."""
+    """A row a size: the peak of its first run, and medians of milliseconds an item over the others, if any."""
     rows = []
     for items in sorted({run["items"] for run in runs}):
         own = [run for run in runs if run["items"] == items]
-        row: dict[str, Any] = {"items": items, "runs": len(own), "peak_mb": max(run["peak_bytes"] for run in own) / 1e6}
+        timed = [run for run in own if run["warm"]] or own
+        row: dict[str, Any] = {"items": items, "timed_runs": len(timed), "peak_mb": own[0]["peak_bytes"] / 1e6}
         for kind, name in (("seconds", "ms_per_item"), ("cpu_seconds", "cpu_ms_per_item")):
             row[name] = {
-                phase: round(1e3 * median(run["phases"][phase][kind] for run in own) / items, 4) for phase in PHASES
+                phase: round(1e3 * median(run["phases"][phase][kind] for run in timed) / items, 4) for phase in PHASES
             }
         rows.append(row)
     return rows
@@ -68,7 +79,7 @@ def main() -> None:
     """Measure the sizes of the command line and write the record."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.streaming", description=__doc__.splitlines()[0])
     parser.add_argument("--items", type=int, action="append", required=True, help="prompts of a run; can be repeated")
-    parser.add_argument("--rounds", type=int, default=3, help=f"of sizes up to {REPEATED}; larger ones are run once")
+    parser.add_argument("--rounds", type=int, default=3, help=f"that are timed, of sizes up to {REPEATED}")
     parser.add_argument("--batch-size", type=int, default=50)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
@@ -77,12 +88,15 @@ def main() -> None:
         files = {items: Path(directory) / f"prompts-{items}.jsonl" for items in {WARM_UP, *options.items}}
         for items, path in files.items():
             write_samples(path, items)
-        for number in range(options.rounds):
+        for number in range(1 + options.rounds):
             for items in options.items:
-                if items > REPEATED and number != options.rounds // 2:
+                if items > REPEATED and number:
                     continue
-                runs.append({"items": items} | measured(files[items], files[WARM_UP], options.batch_size))
+                found = measured(files[items], files[WARM_UP] if number else None, options.batch_size)
+                runs.append({"items": items, "warm": number > 0} | found)
                 print(json.dumps(summary(runs[-1:])[0]), flush=True)
+    rows = summary(runs)
+    peaks = [row["peak_mb"] for row in rows if row["items"] >= 1_000] or [rows[0]["peak_mb"]]
     record = {
         "command": " ".join(["python -m benchmarks.streaming", *sys.argv[1:]]),
         "processor": processor(),
@@ -91,7 +105,8 @@ def main() -> None:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "batch_size": options.batch_size,
-        "summary": summary(runs),
+        "peak_growth": round(peaks[-1] / peaks[0] - 1, 4),
+        "summary": rows,
         "runs": runs,
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from memdet.probing import Probe
 
 FOLDS = 5
-LARGEST_FIT = 4_000  # prompts that a classifier learns from
+LARGEST_FIT = 2_000  # prompts that a classifier learns from
 _AT_ONCE = 1_000  # prompts that are scored at once
 
 
@@ -26,8 +26,8 @@ class PromptNgram(Detector):
     the pooled held-out value falls below AUROC .5 by construction (a fold with more positives leaves fewer to train
     on), so "blind" means not above .5 beyond chance.
 
-    A fold learns from at most 4,000 prompts, drawn by the seed: 2,000 of each label, or all of the rarer one and more
-    of the other. So memory does not grow with the set; up to 5,000 prompts all are learned from.
+    A fold learns from at most 2,000 prompts, drawn by the seed: 1,000 of each label, or all of the rarer one and more
+    of the other. So memory does not grow with the set; up to 2,500 prompts all are learned from.
     """
 
     info = DetectorInfo(
@@ -49,17 +49,15 @@ class PromptNgram(Detector):
         from sklearn.model_selection import StratifiedGroupKFold
         from sklearn.pipeline import make_pipeline, make_union
 
-        # Objects, since NumPy's own strings are all as wide as the widest.
-        prompts = np.array(probe.prompts, dtype=object)
-        labels = np.array(probe.labels)
-        _, clusters = np.unique(np.array(probe.clusters), return_inverse=True)
+        prompts, labels = probe.prompts, np.array(probe.labels)
+        _, clusters = np.unique(np.array(list(probe.clusters)), return_inverse=True)
         smallest = min(len(set(clusters[labels == label])) for label in (0, 1))
         if smallest < FOLDS:
             raise NotApplicableError(f"{FOLDS} folds need {FOLDS} clusters of each class, the smaller has {smallest}")
-        scores = np.empty(len(prompts))
+        scores = np.empty(len(labels))
         folds = StratifiedGroupKFold(n_splits=FOLDS, shuffle=True, random_state=probe.seed)
         rng = np.random.default_rng(probe.seed)
-        for train, held_out in folds.split(prompts, labels, clusters):
+        for train, held_out in folds.split(labels, labels, clusters):
             if len(train) > LARGEST_FIT:
                 train = _drawn(rng, train, labels[train])
             classifier = make_pipeline(
@@ -69,10 +67,10 @@ class PromptNgram(Detector):
                 ),
                 LogisticRegression(C=10.0, max_iter=1_000),
             )
-            classifier.fit(prompts[train], labels[train])
+            classifier.fit([prompts[i] for i in train], labels[train])
             for start in range(0, len(held_out), _AT_ONCE):
                 block = held_out[start : start + _AT_ONCE]
-                scores[block] = classifier.decision_function(prompts[block])
+                scores[block] = classifier.decision_function([prompts[i] for i in block])
         return torch.from_numpy(scores)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -15,6 +15,41 @@ from memdet.samplesets import SampleSet
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_TEXTS_AT_ONCE = 1_000
+
+
+class Column(Sequence[str]):
+    """Texts of a table's column that become Python's one at a time: those of a whole set are many.
+
+    Args:
+        values: The column.
+    """
+
+    def __init__(self, values: pd.Series) -> None:
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        found = self._values.iloc[index]
+        return Column(found) if isinstance(index, slice) else str(found)
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _TEXTS_AT_ONCE):
+            yield from self._values.iloc[start : start + _TEXTS_AT_ONCE].tolist()
+
+
+def items_of_whole(part: pd.DataFrame, sample_set: SampleSet, model: ScoreModel | None) -> Items:
+    """:func:`items_of`, whose texts stay in the table."""
+    ids, conditions, clusters = (Column(part[name]) for name in ("item_id", "condition", "cluster"))
+    images = _images(part, model) if sample_set.task == "image" else None
+    return Items(ids, conditions, clusters, part["label"].tolist(), sample_set.has_prompts, images)
 
 
 def items_of(part: pd.DataFrame, sample_set: SampleSet, model: ScoreModel | None) -> Items:

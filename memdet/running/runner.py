@@ -19,7 +19,7 @@ from memdet.models.acceleration import Accelerated, AccelerationError, Mode, acc
 from memdet.probing import Cost, Items, Probe
 from memdet.probing.evaluations import rows_of_calls
 from memdet.running.batch_size import batch_of, fix_batch_sizes
-from memdet.running.batches import dev_items, items_of, probe_of
+from memdet.running.batches import dev_items, items_of, items_of_whole, probe_of
 from memdet.running.manifest import describe_run, settings_of_run
 from memdet.running.memory import give_back_memory, is_out_of_memory, keep_freed_memory
 from memdet.running.store import ITEMS, ROWS_AT_ONCE, SCHEMA_VERSION, SCORES, RunDirectory, read_manifest
@@ -210,7 +210,7 @@ class Work:
         part = self._tables[sample_set].iloc[unit.rows]
         if self._dev is None and not unit.whole:
             self._dev = dev_items(of_set, [unit.model], model)
-        items = items_of(part, of_set, model)
+        items = items_of_whole(part, of_set, model) if unit.whole else items_of(part, of_set, model)
         probe = probe_of(
             part,
             of_set,
