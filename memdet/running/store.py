@@ -155,7 +155,7 @@ def read_scores(path: Path) -> pa.Table:
         stored = pq.read_schema(file)
         table = pq.read_table(file, schema=pa.schema([field for field in SCORES if field.name in stored.names]))
         return _current(table, SCORES.names)
-    except (ValueError, OSError) as error:  # Arrow's mistakes are among them
+    except (ValueError, KeyError, OSError) as error:  # Arrow's mistakes are among them
         raise UserError(f"{file} is damaged: {str(error).splitlines()[0]}") from None
 
 

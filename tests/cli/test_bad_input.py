@@ -154,10 +154,10 @@ def test_full_disk(tmp_path):
     """A limit on file size makes the write of the first shard fail as a full disk does."""
     script = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "from memdet.cli import main; import memdet.running.store as s; write = s.pq.write_table\n"
+        "from memdet.cli import main; import memdet.running.store as s; write = s.pq.ParquetWriter\n"
         "def limited(*a, **k):\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (64, resource.RLIM_INFINITY)); return write(*a, **k)\n"
-        "s.pq.write_table = limited\n"
+        "s.pq.ParquetWriter = limited\n"
         "main(['run', 'mixture-2d', '--detector', 'random', '--quiet', '--out', 'run'])"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)

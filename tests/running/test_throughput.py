@@ -28,9 +28,9 @@ def network():
 
 
 CALLS = {
-    # Of a batch whose shared evaluations are known; every item has its own noise where two calls stand.
+    # Of a batch whose shared evaluations are known.
     ("wen2024", "shared"): {"forward": 1},
-    ("wen2024", "per-item"): {"forward": 2},
+    ("jeon2025@backend=fd-one-sided", "per-item"): {"forward": 4},
     ("jeon2025", "per-item"): {"forward": 2, "jvp": 2},
     ("jeon2025@backend=fd", "per-item"): {"forward": 6},
     ("hessian-trace", "shared"): {"graph": 1, "vjp": 4},
