@@ -62,8 +62,8 @@ class Measured:
         cpu_seconds: Of all threads together, which other work on the machine does not add to.
         load: Processes that wanted a core at the start, in the minute before.
         manifest: ``run.json``.
-        scores: Of each detector, an item each.
-        costs: Evaluations an item of each detector, by unit.
+        scores: By detector, one an item.
+        costs: By detector, an item: seconds, and evaluations by unit.
     """
 
     peak_bytes: int
@@ -172,7 +172,7 @@ def run_measured(work: Path, detectors: Sequence[str]) -> Measured:
 
 
 def project(shape: Shape, detectors: Sequence[str]) -> dict[str, Any]:
-    """What ``memdet bench plan`` says of the same at batch size 1 in float32: FLOPs a row by unit, bytes at the peak."""
+    """What ``memdet bench plan`` says of batch size 1 in float32: FLOPs a row by unit, bytes at the peak."""
     from memdet.detectors import detector_classes, make_detectors
     from memdet.models.meta_unet import UNetConfig
     from memdet.running.devices import device_named
@@ -197,17 +197,15 @@ def project(shape: Shape, detectors: Sequence[str]) -> dict[str, Any]:
 def record(shape: Shape, made: dict[str, Any], measured: Measured, detectors: Sequence[str]) -> dict[str, Any]:
     """All figures, as they are written to ``record.json``."""
     manifest, planned = measured.manifest, project(shape, detectors)
-    ((set_seconds),) = manifest["seconds"].values()
     rows = []
-    for name in measured.scores:
-        flops = sum(measured.costs[name][unit] * planned["flops"].get(unit, 0.0) for unit in measured.costs[name])
+    for name, cost in measured.costs.items():
+        flops = sum(cost[unit] * count for unit, count in planned["flops"].items())
         rows.append(
             {
                 "detector": name,
-                "seconds_per_item": set_seconds[name],
-                **measured.costs[name],
+                **cost,
                 "tflop_per_item": flops / 1e12,
-                "gflop_per_second": flops / 1e9 / set_seconds[name],
+                "gflop_per_second": flops / 1e9 / cost["seconds_per_item"],
                 "projected_peak_bytes": planned["peak_bytes"][name],
                 "scores": measured.scores[name],
             }
@@ -261,10 +259,10 @@ def log(found: dict[str, Any]) -> str:
     lines += [
         "",
         f"wall time {found['wall_seconds']:.0f} s, of it {found['loading_seconds']:.0f} s to start, load and end; "
-        f"{found['cpu_seconds']:.0f} s of the cores, for which {found['load_before']:.1f} other processes were waiting",
+        f"{found['cpu_seconds']:.0f} s of the cores; load of the machine when it began: {found['load_before']:.1f}",
         f"peak resident memory of the process: {_gb(found['peak_bytes'])}"
-        + (f" (until all was loaded: {_gb(loading)})" if loading else ""),
-        f"projected by memdet bench plan (UNet and its intermediate tensors alone): {_gb(found['projected_peak_bytes'])}",
+        + (f" (before the first forward, the weights only mapped from their file: {_gb(loading)})" if loading else ""),
+        f"projected by memdet bench plan (UNet and its intermediate tensors): {_gb(found['projected_peak_bytes'])}",
         f"measured / projected: {found['measured_over_projected']:.3f}",
     ]
     return "\n".join(lines) + "\n"
@@ -278,15 +276,19 @@ def table(found: dict[str, Any]) -> str:
         cells = [row["detector"], *(f"{row[unit]:g}" for unit in ("F", "JVP", "VJP"))]
         cells += [f"{row['tflop_per_item']:.2f}", f"{row['seconds_per_item']:.0f}"]
         lines.append(f"| {' | '.join(cells)} | {row['projected_peak_bytes'] / 1e9:.2f} |")
-    machine = found["machine"]
+    machine, items = found["machine"], len(found["detectors"][0]["scores"])
     lines += [
         "",
-        f"Peak of the whole process: **{_gb(found['peak_bytes'])}**, {found['measured_over_projected']:.2f} times the "
-        f"{_gb(found['projected_peak_bytes'])} that `memdet bench plan` projects for network and intermediate tensors. "
-        f"{found['model']['parameters']['unet']:,} parameters, float32, batch 1, {len(found['detectors'][0]['scores'])} "
-        f"items; {machine['processor']}, {machine['cores']} cores, torch {machine['packages']['torch']}. "
+        f"Peak resident memory of the whole process: **{_gb(found['peak_bytes'])}**, "
+        f"{found['measured_over_projected']:.2f} times the {_gb(found['projected_peak_bytes'])} that "
+        "`memdet bench plan` projects for the UNet and its intermediate tensors. Of the difference, the text encoder's "
+        f"weights are {_gb(4 * found['model']['parameters']['text_encoder'])}.",
+        "",
+        f"{found['model']['parameters']['unet']:,} parameters of the UNet, {items} items; {machine['processor']}, "
+        f"{machine['cores']} cores, {machine['threads']} threads, torch {machine['packages']['torch']}. "
         f"{found['wall_seconds'] / 60:.0f} minutes in all, {found['loading_seconds']:.0f} s of them to start, load and "
-        f"end; {found['cpu_seconds'] / 60:.0f} minutes of one core.",
+        f"end; {found['cpu_seconds'] / 60:.0f} minutes of one core, for which other processes were waiting too (load "
+        f"{found['load_before']:.1f} when it began), so the seconds an item are more than on a machine of one's own.",
     ]
     return "\n".join(lines)
 
@@ -316,18 +318,16 @@ def measure(shape: Shape, work: Path, out: Path, items: int, detectors: Sequence
 
 def _read(run: Path, detectors: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Manifest, scores and costs of a run directory."""
-    import pyarrow.parquet as pq
-
     from memdet.detectors import detector_classes, make_detectors
+    from memdet.reports import report_rows
+    from memdet.running import read_manifest, read_scores
 
-    table = pq.read_table(run / "scores.parquet").to_pandas()
-    scores, costs = {}, {}
-    for name in [detector.label for detector in make_detectors(detectors, detector_classes())]:
-        rows = table[table["detector"] == name]
-        scores[name] = rows["score"].tolist()
-        units = {"F": "forwards", "JVP": "jvps", "VJP": "vjps"}
-        costs[name] = {unit: float(rows[column].mean()) for unit, column in units.items()}
-    return json.loads((run / "run.json").read_text()), scores, costs
+    table, rows = read_scores(run).to_pandas(), {row["detector"]: row for row in report_rows([run])}
+    labels = [detector.label for detector in make_detectors(detectors, detector_classes())]
+    scores = {label: table[table["detector"] == label]["score"].tolist() for label in labels}
+    units = {"seconds_per_item": "seconds_per_item", "F": "forwards", "JVP": "jvps", "VJP": "vjps"}
+    costs = {label: {unit: float(rows[label][key]) for unit, key in units.items()} for label in labels}
+    return read_manifest(run), scores, costs
 
 
 def _peak(status: Path) -> int | None:
