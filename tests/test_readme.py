@@ -55,6 +55,14 @@ def test_tables_of_throughput_are_those_of_their_command(tmp_path, monkeypatch):
         assert (tmp_path / "plan.md").read_text().strip() == table.strip()
 
 
+def test_bars_are_those_of_the_record():
+    from benchmarks.throughput.report import bars
+
+    text = (ROOT / "docs" / "throughput.md").read_text()
+    table = text.split("bars-cpu.json -->\n")[1].split("\n<!-- end of table -->")[0]
+    assert table == bars(ROOT / "results" / "benchmarks" / "bars-cpu.json")
+
+
 def test_ci_runs_the_test_command_of_the_readme():
     commands = re.findall(r"```bash\n(.*?)\n```", README, flags=re.DOTALL)
     assert commands[1] in (ROOT / ".ci" / "run").read_text()

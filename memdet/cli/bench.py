@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,9 +38,13 @@ FORMATS = ("table", "markdown", "csv", "json", "pytest-benchmark")
     "--batch-size", "sizes", type=click.IntRange(min=1), multiple=True, help="Can be repeated.  [default: 64]"
 )
 @click.option(
-    "--dtype", type=click.Choice(["float32", "float64", "bfloat16", "float16"]), default="float32", show_default=True
+    "--dtype",
+    "dtypes",
+    type=click.Choice(["float32", "float64", "bfloat16", "float16"]),
+    multiple=True,
+    help="Can be repeated.  [default: float32]",
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps.")
+@click.option("--device", "devices", multiple=True, help="cpu, cuda, cuda:1, mps; can be repeated.  [default: auto]")
 @click.option("--noise", type=click.Choice(["shared", "per-item"]), help="[default: the sample set's]")
 @click.option(
     "--rounds", type=click.IntRange(min=3), default=15, show_default=True, help="Of each measurement, at most."
@@ -80,10 +85,10 @@ def _throughput(
     names: tuple[str, ...],
     compare: tuple[str, str] | None,
     reference: str,
-    model: str | None,
+    models: tuple[str, ...],
     sizes: tuple[int, ...],
-    dtype: str,
-    device: str,
+    dtypes: tuple[str, ...],
+    devices: tuple[str, ...],
     noise: Literal["shared", "per-item"] | None,
     accelerate: Mode,
     rounds: int,
@@ -100,8 +105,11 @@ def _throughput(
 
     if form not in FORMATS:
         raise UserError(f"--format {form!r} is not known: {', '.join(FORMATS)}")
-    if compare and (names or len(sizes) > 1 or saved or form not in {"table", "json"}):
-        raise UserError("--compare takes two detectors, one batch size and --format table or json")
+    several = max(map(len, (sizes, models, dtypes, devices))) > 1
+    if compare and (names or several or saved or form not in {"table", "json"}):
+        raise UserError(
+            "--compare takes two detectors; one batch size, model, dtype and device; --format table or json"
+        )
     if saved is not None:
         from memdet.reports.throughput import read_throughput, throughput_table
 
@@ -129,34 +137,30 @@ def _throughput(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    options = throughput.BenchOptions(
-        device=device_of(device),
-        dtype=getattr(torch, dtype),
-        noise=noise,
-        accelerate=accelerate,
-        rounds=rounds,
-        most_seconds=seconds,
-        memory=not no_memory,
-    )
-    machine = describe_machine(shlex.join(["memdet", *sys.argv[1:]]), options.device)
-    machine["threads"] = torch.get_num_threads()
-    if compare:
-        first, second = wanted
-        found = throughput.compare(first, second, sample_set, (sizes or (64,))[0], options, model=model)
-        row = compared_row(found, machine)
-        show(json.dumps(row, indent=1) if form == "json" else compared_text(row), out)
-        return 0
-    rows = throughput_rows(
-        throughput.bench(
-            [detector for detector in wanted if detector is not None],
-            sample_set,
-            sizes or (64,),
-            options,
-            model=model,
-            progress=not quiet,
-        ),
-        machine,
-    )
+    rows = []
+    for device, dtype, model in product(
+        map(device_of, devices or ("auto",)), dtypes or ("float32",), models or (None,)
+    ):
+        options = throughput.BenchOptions(
+            device=device,
+            dtype=getattr(torch, dtype),
+            noise=noise,
+            accelerate=accelerate,
+            rounds=rounds,
+            most_seconds=seconds,
+            memory=not no_memory,
+        )
+        machine = describe_machine(shlex.join(["memdet", *sys.argv[1:]]), device)
+        machine["threads"] = torch.get_num_threads()
+        if compare:
+            first, second = wanted
+            found = throughput.compare(first, second, sample_set, (sizes or (64,))[0], options, model=model)
+            row = compared_row(found, machine)
+            show(json.dumps(row, indent=1) if form == "json" else compared_text(row), out)
+            return 0
+        chosen = [detector for detector in wanted if detector is not None]
+        measured = throughput.bench(chosen, sample_set, sizes or (64,), options, model=model, progress=not quiet)
+        rows += throughput_rows(measured, machine)
     show(throughput_table(rows, form), out)
     return 1 if any(row["status"] in {"error", "nonfinite"} for row in rows) else 0
 

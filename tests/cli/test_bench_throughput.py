@@ -85,6 +85,16 @@ def test_pytest_benchmark_reads_its_format(measured, cli, tmp_path, monkeypatch,
     assert "bench[wen2024-mixture-2d-8" in capfd.readouterr().out
 
 
+def test_models_dtypes_and_batch_sizes_are_crossed(cli):
+    several = ["--model", "mixture-2d", "--model", "toy-2d", "--dtype", "float32", "--dtype", "float64"]
+    several += ["--batch-size", "16", "--detector", "wen2024", "--no-memory", "--format", "json"]
+    rows = json.loads(cli(*FAST, *several)[1])
+    found = [(row["model"], row["dtype"], row["batch_size"]) for row in rows]
+    toy = [("toy-2d", dtype, size) for dtype in ("float32", "float64") for size in (8, 16)]
+    assert set(toy) < set(found)
+    assert len(found) == len(rows) == 8  # a closed form is computed in float64 whatever is asked
+
+
 def test_peak_memory_is_taken_in_another_process(cli):
     (row,) = json.loads(cli(*FAST, "--detector", "wen2024", "--format", "json")[1])
     assert row["peak_memory_bytes"] > 50e6  # an interpreter with torch
