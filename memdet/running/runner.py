@@ -121,6 +121,7 @@ def run(
                         work.compute(name, unit, directory)
                         bar.update()
         manifest["seconds_total"] = round(time.perf_counter() - started, 1)
+        give_back_memory()
         names = (unit.name for units in work.plan.values() for unit in units)
         directory.finish(names, manifest, work.described())
         give_back_memory()
