@@ -44,7 +44,6 @@ def test_detector(label: str, benchmark, bench: Bench, batch: Batch, beside) -> 
     benchmark.extra_info |= {
         "detector": label,
         "batch_size": BATCH,
-        "items_per_second": BATCH / benchmark.stats.stats.median,
         "network_calls": {
             kind: sum(call.kind == kind for call in calls) for kind in ("forward", "graph", "jvp", "vjp")
         },
