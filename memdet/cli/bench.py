@@ -33,7 +33,9 @@ FORMATS = ("table", "markdown", "csv", "json", "pytest-benchmark")
 @click.option("--detector", "names", multiple=True, metavar="NAME", help="Can be repeated.  [default: those of quick]")
 @click.option("--compare", nargs=2, metavar="A B", help="Interleave two detectors, or one and bare-forward.")
 @click.option("--sample-set", "reference", metavar="SPEC", default="tiny-sd-a-verbatim", show_default=True)
-@click.option("--model", metavar="NAME_OR_DIR", help="Instead of the sample set's own.")
+@click.option(
+    "--model", "models", multiple=True, metavar="NAME_OR_DIR", help="Instead of the set's own; can be repeated."
+)
 @click.option(
     "--batch-size", "sizes", type=click.IntRange(min=1), multiple=True, help="Can be repeated.  [default: 64]"
 )
