@@ -150,7 +150,6 @@ def test_a_cost_that_cannot_be_read_is_taken_for_the_dearest():
         ["jeon2025"],
         ["eigenvalue-gap", "jeon2025", "hessian-trace@backend=jvp"],
         ["ren2024-entropy", "bright-ending"],
-        ["wen2024", "zhang2026"],
     ],
 )
 def test_the_measured_work_takes_the_memory_of_the_detectors(labels):
