@@ -14,11 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,7 +26,6 @@ from benchmarks.streaming.problem import write_samples
 PHASES = ("load", "whole-set", "batches", "finish", "report", "total")
 WARM_UP = 100
 REPEATED = 10_000  # items; larger runs are made once
-PACKAGES = ("memdet", "torch", "numpy", "pandas", "pyarrow", "scikit-learn")
 
 
 def measured(samples: Path, warm_up: Path | None, batch_size: int) -> dict[str, Any]:
@@ -69,12 +66,6 @@ def summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def processor() -> str:
-    """Name of the processor."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-
-
 def main() -> None:
     """Measure the sizes of the command line and write the record."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.streaming", description=__doc__.splitlines()[0])
@@ -95,18 +86,13 @@ def main() -> None:
                 found = measured(files[items], files[WARM_UP] if number else None, options.batch_size)
                 runs.append({"items": items, "warm": number > 0} | found)
                 print(json.dumps(summary(runs[-1:])[0]), flush=True)
-    rows = summary(runs)
-    peaks = [row["peak_mb"] for row in rows if row["items"] >= 1_000] or [rows[0]["peak_mb"]]
+    from memdet.running.manifest import describe_machine  # late: a child's peak is at least its parent's at the start
+
     record = {
-        "command": " ".join(["python -m benchmarks.streaming", *sys.argv[1:]]),
-        "processor": processor(),
-        "cores": os.cpu_count(),
+        "machine": describe_machine(" ".join(["python -m benchmarks.streaming", *sys.argv[1:]]), "cpu"),
         "threads": 1,
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
         "batch_size": options.batch_size,
-        "peak_growth": round(peaks[-1] / peaks[0] - 1, 4),
-        "summary": rows,
+        "summary": summary(runs),
         "runs": runs,
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)

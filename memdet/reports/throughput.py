@@ -85,7 +85,7 @@ def _row(one: Throughput) -> Row:
         "load_seconds": _defined(one.load_seconds),
         "embed_seconds": _defined(one.embed_seconds),
         "compile_seconds": _defined(one.compile_seconds),
-        "gpu": one.gpu,
+        "device_state": one.device_state,
         "status": one.status,
         "message": one.message,
     }

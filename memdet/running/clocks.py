@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import re
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
+CPUINFO = Path("/proc/cpuinfo")
 MOST_WARM_UPS = 10
 _QUERIED = (
     "driver_version",
@@ -61,10 +66,31 @@ def warm_up(call: Callable[[], float]) -> float:
     return first
 
 
-def gpu_state(device: torch.device) -> dict[str, str]:
-    """Driver, clocks, power and temperature of a CUDA device as ``nvidia-smi`` tells them now; empty elsewhere."""
-    if device.type != "cuda":
-        return {}
+def device_state(device: torch.device) -> dict[str, str]:
+    """What a device's speed depends on, as it is now.
+
+    Args:
+        device: Where the work was done.
+
+    Returns:
+        CUDA: driver, clocks, power and temperature as ``nvidia-smi`` tells them. MPS: the release of macOS, which its
+        driver comes with. CPU: clock in MHz and load of the last minute, where the system tells them. What cannot be
+        found out is left out.
+    """
+    if device.type == "cuda":
+        return _cuda_state(device)
+    state = {}
+    if device.type == "mps":
+        state["macos"] = platform.mac_ver()[0]
+    told = CPUINFO.read_text(encoding="utf-8") if CPUINFO.exists() else ""
+    if clock := re.search(r"^cpu MHz\s*: (.+)$", told, re.MULTILINE):
+        state["clocks.cpu"] = f"{float(clock[1]):.0f} MHz"
+    if hasattr(os, "getloadavg"):
+        state["load"] = f"{os.getloadavg()[0]:.2f}"
+    return state
+
+
+def _cuda_state(device: torch.device) -> dict[str, str]:
     identity = str(torch.cuda.get_device_properties(device).uuid)
     command = [
         "nvidia-smi",

@@ -21,7 +21,7 @@ from memdet.probing import Cost
 from memdet.probing.evaluations import rows_of_calls
 from memdet.running.bare_calls import Call, recorded_calls, replay
 from memdet.running.batches import items_of, probe_of
-from memdet.running.clocks import gpu_state, seconds_of, warm_up
+from memdet.running.clocks import device_state, seconds_of, warm_up
 from memdet.running.memory import keep_freed_memory
 from memdet.running.own_process import peak_of_process
 from memdet.running.rounds import Spread, interleave, ratio
@@ -73,7 +73,7 @@ class Throughput:
         accelerate: ``off``, or how the network is compiled.
         compile_seconds: Of that at this batch size, not in ``first_call_seconds``; NaN if nothing is compiled.
         peak_memory: Bytes, in a process of its own; None where it was not taken.
-        gpu: Clocks, driver and power right after the last round; empty without CUDA.
+        device_state: Clocks, driver, power or load right after the last round.
     """
 
     detector: str
@@ -95,7 +95,7 @@ class Throughput:
     accelerate: str = "off"
     compile_seconds: float = math.nan
     peak_memory: int | None = None
-    gpu: dict[str, str] = field(default_factory=dict)
+    device_state: dict[str, str] = field(default_factory=dict)
 
     @property
     def items_per_second(self) -> Spread:
@@ -206,7 +206,7 @@ class Bench:
             options.rounds,
             options.most_seconds,
         )
-        found.gpu = gpu_state(device)
+        found.device_state = device_state(device)
         found.seconds, found.bare, found.forward = taken["detector"], taken["bare"], taken["forward"]
         return found
 

@@ -1,6 +1,7 @@
 """What ``memdet bench`` measures with."""
 
 import math
+import subprocess
 
 import numpy as np
 import pytest
@@ -130,6 +131,36 @@ def test_cuda_is_timed_by_events_around_the_call(monkeypatch):
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: told.append("synchronise"))
     assert clocks.seconds_of(lambda: told.append("call"), torch.device("cuda")) == 0.25
     assert told == ["synchronise", "record", "call", "record", "wait"]
+
+
+def test_state_of_the_processor_is_what_the_system_tells(monkeypatch, tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor\t: 0\ncpu MHz\t\t: 2599.61\nprocessor\t: 1\ncpu MHz\t\t: 800.0\n")
+    monkeypatch.setattr(clocks, "CPUINFO", cpuinfo)
+    monkeypatch.setattr(clocks.os, "getloadavg", lambda: (1.25, 0.5, 0.25), raising=False)
+    assert clocks.device_state(torch.device("cpu")) == {"clocks.cpu": "2600 MHz", "load": "1.25"}
+    monkeypatch.setattr(clocks, "CPUINFO", tmp_path / "nowhere")
+    monkeypatch.delattr(clocks.os, "getloadavg")
+    assert clocks.device_state(torch.device("cpu")) == {}
+    monkeypatch.setattr(clocks.platform, "mac_ver", lambda: ("15.1", (), "arm64"))
+    assert clocks.device_state(torch.device("mps")) == {"macos": "15.1"}
+
+
+def test_state_of_a_gpu_is_what_its_driver_tells(monkeypatch):
+    class Properties:
+        uuid = "1f0e"
+
+    asked = []
+
+    def run(command, **options):
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0, "570.1, 1980 MHz, 1980 MHz, 2619 MHz, 312 W, 700 W, 41\n")
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
+    monkeypatch.setattr(subprocess, "run", run)
+    state = clocks.device_state(torch.device("cuda"))
+    assert asked[0][:2] == ["nvidia-smi", "--id=GPU-1f0e"]
+    assert (state["driver_version"], state["clocks.sm"], state["temperature.gpu"]) == ("570.1", "1980 MHz", "41")
 
 
 def test_figures_of_a_measurement():
