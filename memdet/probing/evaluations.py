@@ -21,7 +21,7 @@ from memdet.probing.items import Items
 Branch = Literal["cond", "null"]
 BRANCHES: tuple[Branch, ...] = get_args(Branch)
 T = TypeVar("T")
-JOINED_ON_CPU = 2**13  # latent numbers in a call of both branches, up to which it was found faster than two calls
+JOINED_ON_CPU = 2**15  # latent numbers in a call of both branches, up to which it was found faster than two calls
 _VECTORS_OF_A_DRAW = 1_000_000  # more than any detector takes, so that draws share none
 
 
