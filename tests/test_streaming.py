@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +11,13 @@ import torch
 from benchmarks.streaming.__main__ import PHASES, summary
 from benchmarks.streaming.child import one_run
 from benchmarks.streaming.problem import HashedPrompts, write_samples
+from benchmarks.streaming.report import growth, streaming_table
 from memdet.reports import score_tables
 from memdet.running import read_scores, store
+
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORDS = ROOT / "results" / "benchmarks"
 
 
 def test_prompts_are_distinct_and_of_many_lengths(tmp_path):
@@ -24,8 +30,9 @@ def test_prompts_are_distinct_and_of_many_lengths(tmp_path):
     assert max(words) > 40
 
 
-def test_a_prompt_moves_its_own_row_of_the_network_alone():
-    model, x = HashedPrompts(), torch.randn(3, 4, 64, 64)
+@pytest.mark.parametrize("layers", [0, 3])
+def test_a_prompt_moves_its_own_row_of_the_network_alone(layers):
+    model, x = HashedPrompts(layers), torch.randn(3, 4, 64, 64)
     together = model.predict(x, 981, model.embed(["a", "b", "a"]))
     for index, prompt in enumerate("aba"):
         alone = model.predict(x[index : index + 1], 981, model.embed([prompt]))[0]
@@ -61,3 +68,28 @@ def test_a_row_of_the_summary_by_hand():
     assert (few["items"], few["timed_runs"], few["peak_mb"]) == (10, 3, 2)
     assert few["ms_per_item"] == dict.fromkeys(PHASES, 250)
     assert many["cpu_ms_per_item"] == dict.fromkeys(PHASES, 25)
+
+
+def test_growth_by_hand():
+    rows = [
+        {"items": items, "peak_mb": peak, "ms_per_item": {"batches": batches, "total": total}}
+        for items, peak, batches, total in ((10, 100, 2.0, 5.0), (1_000, 105, 2.1, 4.0))
+    ]
+    assert growth(rows, 10, 1_000) == pytest.approx({"peak": 0.05, "batches": 0.05, "total": -0.2})
+
+
+@pytest.mark.parametrize("name", ["streaming-cpu.json", "streaming-layers-cpu.json"])
+def test_documentation_shows_the_committed_records(name):
+    text = (ROOT / "docs" / "throughput.md").read_text()
+    table = text.split(f"benchmarks.streaming.report results/benchmarks/{name} -->\n")[1]
+    assert table.split("\n<!-- end of table -->")[0] == streaming_table(RECORDS / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "few", "many"), [("streaming-cpu.json", 1_000, 100_000), ("streaming-layers-cpu.json", 100, 10_000)]
+)
+def test_committed_records_hold_what_is_promised(name, few, many):
+    found = growth(json.loads((RECORDS / name).read_text())["summary"], few, many)
+    assert abs(found["peak"]) <= 0.10
+    assert abs(found["batches"]) <= 0.05
+    assert found["total"] <= 0.05

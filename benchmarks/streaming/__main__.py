@@ -28,7 +28,7 @@ WARM_UP = 100
 REPEATED = 10_000  # items; larger runs are made once
 
 
-def measured(samples: Path, warm_up: Path | None, batch_size: int) -> dict[str, Any]:
+def measured(samples: Path, warm_up: Path | None, batch_size: int, layers: int) -> dict[str, Any]:
     """One run in a process of its own: its phases, and the peak of its resident memory as the system counts it."""
     with tempfile.TemporaryDirectory() as out, tempfile.TemporaryFile("w+") as answer:
         command = [
@@ -38,6 +38,7 @@ def measured(samples: Path, warm_up: Path | None, batch_size: int) -> dict[str, 
             str(samples),
             out,
             str(batch_size),
+            str(layers),
             str(warm_up or "-"),
         ]
         child = subprocess.Popen(command, stdout=answer, env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, action="append", required=True, help="prompts of a run; can be repeated")
     parser.add_argument("--rounds", type=int, default=3, help=f"that are timed, of sizes up to {REPEATED}")
     parser.add_argument("--batch-size", type=int, default=50)
+    parser.add_argument("--layers", type=int, default=0, help="of the network; what a forward costs grows with them")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     runs = []
@@ -83,7 +85,7 @@ def main() -> None:
             for items in options.items:
                 if items > REPEATED and number:
                     continue
-                found = measured(files[items], files[WARM_UP] if number else None, options.batch_size)
+                found = measured(files[items], files[WARM_UP] if number else None, options.batch_size, options.layers)
                 runs.append({"items": items, "warm": number > 0} | found)
                 print(json.dumps(summary(runs[-1:])[0]), flush=True)
     from memdet.running.manifest import describe_machine  # late: a child's peak is at least its parent's at the start
@@ -92,6 +94,7 @@ def main() -> None:
         "machine": describe_machine(" ".join(["python -m benchmarks.streaming", *sys.argv[1:]]), "cpu"),
         "threads": 1,
         "batch_size": options.batch_size,
+        "layers": options.layers,
         "summary": summary(runs),
         "runs": runs,
     }

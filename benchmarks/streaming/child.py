@@ -1,6 +1,6 @@
 """One measured run in a process of its own; prints its phases as JSON.
 
-python -m benchmarks.streaming.child SAMPLES OUT BATCH WARM_UP
+python -m benchmarks.streaming.child SAMPLES OUT BATCH LAYERS WARM_UP
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def peak_bytes() -> int:
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
-def one_run(samples: Path, out: Path, batch_size: int) -> tuple[Phases, list[dict[str, Any]]]:
+def one_run(samples: Path, out: Path, batch_size: int, layers: int = 0) -> tuple[Phases, list[dict[str, Any]]]:
     """What ``memdet run --model M --samples FILE`` does, with the stub for the model."""
     phases = Phases()
     classes = detector_classes()
@@ -70,7 +70,7 @@ def one_run(samples: Path, out: Path, batch_size: int) -> tuple[Phases, list[dic
     try:
         with phases.of("run"):
             options = RunOptions(batch_size=batch_size)
-            run([sample_set], detectors, out, options, models={"stub": HashedPrompts()}, progress=False)
+            run([sample_set], detectors, out, options, models={"stub": HashedPrompts(layers)}, progress=False)
     finally:
         runner.RunDirectory, runner.Work.compute = RunDirectory, plain
     with phases.of("report"):
@@ -81,11 +81,11 @@ def one_run(samples: Path, out: Path, batch_size: int) -> tuple[Phases, list[dic
 
 def main() -> None:
     """Run what the command line names, after a small run if it names one."""
-    samples, out, batch_size, warm_up = sys.argv[1:]
+    samples, out, batch_size, layers, warm_up = sys.argv[1:]
     if warm_up != "-":
-        one_run(Path(warm_up), Path(out) / "warm-up", int(batch_size))
+        one_run(Path(warm_up), Path(out) / "warm-up", int(batch_size), int(layers))
     start, cpu = time.perf_counter(), time.process_time()
-    phases, rows = one_run(Path(samples), Path(out) / "run", int(batch_size))
+    phases, rows = one_run(Path(samples), Path(out) / "run", int(batch_size), int(layers))
     total = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
     aurocs = {row["detector"]: row["auroc"] for row in rows}
     size = (Path(out) / "run" / "scores.parquet").stat().st_size

@@ -161,17 +161,17 @@ class Ranking:
     """
 
     labels: Floats
-    order: Ints
+    order: NDArray[np.int32]
     positive: NDArray[np.bool_]
-    last: Ints
+    last: NDArray[np.int32]
 
 
-def ranking(scores: Floats, labels: Ints) -> Ranking:
-    """Rank validated scores ``[n]``, of at least one item."""
+def ranking(scores: Floats, labels: Floats) -> Ranking:
+    """Rank validated scores ``[n]``, of at least one item, by labels that all rankings of the items share."""
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
     last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
-    return Ranking(labels.astype(np.float64), order, labels[order] == 1, last)
+    return Ranking(labels, order.astype(np.int32), labels[order] == 1, last.astype(np.int32))
 
 
 def best_rates(ranked: Ranking, weights: Floats, fpr: float) -> Floats:

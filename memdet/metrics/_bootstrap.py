@@ -25,7 +25,7 @@ from memdet.metrics._placements import NO_VARIANCE, Layout, contributions, diffe
 DRAWS = 2_000
 LEVEL = 0.95
 _CHUNK = 4_000_000  # weights drawn together, as small integers; another number would be another stream of draws
-_BLOCK = 500_000  # weights held at once as floats
+_BLOCK = 200_000  # weights held at once as floats
 Counts = NDArray[np.uint16]
 
 
@@ -140,7 +140,8 @@ def evaluate_table(
     points = [operating_point(s, y, 0.01) for s in table]
     found: list[list[Floats]] = [[] for _ in table]
     if not np.isnan(points[0][0]):
-        rankings = [ranking(s, y) for s in table]
+        shared = y.astype(np.float64)
+        rankings = [ranking(s, shared) for s in table]
         for weights in resample(y, names, draws, seed):
             for ranked, of_detector in zip(rankings, found, strict=True):
                 of_detector.append(best_rates(ranked, weights, 0.01))

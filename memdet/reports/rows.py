@@ -22,6 +22,7 @@ from memdet.metrics import (
 )
 from memdet.reports.score_tables import MeanScores, RunScores, ScoreTables, sets_of
 from memdet.reports.set_statistics import groups_of, split_of
+from memdet.running.memory import give_back_memory
 from memdet.running.store import read_manifest
 
 CONTROLS = {"none", "text"}
@@ -142,6 +143,8 @@ def set_rows(
             means.add(label, table)
     if means is None:
         return list(rows.values())
+    del table
+    give_back_memory()  # the draws come next, and take as much
     evaluated = evaluate_table(list(means.scores.values()), means.labels, means.clusters)
     evaluations = dict(zip(means.scores, evaluated, strict=True))
     groups = groups_of(means)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from memdet.running.memory import give_back_memory
 from memdet.running.store import SCORES, count_scores, read_scores, scan_scores
 
 ROWS_HELD = 200_000
@@ -44,6 +45,11 @@ class RunScores:
         self._run = run
         self._held = read_scores(run) if count_scores(run) <= ROWS_HELD else None
 
+    @property
+    def held(self) -> bool:
+        """Whether the whole table is in memory."""
+        return self._held is not None
+
     def pieces(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Some columns."""
         return scan_scores(self._run, columns) if self._held is None else iter([self._held.select(columns)])
@@ -71,8 +77,16 @@ class ScoreTables(Mapping[str, pd.DataFrame]):
         if label not in self._labels:
             raise KeyError(label)
         kept = self._kept & (pc.field("detector") == label)
-        pieces = [table.filter(kept) for table in self._scores.pieces(SCORES.names)]
-        frame: pd.DataFrame = pa.concat_tables(pieces).to_pandas()
+        if self._scores.held:
+            frame: pd.DataFrame = pa.concat_tables(
+                t.filter(kept) for t in self._scores.pieces(SCORES.names)
+            ).to_pandas()
+            return frame
+        give_back_memory()  # what the last table took, and then what was read for this one
+        table = pa.concat_tables(t.filter(kept) for t in self._scores.pieces(SCORES.names))
+        frame = table.to_pandas(split_blocks=True, self_destruct=True)
+        del table
+        give_back_memory()
         return frame
 
     def __iter__(self) -> Iterator[str]:
