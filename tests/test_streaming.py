@@ -15,7 +15,6 @@ from benchmarks.streaming.report import growth, streaming_table
 from memdet.reports import score_tables
 from memdet.running import read_scores, store
 
-
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "results" / "benchmarks"
 

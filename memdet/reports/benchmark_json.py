@@ -29,6 +29,7 @@ def benchmark_json(rows: Sequence[dict[str, Any]]) -> str:
         stats = Stats()
         for seconds in row["seconds"]:
             stats.update(seconds)
+        timer = "events" if row["device"].startswith("cuda") else "perf_counter"
         params = {key: row[key] for key in ("detector", "model", "batch_size", "dtype", "device", "accelerate")}
         name = f"bench[{'-'.join(str(value) for value in params.values())}]"
         benchmarks.append(
@@ -41,7 +42,7 @@ def benchmark_json(rows: Sequence[dict[str, Any]]) -> str:
                 "extra_info": {key: value for key, value in row.items() if key not in {*params, "seconds", "machine"}},
                 "options": {
                     "rounds": row["rounds"],
-                    "timer": "events" if row["device"].startswith("cuda") else "perf_counter",
+                    "timer": timer,
                 },
                 "stats": {**stats.as_dict(), "data": row["seconds"], "iterations": 1},
             }

@@ -77,15 +77,12 @@ class ScoreTables(Mapping[str, pd.DataFrame]):
         if label not in self._labels:
             raise KeyError(label)
         kept = self._kept & (pc.field("detector") == label)
+        pieces = (piece.filter(kept) for piece in self._scores.pieces(SCORES.names))
         if self._scores.held:
-            frame: pd.DataFrame = pa.concat_tables(
-                t.filter(kept) for t in self._scores.pieces(SCORES.names)
-            ).to_pandas()
+            frame: pd.DataFrame = pa.concat_tables(pieces).to_pandas()
             return frame
         give_back_memory()  # what the last table took, and then what was read for this one
-        table = pa.concat_tables(t.filter(kept) for t in self._scores.pieces(SCORES.names))
-        frame = table.to_pandas(split_blocks=True, self_destruct=True)
-        del table
+        frame = pa.concat_tables(pieces).to_pandas(split_blocks=True, self_destruct=True)
         give_back_memory()
         return frame
 
