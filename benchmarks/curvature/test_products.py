@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from benchmarks.conftest import BATCH, DEVICE, synchronise
+from benchmarks.conftest import BATCH, DEVICE
 from memdet.curvature import JacobianOperator, krylov
 from memdet.models import ScoreModel, load_model
+from memdet.models.device import synchronise
 from memdet.probing import Items
 
 TIME, STEPS, TOLERANCE = 481, 40, 1e-3
@@ -93,7 +94,7 @@ ROADS: dict[str, Callable[[Network], Product]] = {
 def test_product(road: str, benchmark, network: Network, record) -> None:
     start = time.perf_counter()
     product = ROADS[road](network)
-    synchronise()
+    synchronise(torch.device(DEVICE))
     setup = time.perf_counter() - start
     error = network.error(product, transposed="vjp" in road)
     benchmark.pedantic(_waited(product), args=(network.v,), rounds=10, warmup_rounds=1)
@@ -145,10 +146,10 @@ def in_turn(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(rounds + 1):
         for name, call in calls.items():
-            synchronise()
+            synchronise(torch.device(DEVICE))
             start = time.perf_counter()
             call()
-            synchronise()
+            synchronise(torch.device(DEVICE))
             if turn:
                 times[name].append(time.perf_counter() - start)
     return {name: median(values) for name, values in times.items()}
@@ -157,7 +158,7 @@ def in_turn(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
 def _waited(product: Product) -> Product:
     def call(v: Tensor) -> Tensor:
         result = product(v)
-        synchronise()
+        synchronise(torch.device(DEVICE))
         return result
 
     return call

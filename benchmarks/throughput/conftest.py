@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.conftest import BATCH, DEVICE
 from memdet.detectors import Detector, detector_classes, make_detectors
 from memdet.running.clocks import seconds_of
 from memdet.running.rounds import Spread, interleave, ratio
 from memdet.running.throughput import Batch, Bench, BenchOptions
 from memdet.samplesets import load_sample_set
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-BATCH = 64
 ROUNDS = 15
 
 

@@ -74,7 +74,7 @@ def _run(arguments: list[str] | None) -> int:
     except UserError as error:
         return _complain(str(error))
     except click.exceptions.Abort:
-        click.echo("memdet: interrupted; the same command resumes", err=True)
+        click.echo("memdet: interrupted; the same command resumes a run", err=True)
         return 130
     except click.ClickException as error:
         error.show()
@@ -85,7 +85,7 @@ def _run(arguments: list[str] | None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}{error.strerror or error}; nothing that was complete is lost")
     except KeyboardInterrupt:
-        click.echo("memdet: interrupted; the same command resumes", err=True)
+        click.echo("memdet: interrupted; the same command resumes a run", err=True)
         return 130
     return result if isinstance(result, int) else 0
 

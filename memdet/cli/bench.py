@@ -110,7 +110,8 @@ def _throughput(
     several = max(map(len, (sizes, models, dtypes, devices))) > 1
     if compare and (names or several or saved or form not in {"table", "json"}):
         raise UserError(
-            "--compare takes two detectors; one batch size, model, dtype and device; --format table or json"
+            "--compare takes two detectors, one batch size, model, dtype and device, and --format table or json;"
+            " it goes with neither --detector nor --from"
         )
     if saved is not None:
         from memdet.reports.throughput import read_throughput, throughput_table

@@ -68,10 +68,13 @@ class Accelerated(ScoreModel):
         model: What is accelerated; answers all else.
         mode: Named in errors.
         network: Like :meth:`ScoreModel.network` of the model, without gradients.
+
+    Attributes:
+        eager: The model.
     """
 
     def __init__(self, model: ScoreModel, mode: Mode, network: Network) -> None:
-        self._model, self._mode, self._network = model, mode, network
+        self.eager, self._mode, self._network = model, mode, network
         self.name, self.latent_shape, self.schedule = model.name, model.latent_shape, model.schedule
         self.parametrisation, self.device, self.dtype = model.parametrisation, model.device, model.dtype
         self.takes_prompts = model.takes_prompts  # type: ignore[misc]
@@ -84,7 +87,7 @@ class Accelerated(ScoreModel):
             AccelerationError: The accelerated network cannot be built, or differs from the eager one.
         """
         if torch.is_grad_enabled() or _transforms():
-            return self._model.predict(x, t, embedding)
+            return self.eager.predict(x, t, embedding)
         time = time_on(x.device, t)
         key = shape_of(x, embedding)
         if key in self._checked:
@@ -100,7 +103,7 @@ class Accelerated(ScoreModel):
                 f"--accelerate {self._mode} fails for {self.name} at a batch of {len(x)}"
                 f" ({type(error).__name__}: {reason}): use --accelerate off"
             ) from error
-        self._compare(output, self._model.predict(x, t, embedding))
+        self._compare(output, self.eager.predict(x, t, embedding))
         self._checked.add(key)
         return output
 
@@ -134,43 +137,43 @@ class Accelerated(ScoreModel):
 
     def network(self, x: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
         """The eager network."""
-        return self._model.network(x, t, embedding)
+        return self.eager.network(x, t, embedding)
 
     def embed(self, conditions: Sequence[str]) -> Tensor:
         """Encode conditions."""
-        return self._model.embed(conditions)
+        return self.eager.embed(conditions)
 
     def embed_null(self) -> Tensor:
         """Encode the null condition."""
-        return self._model.embed_null()
+        return self.eager.embed_null()
 
     def fingerprint(self) -> str:
         """That of the model: weights and configuration are the same."""
-        return self._model.fingerprint()
+        return self.eager.fingerprint()
 
     def decode(self, x0: Tensor) -> Tensor:
         """Images of clean latents."""
-        return self._model.decode(x0)
+        return self.eager.decode(x0)
 
     def training_images(self) -> Tensor:
         """Training images that are known."""
-        return self._model.training_images()
+        return self.eager.training_images()
 
     def attention(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, list[AttentionLayer]]:
         """Noise prediction and cross-attention, by the eager network, whose hooks see it."""
-        return self._model.attention(x, t, embedding)
+        return self.eager.attention(x, t, embedding)
 
     def bottleneck(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Noise prediction and middle block, by the eager network, whose hooks see it."""
-        return self._model.bottleneck(x, t, embedding)
+        return self.eager.bottleneck(x, t, embedding)
 
     def end_positions(self, conditions: Sequence[str]) -> Tensor:
         """Position of the end token."""
-        return self._model.end_positions(conditions)
+        return self.eager.end_positions(conditions)
 
     def are_cut(self, conditions: Sequence[str]) -> list[bool]:
         """Whether conditions are longer than what is read."""
-        return self._model.are_cut(conditions)
+        return self.eager.are_cut(conditions)
 
 
 class Compiled:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from memdet.errors import NotApplicableError
 from memdet.models import ClosedForm, ScoreModel
+from memdet.models.device import synchronise
 from memdet.probing import noise as draws
 from memdet.probing.cost import Cost, Ledger
 from memdet.probing.items import Items
@@ -339,8 +340,7 @@ class Evaluations:
         return tensor.data_ptr() in drawn and (len(tensor) == 1 or tensor.stride(0) == 0)
 
     def _now(self) -> float:
-        if self.model.device.type == "cuda":
-            torch.cuda.synchronize(self.model.device)
+        synchronise(self.model.device)
         return time.perf_counter()
 
     def _remember(self, key: Hashable, make: Callable[[], T]) -> T:

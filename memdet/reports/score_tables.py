@@ -86,6 +86,9 @@ class ScoreTables(Mapping[str, pd.DataFrame]):
         give_back_memory()
         return frame
 
+    def __contains__(self, label: object) -> bool:
+        return label in self._labels  # the mapping's own would make the table
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._labels)
 

@@ -19,8 +19,9 @@ Row = dict[str, Any]
 LEGEND = (
     "items / s: median of the rounds and its quartiles; what all batches of a seed share, loading and text encoders "
     "are left out. Efficiency: time of the same network calls with nothing around them over time of the detector. In "
-    "forwards: time in units of a bare forward of the batch. F, JVP, VJP: network calls of a batch, in batches. Peak: "
-    "of a process that loads the model and scores one batch twice, libraries included."
+    "forwards: time in units of a bare forward of the batch. F, JVP, VJP: network calls of a batch, in batches; "
+    "evaluations: all of these, of one item and branch each. Peak: of a process that loads the model and scores one "
+    "batch twice; on the CPU libraries included, on CUDA what the allocator gave."
 )
 _HEADERS = (
     "detector",
@@ -29,7 +30,7 @@ _HEADERS = (
     "JVP",
     "VJP",
     "items / s",
-    "network calls / s",
+    "evaluations / s",
     "efficiency",
     "in forwards",
     "peak",
@@ -152,7 +153,7 @@ def read_throughput(text: str, where: str) -> list[Row]:
     except ValueError:
         raise UserError(f"{where} is no JSON") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "efficiency" in row for row in rows):
-        raise UserError(f"{where} does not hold rows of memdet bench --format json")
+        raise UserError(f"{where} does not hold rows of memdet bench --format json (--compare writes a single ratio)")
     if any(row.get("schema_version", 0) > SCHEMA_VERSION for row in rows):
         raise UserError(f"{where} was written by a later memdet")
     return rows

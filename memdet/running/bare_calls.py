@@ -14,6 +14,7 @@ from torch.autograd import forward_ad
 
 from memdet.curvature import JacobianOperator
 from memdet.models import ScoreModel
+from memdet.models.acceleration import Accelerated
 
 Kind = Literal["forward", "graph", "jvp", "vjp"]
 
@@ -36,24 +37,38 @@ class Call:
 def recorded_calls(model: ScoreModel) -> Iterator[list[Call]]:
     """Inside, every network call of the model is noted in the list that this yields."""
     calls: list[Call] = []
-    predict = model.predict
+    # What an accelerated model does not accelerate, attention say, it asks of the one inside.
+    models = [model, model.eager] if isinstance(model, Accelerated) else [model]
+    inside = False
 
-    def noted(x: Tensor, t: int, embedding: Tensor) -> Tensor:
-        rows = len(x)
-        if _has_tangent(x) or _has_tangent(embedding):
-            calls.append(Call("jvp", rows))
-            return predict(x, t, embedding)
-        output = predict(x, t, embedding)
-        calls.append(Call("graph" if output.requires_grad else "forward", rows))
-        if output.requires_grad:
-            output.register_hook(lambda _: calls.append(Call("vjp", rows)))  # type: ignore[no-untyped-call]
-        return output
+    def noting(predict: Callable[[Tensor, int, Tensor], Tensor]) -> Callable[[Tensor, int, Tensor], Tensor]:
+        def noted(x: Tensor, t: int, embedding: Tensor) -> Tensor:
+            nonlocal inside
+            if inside:
+                return predict(x, t, embedding)
+            inside = True
+            try:
+                output = predict(x, t, embedding)
+            finally:
+                inside = False
+            rows = len(x)
+            if _has_tangent(x) or _has_tangent(embedding):
+                calls.append(Call("jvp", rows))
+                return output
+            calls.append(Call("graph" if output.requires_grad else "forward", rows))
+            if output.requires_grad:
+                output.register_hook(lambda _: calls.append(Call("vjp", rows)))  # type: ignore[no-untyped-call]
+            return output
 
-    model.predict = noted  # type: ignore[method-assign]
+        return noted
+
+    for one in models:
+        one.predict = noting(one.predict)  # type: ignore[method-assign, assignment]
     try:
         yield calls
     finally:
-        del model.predict
+        for one in models:
+            del one.predict
 
 
 def replay(calls: Sequence[Call], model: ScoreModel, embedding: Tensor) -> Callable[[], None]:

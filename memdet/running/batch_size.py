@@ -16,6 +16,7 @@ from memdet.curvature import JacobianOperator
 from memdet.detectors import Detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import ClosedForm, ScoreModel
+from memdet.models.device import synchronise
 from memdet.probing.evaluations import joins_branches
 from memdet.running.memory import free_memory, is_out_of_memory, peak_memory
 from memdet.running.plan import evaluations_of
@@ -271,6 +272,5 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    synchronise(device)
     return time.perf_counter()

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from memdet.models.device import synchronise
+
 CPUINFO = Path("/proc/cpuinfo")
 MOST_WARM_UPS = 10
 _QUERIED = (
@@ -24,14 +26,6 @@ _QUERIED = (
     "temperature.gpu",
 )
 STABLE = 0.1  # relative change between two calls after which a device counts as warm
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until the device has done all that it was told."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def seconds_of(call: Callable[[], object], device: torch.device) -> float:
@@ -55,7 +49,7 @@ def warm_up(call: Callable[[], float]) -> float:
     """Repeat a timed call until two in a row agree within a tenth, ten times at most.
 
     Returns:
-        Seconds of the first call: beside the work itself, what is done once (kernels chosen, memory taken).
+        Seconds of the first call: beside the work itself, what was not done before (memory taken, say).
     """
     first = before = call()
     for _ in range(MOST_WARM_UPS):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
+from memdet.errors import UserError
 from memdet.running.operators import peak_bytes
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names that glibc's mallopt goes by
@@ -24,11 +25,15 @@ def keep_freed_memory() -> bool:
     A network on the CPU frees and allocates the same blocks at every step; given back each time, their pages are
     cleared and mapped again, which takes a fifth of the time. The process keeps its peak.
 
+    Older versions of glibc map blocks above 32 MiB whatever is asked.
+
     Returns:
         Whether the C library took it; others than glibc have no such switch.
     """
     mallopt = _glibc("mallopt")
-    return mallopt is not None and all(mallopt(name, 1 << 30) for name in (_MMAP_THRESHOLD, _TRIM_THRESHOLD))
+    if mallopt is None:
+        return False
+    return bool(mallopt(_TRIM_THRESHOLD, 1 << 30)) and any(mallopt(_MMAP_THRESHOLD, 1 << size) for size in (30, 25))
 
 
 def give_back_memory() -> None:
@@ -97,6 +102,25 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(
         words in str(error) for words in ("not enough memory", "can't allocate memory", "out of memory")
     )
+
+
+class OutOfMemoryError(UserError):
+    """A batch that does not fit; the whole run is concerned.
+
+    Args:
+        where: What was being computed.
+        items: Of the batch.
+    """
+
+    def __init__(self, where: str, items: int) -> None:
+        self.where, self.items = where, items
+        super().__init__(
+            f"out of memory in {where} with {items} items at once: take another --out and a smaller --batch-size, or"
+            " --batch-size measure with a smaller --memory-budget"
+        )
+
+    def __reduce__(self) -> tuple[type[OutOfMemoryError], tuple[str, int]]:
+        return type(self), (self.where, self.items)
 
 
 def _glibc(name: str) -> Callable[..., int] | None:

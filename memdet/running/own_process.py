@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from memdet.running.memory import peak_resident
+from memdet.running.memory import OutOfMemoryError, peak_resident
 
 
 def peak_of_process(device: str, work: Callable[..., None], *arguments: Any) -> int | None:
@@ -25,11 +25,13 @@ def peak_of_process(device: str, work: Callable[..., None], *arguments: Any) -> 
     Returns:
         Bytes; None where the system does not tell, or the process did not live.
     """
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
             return pool.submit(_peak_of, torch.get_num_threads(), device, work, arguments).result()
-        except BrokenProcessPool:
+        except (BrokenProcessPool, torch.OutOfMemoryError, OutOfMemoryError):  # the caller holds memory too
             return None
 
 

@@ -16,12 +16,13 @@ from memdet.detectors import Detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import ScoreModel, load_model
 from memdet.models.acceleration import Accelerated, AccelerationError, Mode, accelerate
+from memdet.models.device import synchronise
 from memdet.probing import Cost, Items, Probe
 from memdet.probing.evaluations import rows_of_calls
 from memdet.running.batch_size import batch_of, fix_batch_sizes
 from memdet.running.batches import dev_items, items_of, items_of_whole, probe_of
 from memdet.running.manifest import describe_run, settings_of_run
-from memdet.running.memory import give_back_memory, is_out_of_memory, keep_freed_memory
+from memdet.running.memory import OutOfMemoryError, give_back_memory, is_out_of_memory, keep_freed_memory
 from memdet.running.store import ITEMS, ROWS_AT_ONCE, SCHEMA_VERSION, SCORES, RunDirectory, read_manifest
 from memdet.running.units import Unit, tested_items, units_of
 from memdet.samplesets import SampleSet
@@ -141,7 +142,7 @@ def score_items(
         start = _clock(model)
         try:
             raw = detector.score(probe)
-            scores = torch.as_tensor(raw).detach().double().cpu()
+            scores = torch.as_tensor(raw).detach().cpu().double()
             if scores.shape != (n,):
                 raise ValueError(f"score() returned shape {tuple(scores.shape)}, expected ({n},)")
         except NotApplicableError as error:
@@ -150,10 +151,7 @@ def score_items(
             raise
         except Exception as error:  # the run goes on; the row and the manifest say what happened
             if is_out_of_memory(error):  # nor would the next batch fit
-                raise UserError(
-                    f"out of memory in {detector.label} with {n} items at once: take another --out and a smaller"
-                    " --batch-size, or --batch-size measure with a smaller --memory-budget"
-                ) from error
+                raise OutOfMemoryError(detector.label, n) from error
             message = f"{type(error).__name__}: {error}".splitlines()[0]
             return [float("nan")] * n, ["error"] * n, Cost(), message
         cost.seconds += _clock(model) - start
@@ -224,7 +222,12 @@ class Work:
             dev=None if unit.whole else self._dev,
         )
         if isinstance(model, Accelerated) and not all(detector.info.is_control for detector in unit.detectors):
-            model.prepare(rows_of_calls(model, len(items), of_set.protocol.noise))
+            try:
+                model.prepare(rows_of_calls(model, len(items), of_set.protocol.noise))
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise OutOfMemoryError(f"--accelerate {self._options.accelerate}", len(items)) from error
+                raise
         _compute(of_set, part, items, model, unit, probe, directory)
         probe.forget()
         if unit.whole:
@@ -302,6 +305,6 @@ def load_models(sample_sets: Sequence[SampleSet], options: RunOptions) -> dict[s
 
 
 def _clock(model: ScoreModel | None) -> float:
-    if model is not None and model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
+    if model is not None:
+        synchronise(model.device)
     return time.perf_counter()

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
 import torch
@@ -17,16 +17,17 @@ from memdet.detectors import Detector
 from memdet.errors import UserError
 from memdet.models import load_model
 from memdet.models.acceleration import Accelerated, Mode, accelerate
+from memdet.models.device import synchronise
 from memdet.probing import Cost
 from memdet.probing.evaluations import rows_of_calls
 from memdet.running.bare_calls import Call, recorded_calls, replay
-from memdet.running.batches import items_of, probe_of
+from memdet.running.batches import dev_items, items_of, probe_of
 from memdet.running.clocks import device_state, seconds_of, warm_up
-from memdet.running.memory import keep_freed_memory
+from memdet.running.memory import OutOfMemoryError, keep_freed_memory
 from memdet.running.own_process import peak_of_process
 from memdet.running.rounds import Spread, interleave, ratio
 from memdet.running.runner import score_items
-from memdet.samplesets import SampleSet, load_sample_set
+from memdet.samplesets import SampleSet
 
 BARE_FORWARD = "bare-forward"
 
@@ -63,13 +64,13 @@ class Throughput:
         detector, model, device, dtype, batch_size, noise: What was measured.
         status: ``ok``, ``not-applicable``, ``nonfinite`` or ``error``.
         message: Why, empty if all is well.
-        cost: Evaluations an item, as the detector is charged alone in a set of one batch.
         calls: Network calls of a batch, once what all batches of a seed share is known.
         seconds: Of a batch, one a round, what all batches of a seed share excepted.
         bare: Of the same network calls with nothing around them, one a round, beside those.
         forward: Of one bare forward of the batch, likewise.
-        first_call_seconds: Of the first batch: with what is made once a seed and once a process.
-        load_seconds, embed_seconds: Of the model and of encoding the batch's conditions; not in ``seconds``.
+        first_call_seconds: Of the first batch of a seed: with what its batches share.
+        load_seconds, embed_seconds: Of the model, and of encoding the conditions of the first batch of this size; not
+            in ``seconds``.
         accelerate: ``off``, or how the network is compiled.
         compile_seconds: Of that at this batch size, not in ``first_call_seconds``; NaN if nothing is compiled.
         peak_memory: Bytes, in a process of its own; None where it was not taken.
@@ -84,7 +85,6 @@ class Throughput:
     noise: str
     status: str = "ok"
     message: str = ""
-    cost: Cost = field(default_factory=Cost)
     calls: list[Call] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     bare: list[float] = field(default_factory=list)
@@ -135,18 +135,14 @@ class Bench:
         self.model_name = model or str(sample_set.items["model"].iloc[0])
         started = time.perf_counter()
         eager = load_model(self.model_name, device=options.device, dtype=options.dtype)
-        self.model = accelerate(eager, options.accelerate)
+        synchronise(eager.device)
         self.load_seconds = time.perf_counter() - started
-        embed = self.model.embed
-        known: dict[tuple[str, ...], Tensor] = {}
-
-        def embed_once(conditions: Sequence[str]) -> Tensor:
-            key = tuple(conditions)
-            if key not in known:
-                known[key] = embed(conditions)
-            return known[key]
-
-        self.model.embed = embed_once  # type: ignore[method-assign]  # text encoders are not part of a detector's cost
+        encode, null = eager.embed, cache(eager.embed_null)
+        embed = cache(lambda texts: encode(list(texts)))
+        eager.embed = lambda conditions: embed(tuple(conditions))  # type: ignore[method-assign]  # encoders are no cost
+        eager.embed_null = null  # type: ignore[method-assign]
+        self.model = accelerate(eager, options.accelerate)
+        self._prepared: dict[int, tuple[float, float]] = {}
         rows = sample_set.items
         rows = rows[rows["split"] == "test"]
         if model is None:
@@ -164,12 +160,15 @@ class Bench:
             return math.nan
         started = time.perf_counter()
         self.model.prepare(rows_of_calls(self.model, batch_size, self.sample_set.protocol.noise))
+        synchronise(self.model.device)
         return time.perf_counter() - started
 
     def measure(self, detector: Detector, batch_size: int) -> Throughput:
         """One detector at one batch size."""
         options = self.options
-        compile_seconds = self.prepare(batch_size)
+        if batch_size not in self._prepared:
+            self._prepared[batch_size] = (self.prepare(batch_size), self.batch(batch_size).embed_seconds)
+        compile_seconds, embed_seconds = self._prepared[batch_size]
         batch = self.batch(batch_size)
         found = Throughput(
             detector=detector.label,
@@ -181,9 +180,12 @@ class Bench:
             accelerate=options.accelerate,
             compile_seconds=compile_seconds,
             load_seconds=self.load_seconds,
-            embed_seconds=batch.embed_seconds,
+            embed_seconds=embed_seconds,
         )
-        _, statuses, found.cost, found.message = batch.score(detector)
+        try:
+            _, statuses, _, found.message = batch.score(detector)
+        except OutOfMemoryError as error:
+            statuses, found.message = ["error"], f"out of memory with {error.items} items at once"
         found.status = next((status for status in statuses if status != "ok"), "ok")
         if found.status != "ok":
             return found
@@ -217,9 +219,11 @@ class Batch:
     def __init__(self, bench: Bench, rows: Any) -> None:
         self._bench, self._rows = bench, rows
         self.items = items_of(rows, bench.sample_set, bench.model)
+        self._dev = dev_items(bench.sample_set, rows["model"].unique(), bench.model)
         self._seed_memo: dict[Hashable, Any] = {}
         started = time.perf_counter()
         self.embedding: Tensor = bench.model.embed(self.items.conditions)
+        synchronise(bench.model.device)
         self.embed_seconds = time.perf_counter() - started
 
     def score(self, *detectors: Detector) -> tuple[list[float], list[str], Cost, str]:
@@ -231,6 +235,8 @@ class Batch:
             bench.model,
             seed=bench.options.seed,
             seed_memo=self._seed_memo,
+            items=self.items,
+            dev=self._dev,
         )
         for detector in detectors:
             result = score_items(bench.model, self.items, detector, probe)
@@ -271,15 +277,17 @@ def bench(
         row = ready.measure(detector, size)
         if options.memory and row.status == "ok":
             row.peak_memory = peak_of_process(
-                options.device, score_alone, sample_set.id, detector, size, replace(options, memory=False), model
+                options.device, score_alone, sample_set, detector, size, replace(options, memory=False), model
             )
         found.append(row)
     return found
 
 
-def score_alone(reference: str, detector: Detector, batch_size: int, options: BenchOptions, model: str | None) -> None:
+def score_alone(
+    sample_set: SampleSet, detector: Detector, batch_size: int, options: BenchOptions, model: str | None
+) -> None:
     """What a process does whose peak memory is taken: load, and score one batch twice."""
-    ready = Bench(load_sample_set(reference), options, model)
+    ready = Bench(sample_set, options, model)
     ready.prepare(batch_size)
     batch = ready.batch(batch_size)
     for _ in range(2):
