@@ -5,8 +5,8 @@ python -m benchmarks.streaming --items 1000 --items 100000 --out results/benchma
 Each run is a process of its own: it loads a file of distinct prompts, scores them with two detectors and all controls
 over a network of fixed cost, joins the shards and makes the table, by the functions of `memdet run`. Sizes take turns.
 In the first round processes do this alone, and their peaks of memory count. In the rounds that follow they make a run
-of 100 prompts first, so that imports and first calls count for none, and these are timed; sizes above 10,000 are run
-once.
+of 100 prompts first, so that imports and first calls count for none, and as many of their size as together have 2,000
+prompts or more, and these are timed; sizes above 10,000 are run once, in the first round. --warm leaves the first out.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from benchmarks.streaming.problem import write_samples
 
 PHASES = ("load", "whole-set", "batches", "finish", "report", "total")
 WARM_UP = 100
+TOGETHER = 2_000  # prompts of the timed runs of one process, at least
 REPEATED = 10_000  # items; larger runs are made once
 
 
-def measured(samples: Path, warm_up: Path | None, batch_size: int, layers: int) -> dict[str, Any]:
-    """One run in a process of its own: its phases, and the peak of its resident memory as the system counts it."""
+def measured(samples: Path, warm_up: Path | None, batch_size: int, layers: int, runs: int) -> list[dict[str, Any]]:
+    """Runs in a process of their own: the phases of each, and the process's peak of resident memory."""
     with tempfile.TemporaryDirectory() as out, tempfile.TemporaryFile("w+") as answer:
         command = [
             sys.executable,
@@ -39,6 +40,7 @@ def measured(samples: Path, warm_up: Path | None, batch_size: int, layers: int) 
             out,
             str(batch_size),
             str(layers),
+            str(runs),
             str(warm_up or "-"),
         ]
         child = subprocess.Popen(command, stdout=answer, env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -47,9 +49,11 @@ def measured(samples: Path, warm_up: Path | None, batch_size: int, layers: int) 
         if child.returncode:
             raise SystemExit(f"{' '.join(command)} ended with {child.returncode}")
         answer.seek(0)
-        found: dict[str, Any] = json.loads(answer.read().splitlines()[-1])
-    found["phases"]["total"] = found.pop("total")
-    return found | {"peak_bytes": 1024 * usage.ru_maxrss}  # Linux counts KiB
+        found: list[dict[str, Any]] = [json.loads(line) for line in answer.read().splitlines()]
+    for run in found:
+        run["phases"]["total"] = run.pop("total")
+        run["peak_bytes"] = 1024 * usage.ru_maxrss  # Linux counts KiB
+    return found
 
 
 def summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -59,6 +63,7 @@ def summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         own = [run for run in runs if run["items"] == items]
         timed = [run for run in own if run["warm"]] or own
         row: dict[str, Any] = {"items": items, "timed_runs": len(timed), "peak_mb": own[0]["peak_bytes"] / 1e6}
+        row["detectors_ms_per_item"] = round(1e3 * median(run["seconds_per_item"] for run in timed), 4)
         for kind, name in (("seconds", "ms_per_item"), ("cpu_seconds", "cpu_ms_per_item")):
             row[name] = {
                 phase: round(1e3 * median(run["phases"][phase][kind] for run in timed) / items, 4) for phase in PHASES
@@ -74,6 +79,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help=f"that are timed, of sizes up to {REPEATED}")
     parser.add_argument("--batch-size", type=int, default=50)
     parser.add_argument("--layers", type=int, default=0, help="of the network; what a forward costs grows with them")
+    parser.add_argument("--warm", action="store_true", help="timed rounds alone")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     runs = []
@@ -81,13 +87,14 @@ def main() -> None:
         files = {items: Path(directory) / f"prompts-{items}.jsonl" for items in {WARM_UP, *options.items}}
         for items, path in files.items():
             write_samples(path, items)
-        for number in range(1 + options.rounds):
+        for number in range(1 if options.warm else 0, 1 + options.rounds):
             for items in options.items:
                 if items > REPEATED and number:
                     continue
-                found = measured(files[items], files[WARM_UP] if number else None, options.batch_size, options.layers)
-                runs.append({"items": items, "warm": number > 0} | found)
-                print(json.dumps(summary(runs[-1:])[0]), flush=True)
+                warm_up, times = (files[WARM_UP], -(-TOGETHER // items)) if number else (None, 1)
+                found = measured(files[items], warm_up, options.batch_size, options.layers, times)
+                runs += [{"items": items, "warm": number > 0} | run for run in found]
+                print(json.dumps(summary(runs[-len(found) :])[0]), flush=True)
     from memdet.running.manifest import describe_machine  # late: a child's peak is at least its parent's at the start
 
     record = {

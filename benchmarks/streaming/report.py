@@ -18,6 +18,7 @@ def growth(summary: list[dict[str, Any]], few: int, many: int) -> dict[str, floa
     first, last = ({row["items"]: row for row in summary}[items] for items in (few, many))
     return {
         "peak": last["peak_mb"] / first["peak_mb"] - 1,
+        "detectors": last["detectors_ms_per_item"] / first["detectors_ms_per_item"] - 1,
         **{phase: last["ms_per_item"][phase] / first["ms_per_item"][phase] - 1 for phase in ("batches", "total")},
     }
 
@@ -27,10 +28,15 @@ def streaming_table(record: Path) -> str:
     summary = json.loads(record.read_text())["summary"]
     phases = ("load", "whole-set", "batches", "finish", "report", "total")
     body = [
-        [f"{row['items']:,}", f"{row['peak_mb']:,.0f}", *(f"{row['ms_per_item'][phase]:.2f}" for phase in phases)]
+        [
+            f"{row['items']:,}",
+            f"{row['peak_mb']:,.0f}",
+            f"{row['detectors_ms_per_item']:.2f}",
+            *(f"{row['ms_per_item'][phase]:.2f}" for phase in phases),
+        ]
         for row in summary
     ]
-    return markdown(["items", "peak, MB", *(f"{phase}, ms / item" for phase in phases)], body)
+    return markdown(["items", "peak, MB", "detectors, ms / item", *phases], body)
 
 
 if __name__ == "__main__":

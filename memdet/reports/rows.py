@@ -141,9 +141,9 @@ def set_rows(
         if rows[label]["status"] == "ok":
             means = means or MeanScores.of(table)
             means.add(label, table)
+        del table  # before the next one is made
     if means is None:
         return list(rows.values())
-    del table
     give_back_memory()  # the draws come next, and take as much
     evaluated = evaluate_table(list(means.scores.values()), means.labels, means.clusters)
     evaluations = dict(zip(means.scores, evaluated, strict=True))
@@ -177,7 +177,7 @@ def evaluate(means: pd.DataFrame) -> Evaluation:
 
 def _facts(table: pd.DataFrame) -> dict[str, Any]:
     """What a row says without metrics."""
-    items = table.drop_duplicates("item_id")
+    items = table[["item_id", "label", "cluster"]].drop_duplicates("item_id")
     labels, families = items["label"].to_numpy(), pd.factorize(items["cluster"])[0]
     return {
         "sample_set_version": int(table["sample_set_version"].iloc[0]),

@@ -230,7 +230,7 @@ class Work:
                 raise
         _compute(of_set, part, items, model, unit, probe, directory)
         probe.forget()
-        if unit.whole:
+        if unit.whole and len(part) > ROWS_AT_ONCE:  # memory that is given back has to be taken anew, page by page
             give_back_memory()
 
     def described(self) -> Iterator[pa.Table]:
