@@ -40,10 +40,7 @@ def benchmark_json(rows: Sequence[dict[str, Any]]) -> str:
                 "params": params,
                 "param": name[6:-1],
                 "extra_info": {key: value for key, value in row.items() if key not in {*params, "seconds", "machine"}},
-                "options": {
-                    "rounds": row["rounds"],
-                    "timer": timer,
-                },
+                "options": {"rounds": row["rounds"], "timer": timer},
                 "stats": {**stats.as_dict(), "data": row["seconds"], "iterations": 1},
             }
         )

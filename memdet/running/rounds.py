@@ -53,8 +53,8 @@ def interleave(
     """Time some calls in turn, in the opposite order every other round, each round deeper in the stack.
 
     CPython takes its stack from the system in pieces of 16 KiB and gives a piece back when the last frame in it
-    returns. Where a call that is often made begins a piece, that costs up to a tenth of a detector's time; whether one
-    does is an accident of the caller's depth, which the median must not rest on.
+    returns, which costs time where a call that is often made begins a piece. Whether one does is an accident of the
+    caller's depth, which the median must not rest on.
 
     Args:
         arms: Each times one call and gives the seconds.
