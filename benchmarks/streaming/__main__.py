@@ -5,8 +5,8 @@ python -m benchmarks.streaming --items 1000 --items 100000 --out results/benchma
 Each run is a process of its own: it loads a file of distinct prompts, scores them with two detectors and all controls
 over a network of fixed cost, joins the shards and makes the table, by the functions of `memdet run`. Sizes take turns.
 In the first round processes do this alone, and their peaks of memory count. In the rounds that follow they make a run
-of 100 prompts first, so that imports and first calls count for none, and as many of their size as together have 2,000
-prompts or more, and these are timed; sizes above 10,000 are run once, in the first round. --warm leaves the first out.
+of 100 prompts first, so that imports and first calls count for none, and as many of their size as together have 10,000
+prompts or more, and these are timed. --warm leaves the first round out.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from benchmarks.streaming.problem import write_samples
 
 PHASES = ("load", "whole-set", "batches", "finish", "report", "total")
 WARM_UP = 100
-TOGETHER = 2_000  # prompts of the timed runs of one process, at least
-REPEATED = 10_000  # items; larger runs are made once
+TOGETHER = 10_000  # prompts of the timed runs of one process, at least
 
 
 def measured(samples: Path, warm_up: Path | None, batch_size: int, layers: int, runs: int) -> list[dict[str, Any]]:
@@ -76,7 +75,7 @@ def main() -> None:
     """Measure the sizes of the command line and write the record."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.streaming", description=__doc__.splitlines()[0])
     parser.add_argument("--items", type=int, action="append", required=True, help="prompts of a run; can be repeated")
-    parser.add_argument("--rounds", type=int, default=3, help=f"that are timed, of sizes up to {REPEATED}")
+    parser.add_argument("--rounds", type=int, default=3, help="that are timed")
     parser.add_argument("--batch-size", type=int, default=50)
     parser.add_argument("--layers", type=int, default=0, help="of the network; what a forward costs grows with them")
     parser.add_argument("--warm", action="store_true", help="timed rounds alone")
@@ -89,8 +88,6 @@ def main() -> None:
             write_samples(path, items)
         for number in range(1 if options.warm else 0, 1 + options.rounds):
             for items in options.items:
-                if items > REPEATED and number:
-                    continue
                 warm_up, times = (files[WARM_UP], -(-TOGETHER // items)) if number else (None, 1)
                 found = measured(files[items], warm_up, options.batch_size, options.layers, times)
                 runs += [{"items": items, "warm": number > 0} | run for run in found]
