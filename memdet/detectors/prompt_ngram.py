@@ -48,6 +48,7 @@ class PromptNgram(Detector):
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import StratifiedGroupKFold
         from sklearn.pipeline import make_pipeline, make_union
+        from threadpoolctl import threadpool_limits
 
         prompts, labels = probe.prompts, np.array(probe.labels)
         _, clusters = np.unique(np.array(list(probe.clusters)), return_inverse=True)
@@ -67,7 +68,9 @@ class PromptNgram(Detector):
                 ),
                 LogisticRegression(C=10.0, max_iter=1_000),
             )
-            classifier.fit([prompts[i] for i in train], labels[train])
+            # Idle threads of OpenBLAS wait busily: the fit takes longer with them, and so does the network after it.
+            with threadpool_limits(1, user_api="blas"):
+                classifier.fit([prompts[i] for i in train], labels[train])
             for start in range(0, len(held_out), _AT_ONCE):
                 block = held_out[start : start + _AT_ONCE]
                 scores[block] = classifier.decision_function([prompts[i] for i in block])

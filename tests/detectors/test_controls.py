@@ -6,6 +6,7 @@ from problems import make_items
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from memdet.detectors import detector_classes, make_detector, prompt_ngram
 from memdet.errors import NotApplicableError
@@ -107,6 +108,28 @@ def test_folds_keep_clusters_together(monkeypatch):
     assert sorted(index for _, held_out in seen for index in held_out) == list(range(len(items)))
     for train, held_out in seen:
         assert not {items.clusters[i] for i in train} & {items.clusters[i] for i in held_out}
+
+
+def test_ngrams_are_fitted_on_one_thread_of_the_linear_algebra(monkeypatch):
+    """Else the others wait busily on the cores that the network takes next."""
+
+    def threads():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    fit, seen = LogisticRegression.fit, []
+
+    def watched(self, *data):
+        seen.append(threads())
+        return fit(self, *data)
+
+    monkeypatch.setattr(LogisticRegression, "fit", watched)
+    items = make_items([f"{word} {n}" for n in range(20) for word in ("red", "blue")], has_prompts=True)
+    with threadpool_limits(2, user_api="blas"):
+        score("prompt-ngram", items)
+        after = threads()
+    assert after
+    assert set(after) == {2}
+    assert seen == [[1] * len(after)] * prompt_ngram.FOLDS
 
 
 def test_ngrams_learn_from_a_bounded_number_of_prompts(monkeypatch):
