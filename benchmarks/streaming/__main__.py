@@ -2,8 +2,9 @@
 
 python -m benchmarks.streaming --items 1000 --items 100000 --out results/benchmarks/streaming-cpu.json
 
-Each run is a process of its own: it loads a file of distinct prompts, scores them with two detectors and all controls
-over a network of fixed cost, joins the shards and makes the table, by the functions of `memdet run`. Sizes take turns.
+Each run is a process of its own: it loads a file of distinct prompts, scores them with some detectors and all controls
+over a network of fixed cost (or a model that --model names), joins the shards and makes the table, by the functions of
+`memdet run`. Sizes take turns.
 In the first round processes do this alone, and their peaks of memory count. In the rounds that follow they make a run
 of 100 prompts first, so that imports and first calls count for none, and as many of their size as together have 10,000
 prompts or more, and these are timed. --warm leaves the first round out.
@@ -17,32 +18,24 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.streaming.problem import write_samples
+from benchmarks.streaming.task import DETECTORS, STUB, Task
 
 PHASES = ("load", "whole-set", "batches", "finish", "report", "total")
 WARM_UP = 100
 TOGETHER = 10_000  # prompts of the timed runs of one process, at least
 
 
-def measured(samples: Path, warm_up: Path | None, batch_size: int, layers: int, runs: int) -> list[dict[str, Any]]:
+def measured(task: Task, threads: int) -> list[dict[str, Any]]:
     """Runs in a process of their own: the phases of each, and the process's peak of resident memory."""
     with tempfile.TemporaryDirectory() as out, tempfile.TemporaryFile("w+") as answer:
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.streaming.child",
-            str(samples),
-            out,
-            str(batch_size),
-            str(layers),
-            str(runs),
-            str(warm_up or "-"),
-        ]
-        child = subprocess.Popen(command, stdout=answer, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        command = [sys.executable, "-m", "benchmarks.streaming.child", json.dumps(asdict(task) | {"out": out})]
+        child = subprocess.Popen(command, stdout=answer, env=os.environ | {"OMP_NUM_THREADS": str(threads)})
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode:
@@ -76,11 +69,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.streaming", description=__doc__.splitlines()[0])
     parser.add_argument("--items", type=int, action="append", required=True, help="prompts of a run; can be repeated")
     parser.add_argument("--rounds", type=int, default=3, help="that are timed")
+    parser.add_argument("--detector", action="append", help=f"can be repeated; by default {' and '.join(DETECTORS)}")
+    parser.add_argument("--model", default=STUB, help="instead of the network of fixed cost")
     parser.add_argument("--batch-size", type=int, default=50)
-    parser.add_argument("--layers", type=int, default=0, help="of the network; what a forward costs grows with them")
+    parser.add_argument("--noise", choices=["shared", "per-item"], default="shared")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--warm", action="store_true", help="timed rounds alone")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    detectors = options.detector or list(DETECTORS)
     runs = []
     with tempfile.TemporaryDirectory() as directory:
         files = {items: Path(directory) / f"prompts-{items}.jsonl" for items in {WARM_UP, *options.items}}
@@ -88,17 +85,22 @@ def main() -> None:
             write_samples(path, items)
         for number in range(1 if options.warm else 0, 1 + options.rounds):
             for items in options.items:
-                warm_up, times = (files[WARM_UP], -(-TOGETHER // items)) if number else (None, 1)
-                found = measured(files[items], warm_up, options.batch_size, options.layers, times)
+                warm_up, times = (str(files[WARM_UP]), -(-TOGETHER // items)) if number else (None, 1)
+                task = Task(
+                    str(files[items]), detectors, options.model, options.batch_size, options.noise, times, warm_up
+                )
+                found = measured(task, options.threads)
                 runs += [{"items": items, "warm": number > 0} | run for run in found]
                 print(json.dumps(summary(runs[-len(found) :])[0]), flush=True)
     from memdet.running.manifest import describe_machine  # late: a child's peak is at least its parent's at the start
 
     record = {
         "machine": describe_machine(" ".join(["python -m benchmarks.streaming", *sys.argv[1:]]), "cpu"),
-        "threads": 1,
+        "threads": options.threads,
         "batch_size": options.batch_size,
-        "layers": options.layers,
+        "model": options.model,
+        "noise": options.noise,
+        "detectors": detectors,
         "summary": summary(runs),
         "runs": runs,
     }

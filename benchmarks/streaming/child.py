@@ -1,6 +1,6 @@
 """Measured runs in a process of their own; prints the phases of each as a line of JSON.
 
-python -m benchmarks.streaming.child SAMPLES OUT BATCH LAYERS RUNS WARM_UP
+python -m benchmarks.streaming.child TASK, in JSON, with the folder of the runs as out
 """
 
 from __future__ import annotations
@@ -10,14 +10,19 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.streaming.task import STUB, Task
 
 # What the command line imports before it loads, as memdet/cli/run.py does; the heavy rest comes after the loading.
 from memdet.detectors import detector_classes, make_detectors, with_controls
 from memdet.samplesets import load_samples_file
 
-DETECTORS = ("wen2024", "curvature-gap")
+if TYPE_CHECKING:
+    from memdet.models import ScoreModel
 
 
 class Phases:
@@ -43,13 +48,21 @@ def peak_bytes() -> int:
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
-def one_run(samples: Path, out: Path, batch_size: int, layers: int = 0) -> tuple[Phases, list[dict[str, Any]]]:
-    """What ``memdet run --model M --samples FILE`` does, with the stub for the model."""
+@cache
+def loaded(model: str) -> ScoreModel:
+    """A model that all runs of this process share."""
+    from memdet.models import load_model
+
+    return load_model(model, device="cpu")
+
+
+def one_run(task: Task, out: Path) -> tuple[Phases, list[dict[str, Any]]]:
+    """What ``memdet run --model M --samples FILE`` does, with the stub for the model if the task says so."""
     phases = Phases()
     classes = detector_classes()
-    detectors = with_controls(make_detectors(DETECTORS, classes), classes)
+    detectors = with_controls(make_detectors(task.detectors, classes), classes)
     with phases.of("load"):
-        sample_set = load_samples_file(samples, model="stub")
+        sample_set = load_samples_file(Path(task.samples), model=task.model, noise=task.noise)
     from benchmarks.streaming.problem import HashedPrompts
     from memdet.reports import FORMATS, report_rows
     from memdet.running import RunOptions, run, runner
@@ -60,6 +73,7 @@ def one_run(samples: Path, out: Path, batch_size: int, layers: int = 0) -> tuple
             with phases.of("finish"):
                 super().finish(*args, **options)
 
+    model = HashedPrompts() if task.model == STUB else loaded(task.model)
     plain = runner.Work.compute
 
     def compute(self: runner.Work, name: str, unit: runner.Unit, directory: RunDirectory) -> None:
@@ -69,8 +83,8 @@ def one_run(samples: Path, out: Path, batch_size: int, layers: int = 0) -> tuple
     runner.RunDirectory, runner.Work.compute = Timed, compute
     try:
         with phases.of("run"):
-            options = RunOptions(batch_size=batch_size)
-            run([sample_set], detectors, out, options, models={"stub": HashedPrompts(layers)}, progress=False)
+            options = RunOptions(batch_size=task.batch_size)
+            run([sample_set], detectors, out, options, models={task.model: model}, progress=False)
     finally:
         runner.RunDirectory, runner.Work.compute = RunDirectory, plain
     with phases.of("report"):
@@ -81,14 +95,15 @@ def one_run(samples: Path, out: Path, batch_size: int, layers: int = 0) -> tuple
 
 def main() -> None:
     """Run what the command line names, after a small run if it names one."""
-    samples, out, batch_size, layers, runs, warm_up = sys.argv[1:]
-    if warm_up != "-":
-        one_run(Path(warm_up), Path(out) / "warm-up", int(batch_size), int(layers))
-    for number in range(int(runs)):
-        start, cpu, own = time.perf_counter(), time.process_time(), Path(out) / f"run-{number}"
-        phases, rows = one_run(Path(samples), own, int(batch_size), int(layers))
+    asked = json.loads(sys.argv[1])
+    out, task = Path(asked.pop("out")), Task(**asked)
+    if task.warm_up:
+        one_run(replace(task, samples=task.warm_up), out / "warm-up")
+    for number in range(task.runs):
+        start, cpu, own = time.perf_counter(), time.process_time(), out / f"run-{number}"
+        phases, rows = one_run(task, own)
         total = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
-        booked = sum(row["seconds_per_item"] for row in rows if row["detector"] in DETECTORS)  # as every table says it
+        booked = sum(row["seconds_per_item"] for row in rows if row["detector"] in task.detectors)  # as tables say it
         found = {"phases": phases.found, "total": total, "seconds_per_item": booked}
         found |= {"auroc": {row["detector"]: row["auroc"] for row in rows}}
         print(json.dumps(found | {"scores_bytes": (own / "scores.parquet").stat().st_size}))

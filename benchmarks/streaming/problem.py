@@ -43,21 +43,17 @@ class HashedPrompts(ScoreModel):
     """Convolutions over latents of Stable Diffusion's size, moved by a hash of the prompt.
 
     The cost of a row is the same for every prompt, timestep and branch.
-
-    Args:
-        layers: Between the first convolution and the last; what a row costs grows with them, and no memory does.
     """
 
     name, latent_shape, parametrisation, takes_prompts = "stub", (4, 64, 64), "eps", True
     device, dtype = torch.device("cpu"), torch.float32
 
-    def __init__(self, layers: int = 0) -> None:
-        self.layers = layers
+    def __init__(self) -> None:
         self.schedule = NoiseSchedule.from_betas(np.linspace(0.00085**0.5, 0.012**0.5, 1_000) ** 2)
         generator = torch.Generator().manual_seed(0)
-        self._in, self._out, self._condition, self._between = (
+        self._in, self._out, self._condition = (
             torch.randn(shape, generator=generator) / 6
-            for shape in ((CHANNELS, 4, 3, 3), (4, CHANNELS, 3, 3), (CHANNELS, EMBEDDING), (CHANNELS, CHANNELS, 3, 3))
+            for shape in ((CHANNELS, 4, 3, 3), (4, CHANNELS, 3, 3), (CHANNELS, EMBEDDING))
         )
 
     def embed(self, conditions: Sequence[str]) -> Tensor:
@@ -72,10 +68,8 @@ class HashedPrompts(ScoreModel):
     def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
         """Noise prediction."""
         hidden = functional.conv2d(x, self._in, padding=1) + (embedding @ self._condition.T)[:, :, None, None]
-        for _ in range(self.layers):
-            hidden = functional.conv2d(hidden.tanh(), self._between, padding=1)
         return functional.conv2d(hidden.tanh(), self._out, padding=1)
 
     def fingerprint(self) -> str:
         """Of its sizes."""
-        return hashlib.sha256(f"{CHANNELS} {EMBEDDING} {self.layers}".encode()).hexdigest()
+        return hashlib.sha256(f"{CHANNELS} {EMBEDDING}".encode()).hexdigest()
