@@ -144,7 +144,7 @@ def set_rows(
         del table  # before the next one is made
     if means is None:
         return list(rows.values())
-    give_back_memory()  # the draws come next, and take as much
+    give_back_memory(len(means.labels))  # the draws come next, and take as much
     evaluated = evaluate_table(list(means.scores.values()), means.labels, means.clusters)
     evaluations = dict(zip(means.scores, evaluated, strict=True))
     groups = groups_of(means)

@@ -15,6 +15,7 @@ import torch
 from memdet.errors import UserError
 from memdet.running.operators import peak_bytes
 
+_MANY_ROWS = 2**15
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names that glibc's mallopt goes by
 _SELF = Path("/proc/self")
 
@@ -36,11 +37,17 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(_TRIM_THRESHOLD, 1 << 30)) and any(mallopt(_MMAP_THRESHOLD, 1 << size) for size in (30, 25))
 
 
-def give_back_memory() -> None:
+def give_back_memory(rows: int = _MANY_ROWS) -> None:
     """Give the system what Arrow and the C library hold free: after reading, fitting or joining, before other work.
 
-    What is kept free in one of them is of no use to the others, so that peaks of parts of a run would add up.
+    What is kept free in one of them is of no use to the others, so that peaks of parts of a run would add up. But what
+    is given back has to be taken anew, page by page, so a run of few items keeps it.
+
+    Args:
+        rows: That were worked on, many by default; of fewer than 32,768 nothing is given back.
     """
+    if rows < _MANY_ROWS:
+        return
     pa.default_memory_pool().release_unused()
     trim = _glibc("malloc_trim")
     if trim is not None:

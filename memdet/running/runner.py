@@ -88,7 +88,8 @@ def run(
         UserError: A model cannot be loaded, or ``out`` holds a run of other settings.
     """
     options = options or RunOptions()
-    give_back_memory()
+    many = sum(len(sample_set.items) for sample_set in sample_sets)
+    give_back_memory(many)
     keep_freed_memory()
     models = models or load_models(sample_sets, options)
     stored = read_manifest(out) if (out / "run.json").is_file() else None
@@ -122,10 +123,10 @@ def run(
                         work.compute(name, unit, directory)
                         bar.update()
         manifest["seconds_total"] = round(time.perf_counter() - started, 1)
-        give_back_memory()
+        give_back_memory(many)
         names = (unit.name for units in work.plan.values() for unit in units)
         directory.finish(names, manifest, work.described())
-        give_back_memory()
+        give_back_memory(many)
     return read_manifest(out)
 
 
@@ -230,8 +231,8 @@ class Work:
                 raise
         _compute(of_set, part, items, model, unit, probe, directory)
         probe.forget()
-        if unit.whole and len(part) > ROWS_AT_ONCE:  # memory that is given back has to be taken anew, page by page
-            give_back_memory()
+        if unit.whole:
+            give_back_memory(len(part))
 
     def described(self) -> Iterator[pa.Table]:
         """What the items of the run were, in the columns of ``items.parquet``, some of them at a time."""
