@@ -15,7 +15,7 @@ import torch
 from memdet.errors import UserError
 from memdet.running.operators import peak_bytes
 
-_MANY_ROWS = 2**15
+_MANY_ROWS = 2**12
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names that glibc's mallopt goes by
 _SELF = Path("/proc/self")
 
@@ -44,7 +44,7 @@ def give_back_memory(rows: int = _MANY_ROWS) -> None:
     is given back has to be taken anew, page by page, so a run of few items keeps it.
 
     Args:
-        rows: That were worked on, many by default; of fewer than 32,768 nothing is given back.
+        rows: That were worked on, many by default; of fewer than 4,096 nothing is given back.
     """
     if rows < _MANY_ROWS:
         return
