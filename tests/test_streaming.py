@@ -84,7 +84,9 @@ def test_growth_by_hand():
     assert growth(rows, 10, 1_000) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("name", ["streaming-cpu.json", "streaming-tiny-sd-a-cpu.json", "streaming-tiny-sd-a-shared-cpu.json"])
+@pytest.mark.parametrize(
+    "name", ["streaming-cpu.json", "streaming-tiny-sd-a-cpu.json", "streaming-tiny-sd-a-shared-cpu.json"]
+)
 def test_documentation_shows_the_committed_records(name):
     text = (ROOT / "docs" / "throughput.md").read_text()
     table = text.split(f"benchmarks.streaming.report results/benchmarks/{name} -->\n")[1]
