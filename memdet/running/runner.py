@@ -88,8 +88,8 @@ def run(
         UserError: A model cannot be loaded, or ``out`` holds a run of other settings.
     """
     options = options or RunOptions()
-    many = sum(len(sample_set.items) for sample_set in sample_sets)
-    give_back_memory(many)
+    n_items = sum(len(sample_set.items) for sample_set in sample_sets)
+    give_back_memory(n_items)
     keep_freed_memory()
     models = models or load_models(sample_sets, options)
     stored = read_manifest(out) if (out / "run.json").is_file() else None
@@ -123,10 +123,10 @@ def run(
                         work.compute(name, unit, directory)
                         bar.update()
         manifest["seconds_total"] = round(time.perf_counter() - started, 1)
-        give_back_memory(many)
+        give_back_memory(n_items)
         names = (unit.name for units in work.plan.values() for unit in units)
         directory.finish(names, manifest, work.described())
-        give_back_memory(many)
+        give_back_memory(n_items)
     return read_manifest(out)
 
 
