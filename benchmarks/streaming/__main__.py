@@ -5,6 +5,7 @@ python -m benchmarks.streaming --items 1000 --items 100000 --out results/benchma
 Each run is a process of its own: it loads a file of distinct prompts, scores them with some detectors and all controls
 over a network of fixed cost (or a model that --model names), joins the shards and makes the table, by the functions of
 `memdet run`. Sizes take turns.
+
 In the first round processes do this alone, and their peaks of memory count. In the rounds that follow they make a run
 of 100 prompts first, so that imports and first calls count for none, and as many of their size as together have 10,000
 prompts or more, and these are timed. --warm leaves the first round out.
@@ -87,7 +88,13 @@ def main() -> None:
             for items in options.items:
                 warm_up, times = (str(files[WARM_UP]), -(-TOGETHER // items)) if number else (None, 1)
                 task = Task(
-                    str(files[items]), detectors, options.model, options.batch_size, options.noise, times, warm_up
+                    samples=str(files[items]),
+                    detectors=detectors,
+                    model=options.model,
+                    batch_size=options.batch_size,
+                    noise=options.noise,
+                    runs=times,
+                    warm_up=warm_up,
                 )
                 found = measured(task, options.threads)
                 runs += [{"items": items, "warm": number > 0} | run for run in found]
