@@ -54,7 +54,7 @@ def _terms(probe: Probe) -> tuple[Tensor, Tensor]:
             f"the protocol's trajectory has {len(timesteps)} steps, so none is the third from last"
         )
     norm = probe.difference(x, timesteps[0]).double().flatten(1).norm(dim=1)
-    null, difference = probe.eps(x, timesteps[-3], "null"), probe.difference(x, timesteps[-3])
+    difference, null = probe.difference(x, timesteps[-3]), probe.eps(x, timesteps[-3], "null")
     cosine = cosine_similarity(null.double(), difference.double(), dim=1, eps=1e-12).reshape(len(x), -1).mean(dim=1)
     return norm, cosine
 

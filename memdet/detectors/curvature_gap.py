@@ -49,9 +49,8 @@ class CurvatureGap(Detector):
             return probe.frobenius_of_difference(x, t)
         total: Tensor | None = None
         for v in probe.directions(self.probes, draw=self.draw):
-            product = probe.jacobian_product(x, t, "cond", v, self.backend)
-            product = product - probe.jacobian_product(x, t, "null", v, self.backend)
-            square = product.double().flatten(1).square().sum(dim=1)
+            cond, null = probe.both_products(x, t, v, self.backend)
+            square = (cond - null).double().flatten(1).square().sum(dim=1)
             total = square if total is None else total + square
         assert total is not None
         return (total / self.probes).sqrt()

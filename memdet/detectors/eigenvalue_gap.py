@@ -54,8 +54,7 @@ class EigenvalueGap(Detector):
         (start,) = probe.directions(1, "gaussian", draw=self.draw)
 
         def product(v: Tensor) -> Tensor:
-            return probe.jacobian_product(x, t, "cond", v, self.backend) - probe.jacobian_product(
-                x, t, "null", v, self.backend
-            )
+            cond, null = probe.both_products(x, t, v, self.backend)
+            return cond - null
 
         return -krylov(product, start, min(self.krylov, x[0].numel())).extreme(1, "smallest").value[:, 0]

@@ -42,8 +42,7 @@ class Sharpness(Detector):
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
         x, t = probe.at(self.t)
-        direction = probe.score(x, t, "cond") - probe.score(x, t, "null")
-        product = probe.jacobian_product(x, t, "cond", direction, self.backend)
-        product = product - probe.jacobian_product(x, t, "null", direction, self.backend)
-        norm: Tensor = product.double().flatten(1).norm(dim=1)
+        direction = -probe.difference(x, t) / probe.model.schedule.sigma(t)
+        cond, null = probe.both_products(x, t, direction, self.backend)
+        norm: Tensor = (cond - null).double().flatten(1).norm(dim=1)
         return norm.pow(self.power)

@@ -75,7 +75,7 @@ class CurvatureMap(Detector):
             return (-matrix.double().diagonal(dim1=1, dim2=2)).relu().view(x.shape)
 
         def product(v: Tensor) -> Tensor:
-            cond = probe.jacobian_product(x, t, "cond", v, self.backend)
-            return cond - probe.jacobian_product(x, t, "null", v, self.backend)
+            cond, null = probe.both_products(x, t, v, self.backend)
+            return cond - null
 
         return (-diagonal(product, probe.directions(self.probes, draw=self.draw)).value).relu()

@@ -52,7 +52,7 @@ class TraceGap(Detector):
             return -probe.spectrum_of_difference(x, t).sum(dim=1)
 
         def product(v: Tensor) -> Tensor:
-            cond = probe.jacobian_product(x, t, "cond", v, self.backend)
-            return cond - probe.jacobian_product(x, t, "null", v, self.backend)
+            cond, null = probe.both_products(x, t, v, self.backend)
+            return cond - null
 
         return -hutchinson(product, probe.directions(self.probes, draw=self.draw)).value

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from memdet.errors import NotApplicableError
 from memdet.models import ClosedForm, ScoreModel
+from memdet.models.acceleration import Accelerated
 from memdet.models.device import synchronise
 from memdet.probing import noise as draws
 from memdet.probing.cost import Cost, Ledger
@@ -33,8 +34,16 @@ def joins_branches(model: ScoreModel, items: int) -> bool:
     return model.device.type != "cpu" or 2 * items * math.prod(model.latent_shape) <= JOINED_ON_CPU
 
 
+def joins_null_row(model: ScoreModel, items: int) -> bool:
+    """Whether the null branch of shared draws is one more row of a call of so many items.
+
+    Not of one item, where memory is scarce, nor of an accelerated network, which would be built for that one call.
+    """
+    return items > 1 and not isinstance(model, ClosedForm | Accelerated)
+
+
 def rows_of_calls(model: ScoreModel, items: int, noise: Literal["shared", "per-item"]) -> set[int]:
-    """Rows of the network calls of a batch, for whoever compiles a network for them."""
+    """Rows of the network calls of a batch, for whoever accelerates a network for them."""
     return {items} | ({2 * items} if joins_branches(model, items) else set()) | ({1} if noise == "shared" else set())
 
 
@@ -49,6 +58,8 @@ class Evaluations:
         noise: ``shared`` (one draw a seed) or ``per-item``.
         n_items: Size of the sample set, over which shared evaluations are divided; the batch if not given.
         seed_memo: Shared by the probes of one seed, so that shared evaluations are made once a seed.
+        first_batch: How many items the first batch of the seed has, if this is another one. Scores are then the same
+            to the last bit whether or not the first batch came before it in this process.
         memo: False forgets everything between detectors.
         check: Whether Jacobian operators test themselves on one item, once a seed and backend.
         dev: Items of the dev split for :meth:`calibrate`; None or none if there are none.
@@ -65,6 +76,7 @@ class Evaluations:
         noise: Literal["shared", "per-item"] = "shared",
         n_items: int | None = None,
         seed_memo: dict[Hashable, Any] | None = None,
+        first_batch: int | None = None,
         memo: bool = True,
         check: bool = True,
         dev: Items | None = None,
@@ -76,6 +88,7 @@ class Evaluations:
         self._n_items = n_items or len(items)
         self._keeps = memo
         self._seed_memo = seed_memo if seed_memo is not None else {}
+        self._first_batch = first_batch
         self._memo: dict[Hashable, Any] = {}
         self._ledger = Ledger()
         self._dev = dev
@@ -205,17 +218,14 @@ class Evaluations:
 
     def both(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
         """Noise predictions of the conditional and of the null branch. Two forwards, in one call where that pays."""
-        keys = {branch: self._key("eps", x, t, branch) for branch in BRANCHES}
-        known = self._is_shared(x) or any(key in self._memo for key in keys.values())
-        if not known and len(x) == len(self) and joins_branches(self.model, len(x)):
-            embeddings = torch.cat([self._embedding(branch, len(x)) for branch in BRANCHES])
-            start = self._now()
+
+        def evaluate(cost: Cost, embedding: Tensor, rows: Tensor) -> Tensor:
             with torch.no_grad():
-                halves = self.model.eps(torch.cat([x, x]), t, embeddings).chunk(2)
-            seconds = self._now() - start
-            self._ledger.cost.seconds -= seconds  # :meth:`eps` charges each half
-            for key, half in zip(keys.values(), halves, strict=True):
-                self._memo[key] = (half, Cost(forwards=1, seconds=seconds / 2), (x,))
+                value = self.model.eps(rows, t, embedding)
+            cost.count(forwards=1)
+            return value
+
+        self._evaluate_together("eps", x, t, (), evaluate)
         return self.eps(x, t, "cond"), self.eps(x, t, "null")
 
     def step(self, key: Hashable, move: Callable[[Tensor, Tensor], Tensor], x: Tensor, eps: Tensor) -> Tensor:
@@ -304,13 +314,10 @@ class Evaluations:
             return value, cost, inputs  # the inputs stay alive, so their ids stay theirs
 
         if shared:
-            # Across the batches of a seed the expanded tensors differ, their storage does not.
-            key = (kind, t, branch, *(tensor.data_ptr() for tensor in inputs))
+            key = self._shared_key(kind, x, t, branch, *vectors)
             known = key in self._seed_memo
             if not known:
-                self._seed_memo[key] = make()
-                # An answer to shared draws is shared itself, so a product with it is one too.
-                self._seed_memo.setdefault("drawn", set()).add(self._seed_memo[key][0].data_ptr())
+                self._share(key, make())
             one: Tensor
             one, cost, _ = self._seed_memo[key]
             value: Tensor = self._remember(("expanded", key), lambda: one.expand(len(self), *one.shape[1:]))
@@ -324,6 +331,68 @@ class Evaluations:
             self._ledger.cost.add(replace(cost, seconds=0.0), 1 / self._n_items if shared else 1.0)
             self._ledger.cost.seconds += seconds
         return value
+
+    def _evaluate_together(
+        self,
+        kind: str,
+        x: Tensor,
+        t: int,
+        vectors: tuple[Tensor, ...],
+        compute: Callable[..., Tensor],
+        *pairs: tuple[Tensor, Tensor],
+    ) -> None:
+        """Evaluate both branches in one call, if neither is known and it pays; whoever asks for one finds it.
+
+        What all items share is the last row of the call of the seed's first batch. Another batch to which it is
+        unknown, as after an interruption or in another process, has a call of as many rows for it, in which it is
+        rounded alike, and of which one row is charged.
+
+        Args:
+            kind, x, t, vectors: As for :meth:`_evaluate`.
+            compute: Gets a cost to count in, the embedding of each row, and rows of x, the vectors and the pairs.
+            pairs: What follows from these and differs between the branches.
+        """
+        inputs, n = (x, *vectors), len(self)
+        shared = self._is_once_a_seed("null", *inputs)
+        cond_key, null_key = (self._key(kind, x, t, branch, *vectors) for branch in BRANCHES)
+        if shared:
+            null_key = self._shared_key(kind, x, t, "null", *vectors)
+        known = cond_key in self._memo or null_key in (self._seed_memo if shared else self._memo)
+        late = self._first_batch if shared and self._keeps else None
+        pays = joins_null_row(self.model, late or n) if shared else joins_branches(self.model, n)
+        if known or not pays or any(len(tensor) != n for tensor in inputs):
+            return
+        extra = 1 if shared else n
+        halves = [
+            (self._embedding("cond", n), self._embedding("null", extra)),
+            *zip(inputs, inputs, strict=True),
+            *pairs,
+        ]
+        if late is None:
+            embedding, *rows = (torch.cat([cond, null[:extra]]) for cond, null in halves)
+        else:
+            embedding, *rows = (null[:1].repeat(late + 1, *[1] * (null.ndim - 1)) for _, null in halves)
+        cost, start = Cost(), self._now()
+        value = compute(cost, embedding, *rows)
+        seconds = self._now() - start
+        self._ledger.cost.seconds -= seconds  # :meth:`_evaluate` charges each branch
+        of_row = seconds / len(value)
+        if late is None:
+            self._memo[cond_key] = (value[:n], replace(cost, seconds=of_row * n), inputs)
+        if shared:
+            self._share(null_key, (value[-1:].clone(), replace(cost, seconds=of_row), inputs))
+        else:
+            self._memo[null_key] = (value[n:], replace(cost, seconds=of_row * n), inputs)
+
+    def _share(self, key: Hashable, found: tuple[Tensor, Cost, tuple[Tensor, ...]]) -> None:
+        """Keep an answer to shared draws for the seed. It is shared itself, so a product with it is one too."""
+        self._seed_memo[key] = found
+        self._seed_memo.setdefault("drawn", set()).add(found[0].data_ptr())
+
+    @staticmethod
+    def _shared_key(kind: str, x: Tensor, t: int, branch: Branch, *vectors: Tensor) -> Hashable:
+        """What an evaluation is remembered under for the seed: its batches expand other tensors of one storage."""
+        return (kind, t, branch, *(tensor.data_ptr() for tensor in (x, *vectors)))
 
     @staticmethod
     def _key(kind: str, x: Tensor, t: int, branch: Branch, *vectors: Tensor) -> Hashable:

@@ -194,6 +194,28 @@ class Probe(Evaluations):
 
         return self._evaluate(f"product-{backend}", x, t, branch, (v,), evaluate)
 
+    def both_products(self, x: Tensor, t: int, v: Tensor, backend: Backend = "jvp") -> tuple[Tensor, Tensor]:
+        """:meth:`jacobian_product` of the conditional and of the null branch, by finite differences in one call."""
+        if backend in {"fd", "fd-one-sided"}:
+            self._check(x, t, backend)
+
+            def evaluate(
+                cost: Cost, embedding: Tensor, rows: Tensor, vectors: Tensor, value: Tensor | None = None
+            ) -> Tensor:
+                def score(z: Tensor) -> Tensor:
+                    return self.model.score(z, t, embedding)
+
+                operator = JacobianOperator(score, rows, backend, value=value, check=False, count=cost.count)
+                return operator.mv(vectors)
+
+            pairs = []
+            if backend == "fd-one-sided":
+                sigma = self.model.schedule.sigma(t)
+                cond, null = self.both(x, t)
+                pairs = [(-cond / sigma, -null / sigma)]
+            self._evaluate_together(f"product-{backend}", x, t, (v,), evaluate, *pairs)
+        return self.jacobian_product(x, t, "cond", v, backend), self.jacobian_product(x, t, "null", v, backend)
+
     def jacobian_matrix(self, x: Tensor, t: int, branch: Branch) -> Tensor:
         """The whole Jacobian of the score, ``[batch, d, d]``, by d reverse products on one graph.
 

@@ -17,7 +17,7 @@ from memdet.detectors import Detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import ClosedForm, ScoreModel
 from memdet.models.device import synchronise
-from memdet.probing.evaluations import joins_branches
+from memdet.probing.evaluations import joins_branches, joins_null_row
 from memdet.running.memory import free_memory, is_out_of_memory, peak_memory
 from memdet.running.plan import evaluations_of
 from memdet.samplesets import SampleSet
@@ -228,18 +228,18 @@ class Evaluations:
         null = model.embed_null()
         self._embedding = null.repeat(size, *[1] * (null.ndim - 1))
 
-    def forward(self) -> Tensor:
-        """Noise prediction of one branch."""
+    def forward(self, more: int = 0) -> Tensor:
+        """Noise prediction of one branch, and of so many rows of the other in the same call."""
+        x, embedding = (torch.cat([rows, rows[:more]]) if more else rows for rows in (self._x, self._embedding))
         with torch.no_grad():
-            return self._model.eps(self._x, self._t, self._embedding)
+            return self._model.eps(x, self._t, embedding)
 
     def dearest(self) -> None:
         """All that a probe can hold at a time: the graphs of both branches, and a product or recording beside them."""
         model, x, needs = self._model, self._x, self._needs
-        held: list[Any] = [self.forward()]
+        held: list[Any] = [self.forward(int(joins_null_row(model, len(x))))]
         if joins_branches(model, len(x)):
-            with torch.no_grad():
-                held.append(model.eps(torch.cat([x, x]), self._t, torch.cat([self._embedding, self._embedding])))
+            held.append(self.forward(len(x)))
 
         def score(z: Tensor) -> Tensor:
             return model.score(z, self._t, self._embedding)

@@ -76,6 +76,7 @@ def probe_of(
     seed: int = 0,
     n_items: int | None = None,
     seed_memo: dict[Hashable, Any] | None = None,
+    first_batch: int | None = None,
     memo: bool = True,
     items: Items | None = None,
     dev: Items | None = None,
@@ -87,7 +88,7 @@ def probe_of(
         part: Rows of the sample set's table.
         sample_set: Whose protocol holds.
         model: Of the rows.
-        seed, n_items, seed_memo, memo: As for :class:`memdet.Probe`.
+        seed, n_items, seed_memo, first_batch, memo: As for :class:`memdet.Probe`.
         items, dev: Those of ``part``, and :func:`dev_items`, where they are made already.
         kind: Class of the probe.
 
@@ -106,6 +107,7 @@ def probe_of(
         noise=protocol.noise,
         n_items=n_items,
         seed_memo=seed_memo,
+        first_batch=first_batch,
         memo=memo,
         dev=dev,
     )

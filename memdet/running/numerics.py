@@ -107,6 +107,11 @@ class ForcedProbe(Probe):
         self.asked = True
         return super().jacobian_product(x, t, branch, v, self.backend)
 
+    def both_products(self, x: Tensor, t: int, v: Tensor, backend: Backend = "jvp") -> tuple[Tensor, Tensor]:
+        """:meth:`jacobian_product` of either branch."""
+        self.asked = True
+        return super().both_products(x, t, v, self.backend)
+
     def _check(self, x: Tensor, t: int, backend: Backend) -> None:
         # In float64 alone: elsewhere the audit measures what the self-check would refuse.
         if self.checks:

@@ -218,6 +218,7 @@ class Work:
             seed=unit.seed,
             n_items=unit.items_of_model,
             seed_memo=self._memo,
+            first_batch=unit.first_batch,
             memo=self._options.memo,
             items=items,
             dev=None if unit.whole else self._dev,

@@ -25,6 +25,7 @@ class Unit:
         seed: Of the noise.
         rows: Of the test items, ordered by model.
         items_of_model: How many items of the set the model has.
+        first_batch: How many items the first unit of the model and seed has, if this is another one.
         detectors: In the order of their rows.
         whole: Whether it is of the whole set.
     """
@@ -34,6 +35,7 @@ class Unit:
     seed: int
     rows: slice
     items_of_model: int
+    first_batch: int | None
     detectors: tuple[Detector, ...]
     whole: bool = False
 
@@ -68,7 +70,8 @@ class Section:
         rows = slice(start, min(self.first + self.count, start + self.size))
         whole = self.index is None
         name = f"{self.name}-whole" if self.index is None else f"{self.name}-{self.index + number:06d}"
-        return Unit(name, self.model, self.seed, rows, self.count, self.detectors, whole)
+        first_batch = self.size if number else None
+        return Unit(name, self.model, self.seed, rows, self.count, first_batch, self.detectors, whole)
 
 
 class Units(Sequence[Unit]):

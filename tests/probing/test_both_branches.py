@@ -8,8 +8,9 @@ from problems import make_items
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.models import load_model
+from memdet.models.acceleration import accelerate
 from memdet.probing import Probe, evaluations
-from memdet.probing.evaluations import joins_branches
+from memdet.probing.evaluations import joins_branches, joins_null_row
 
 
 @pytest.fixture
@@ -55,12 +56,99 @@ def test_a_branch_that_is_known_is_not_evaluated_again(random_model, calls, bran
     assert (first.forwards, second.forwards) == (1, 2)
 
 
-def test_a_shared_null_branch_stays_one_row(random_model, calls):
-    probe = probe_of(random_model, noise="shared", n_items=30)
-    with probe.charge() as cost:
-        probe.difference(probe.noise, 981)
-    assert sorted(calls) == [1, 3]
-    assert cost.forwards == pytest.approx(1 + 1 / 30)
+def test_a_shared_null_branch_is_one_row_of_the_first_call_of_a_seed(random_model, calls):
+    memo = {}
+    for expected in (4, 3):
+        probe = probe_of(random_model, noise="shared", n_items=30, seed_memo=memo)
+        calls.clear()
+        with probe.charge() as cost:
+            difference = probe.difference(probe.noise, 981)
+        assert calls == [expected]
+        assert cost.forwards == pytest.approx(1 + 1 / 30)
+        with torch.no_grad():
+            null = random_model.eps(probe.noise[:1], 981, random_model.embed_null())
+        torch.testing.assert_close(difference, probe.eps(probe.noise, 981, "cond") - null, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("label", "shared", "own"),
+    [
+        ("curvature-gap@backend=fd", [4, 4, 3, 3], [6, 6, 6, 6]),
+        ("curvature-gap", [4, 4, 3, 3], [6, 6, 6, 6]),
+        ("jeon2025@backend=fd-one-sided", [4, 6, 3, 6], [6, 6, 6, 6]),
+    ],
+)
+def test_finite_differences_of_both_branches_are_one_call(label, shared, own, random_model, calls, monkeypatch):
+    detector = make_detector(label, detector_classes())
+
+    def scored(noise):
+        """Two batches of a seed."""
+        calls.clear()
+        memo, found = {}, []
+        for _ in range(2):
+            probe = probe_of(random_model, noise, n_items=6, seed_memo=memo, check=False)
+            with probe.charge() as cost:
+                found.append(detector.score(probe))
+        return torch.cat(found), cost.forwards, list(calls)
+
+    for noise, expected in (("shared", shared), ("per-item", own)):
+        together, forwards, rows = scored(noise)
+        assert rows == expected
+        with monkeypatch.context() as patch:
+            patch.setattr(evaluations, "joins_branches", lambda *_: False)
+            patch.setattr(evaluations, "joins_null_row", lambda *_: False)
+            apart, same_forwards, rows = scored(noise)
+        assert max(rows) == 3
+        assert forwards == pytest.approx(same_forwards)
+        torch.testing.assert_close(together, apart, rtol=5e-3, atol=0)  # differences divide rounding by a small step
+
+
+@pytest.mark.parametrize("last", [1, 2])
+def test_a_batch_is_scored_alike_whether_or_not_the_first_came_before(last, random_model, calls):
+    """As after an interruption, or where another process has the first batch."""
+    first, second = (
+        make_items([f"a red circle {i}" for i in part], has_prompts=True) for part in (range(5), range(last))
+    )
+    detectors = [make_detector(label, detector_classes()) for label in ("wen2024@steps=2", "curvature-gap")]
+
+    def scored(memo):
+        probe = Probe(random_model, second, n_items=5 + last, seed_memo=memo, first_batch=5, check=False)
+        found = []
+        for detector in detectors:
+            with probe.charge() as cost:
+                found.append((detector.score(probe), cost.forwards))
+        return found
+
+    memo = {}
+    before = Probe(random_model, first, n_items=5 + last, seed_memo=memo, check=False)
+    for detector in detectors:
+        detector.score(before)
+    calls.clear()
+    after = scored(memo)
+    assert set(calls) <= {last, 2 * last}
+    calls.clear()
+    alone = scored({})
+    assert calls.count(6) == 2  # the null branch at the noise and at the moved noise
+    for (score, forwards), (again, same) in zip(after, alone, strict=True):
+        assert torch.equal(score, again)
+        assert forwards == same
+
+
+def test_without_sharing_every_batch_has_its_own_null_row(random_model, calls):
+    probe = probe_of(random_model, "shared", n_items=30, memo=False, first_batch=5)
+    for _ in range(2):
+        calls.clear()
+        with probe.charge():
+            probe.difference(probe.noise, 981)
+        assert calls == [4]
+
+
+def test_the_null_branch_stays_apart_where_one_more_row_does_not_pay(random_model):
+    """Batches of one are chosen for their memory, and a network would be accelerated for that one call's rows."""
+    assert joins_null_row(random_model, 2)
+    assert not joins_null_row(random_model, 1)
+    assert not joins_null_row(load_model("mixture-2d"), 2)
+    assert not joins_null_row(accelerate(random_model, "compile"), 2)
 
 
 def test_large_batches_on_the_cpu_and_closed_forms_are_evaluated_apart(random_model):
@@ -88,24 +176,43 @@ def test_scores_and_costs_are_those_of_two_calls(random_model, calls, noise, mon
     assert joined_calls < two_calls
 
 
-def test_seconds_are_charged_once(random_model, monkeypatch):
-    """By a clock that counts network calls: a second each."""
-    clock = [0.0]
+@pytest.fixture
+def clock(random_model, monkeypatch):
+    """Counts rows of network calls: a second each."""
+    seconds = [0.0]
     real = random_model.predict
 
     def predict(x, t, embedding):
-        clock[0] += 1.0
+        seconds[0] += len(x)
         return real(x, t, embedding)
 
     monkeypatch.setattr(random_model, "predict", predict)
+    monkeypatch.setattr(Probe, "_now", lambda _: seconds[0])
+    return seconds
+
+
+def charged(clock, probe, ask):
+    """Seconds that a detector is charged, with those that pass while it asks."""
+    start = clock[0]
+    with probe.charge() as cost:
+        ask(probe)
+    return clock[0] - start + cost.seconds
+
+
+def difference(probe):
+    return probe.difference(probe.noise, 981)
+
+
+def test_seconds_are_charged_once(random_model, clock):
     probe = probe_of(random_model)
-    monkeypatch.setattr(probe, "_now", lambda: clock[0])
-    with probe.charge() as first:
-        start = clock[0]
-        probe.difference(probe.noise, 981)
-        inside = clock[0] - start
-    with probe.charge() as second:
-        probe.difference(probe.noise, 981)
-    with probe.charge() as half:
-        probe.eps(probe.noise, 981, "null")
-    assert (inside + first.seconds, second.seconds, half.seconds) == (1.0, 1.0, 0.5)
+    assert charged(clock, probe, difference) == 6.0
+    assert charged(clock, probe, difference) == 6.0
+    assert charged(clock, probe, lambda probe: probe.eps(probe.noise, 981, "null")) == 3.0
+
+
+@pytest.mark.parametrize("first_batch", [None, 5])
+def test_seconds_of_a_shared_row_are_divided_among_the_items(first_batch, random_model, clock):
+    """Nobody is charged for the rows that fill a call up."""
+    probe = probe_of(random_model, "shared", n_items=30, first_batch=first_batch)
+    for _ in range(2):
+        assert charged(clock, probe, difference) == pytest.approx(3 + 3 / 30)

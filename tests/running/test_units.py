@@ -42,6 +42,9 @@ def test_units_hold_every_item_once_a_seed_and_those_of_one_model_alone(plan):
         assert rows == list(range(len(tested)))
         for unit in of_seed[1:]:
             assert set(tested["model"].iloc[unit.rows]) == {unit.model}
+            firsts = {other.rows.start for other in of_seed[1:] if other.first_batch is None}
+            assert firsts == {(tested["model"] == name).to_numpy().argmax() for name in tested["model"].unique()}
+            assert unit.first_batch in {None, 7}
             assert unit.items_of_model == (tested["model"] == unit.model).sum()
             labels = [detector.label for detector in unit.detectors]
             assert labels == (["prompt-case", "wen2024"] if seed == 0 else ["wen2024"])
