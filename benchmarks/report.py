@@ -14,6 +14,7 @@ from benchmarks.curvature.report import markdown
 WAYS = {
     "compile": "forward, compiled / eager",
     "both-branches": "`wen2024@steps=5`, own noise, one call / two",
+    "both-products": "`jeon2025`, own noise, one call / two",
     "overlap": "four batches generated, decoded and scored, overlapped / in turn",
 }
 

@@ -16,7 +16,7 @@ from memdet.probing import evaluations
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize("way", ["both-branches", "overlap"])
+@pytest.mark.parametrize("way", ["both-branches", "both-products", "overlap"])
 def test_a_record_is_written(way, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluations, "joins_branches", evaluations.joins_branches)  # which the script changes
     threads = torch.get_num_threads()

@@ -195,25 +195,25 @@ class Probe(Evaluations):
         return self._evaluate(f"product-{backend}", x, t, branch, (v,), evaluate)
 
     def both_products(self, x: Tensor, t: int, v: Tensor, backend: Backend = "jvp") -> tuple[Tensor, Tensor]:
-        """:meth:`jacobian_product` of the conditional and of the null branch, by finite differences in one call."""
-        if backend in {"fd", "fd-one-sided"}:
-            self._check(x, t, backend)
+        """:meth:`jacobian_product` of the conditional and of the null branch, in one call where that pays."""
+        if backend not in {"fd", "fd-one-sided", "jvp"}:
+            return self.jacobian_product(x, t, "cond", v, backend), self.jacobian_product(x, t, "null", v, backend)
+        self._check(x, t, backend)
 
-            def evaluate(
-                cost: Cost, embedding: Tensor, rows: Tensor, vectors: Tensor, value: Tensor | None = None
-            ) -> Tensor:
-                def score(z: Tensor) -> Tensor:
-                    return self.model.score(z, t, embedding)
+        def evaluate(
+            cost: Cost, embedding: Tensor, rows: Tensor, vectors: Tensor, value: Tensor | None = None
+        ) -> Tensor:
+            def score(z: Tensor) -> Tensor:
+                return self.model.score(z, t, embedding)
 
-                operator = JacobianOperator(score, rows, backend, value=value, check=False, count=cost.count)
-                return operator.mv(vectors)
+            return JacobianOperator(score, rows, backend, value=value, check=False, count=cost.count).mv(vectors)
 
-            pairs = []
-            if backend == "fd-one-sided":
-                sigma = self.model.schedule.sigma(t)
-                cond, null = self.both(x, t)
-                pairs = [(-cond / sigma, -null / sigma)]
-            self._evaluate_together(f"product-{backend}", x, t, (v,), evaluate, *pairs)
+        pairs = []
+        if backend == "fd-one-sided":
+            sigma = self.model.schedule.sigma(t)
+            cond, null = self.both(x, t)
+            pairs = [(-cond / sigma, -null / sigma)]
+        self._evaluate_together(f"product-{backend}", x, t, (v,), evaluate, *pairs, tangents=backend == "jvp")
         return self.jacobian_product(x, t, "cond", v, backend), self.jacobian_product(x, t, "null", v, backend)
 
     def jacobian_matrix(self, x: Tensor, t: int, branch: Branch) -> Tensor:

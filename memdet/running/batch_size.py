@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from memdet.curvature import JacobianOperator
+from memdet.curvature import Backend, JacobianOperator
 from memdet.detectors import Detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import ClosedForm, ScoreModel
@@ -230,25 +230,31 @@ class Evaluations:
 
     def forward(self, more: int = 0) -> Tensor:
         """Noise prediction of one branch, and of so many rows of the other in the same call."""
-        x, embedding = (torch.cat([rows, rows[:more]]) if more else rows for rows in (self._x, self._embedding))
+        x, embedding = self._rows(more)
         with torch.no_grad():
             return self._model.eps(x, self._t, embedding)
 
+    def _operator(self, backend: Backend, more: int = 0) -> JacobianOperator:
+        x, embedding = self._rows(more)
+        return JacobianOperator(lambda z: self._model.score(z, self._t, embedding), x, backend, check=False)
+
+    def _rows(self, more: int) -> tuple[Tensor, Tensor]:
+        if not more:
+            return self._x, self._embedding
+        return torch.cat([self._x, self._x[:more]]), torch.cat([self._embedding, self._embedding[:more]])
+
     def dearest(self) -> None:
         """All that a probe can hold at a time: the graphs of both branches, and a product or recording beside them."""
-        model, x, needs = self._model, self._x, self._needs
-        held: list[Any] = [self.forward(int(joins_null_row(model, len(x))))]
-        if joins_branches(model, len(x)):
-            held.append(self.forward(len(x)))
-
-        def score(z: Tensor) -> Tensor:
-            return model.score(z, self._t, self._embedding)
-
+        model, x, needs, n = self._model, self._x, self._needs, len(self._x)
+        held: list[Any] = [self.forward(int(joins_null_row(model, n)))]
+        if joins_branches(model, n):
+            held.append(self.forward(n))
         for _ in range(2 if needs.vjp else 0):
-            graph = JacobianOperator(score, x, "vjp", check=False)
+            graph = self._operator("vjp")
             held += [graph, graph.rmv(x)]
         if needs.jvp:
-            JacobianOperator(score, x, "jvp", check=False).mv(x)
+            product = self._operator("jvp", n if joins_branches(model, n, tangents=True) else 0)
+            product.mv(product.x)
         if needs.bottleneck:
             with torch.no_grad(), suppress(NotApplicableError):
                 held.append(model.bottleneck(x, self._t, self._embedding))

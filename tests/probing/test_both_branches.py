@@ -76,9 +76,11 @@ def test_a_shared_null_branch_is_one_row_of_the_first_call_of_a_seed(random_mode
         ("curvature-gap@backend=fd", [4, 4, 3, 3], [6, 6, 6, 6]),
         ("curvature-gap", [4, 4, 3, 3], [6, 6, 6, 6]),
         ("jeon2025@backend=fd-one-sided", [4, 6, 3, 6], [6, 6, 6, 6]),
+        ("curvature-gap@backend=jvp", [4, 3], [6, 6]),
+        ("jeon2025", [4, 6, 3, 6], [6, 6, 6, 6]),
     ],
 )
-def test_finite_differences_of_both_branches_are_one_call(label, shared, own, random_model, calls, monkeypatch):
+def test_products_of_both_branches_are_one_call(label, shared, own, random_model, calls, monkeypatch):
     detector = make_detector(label, detector_classes())
 
     def scored(noise):
@@ -95,8 +97,8 @@ def test_finite_differences_of_both_branches_are_one_call(label, shared, own, ra
         together, forwards, rows = scored(noise)
         assert rows == expected
         with monkeypatch.context() as patch:
-            patch.setattr(evaluations, "joins_branches", lambda *_: False)
-            patch.setattr(evaluations, "joins_null_row", lambda *_: False)
+            patch.setattr(evaluations, "joins_branches", lambda *_, **__: False)
+            patch.setattr(evaluations, "joins_null_row", lambda *_, **__: False)
             apart, same_forwards, rows = scored(noise)
         assert max(rows) == 3
         assert forwards == pytest.approx(same_forwards)
@@ -155,6 +157,8 @@ def test_large_batches_on_the_cpu_and_closed_forms_are_evaluated_apart(random_mo
     numbers = random_model.latent_shape[0] * random_model.latent_shape[1] * random_model.latent_shape[2]
     most = evaluations.JOINED_ON_CPU // (2 * numbers)
     assert joins_branches(random_model, most)
+    assert joins_branches(random_model, most // 2, tangents=True)
+    assert not joins_branches(random_model, most // 2 + 1, tangents=True)
     assert not joins_branches(random_model, most + 1)
     assert not joins_branches(load_model("mixture-2d"), 1)
 

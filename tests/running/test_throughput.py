@@ -34,7 +34,7 @@ CALLS = {
     # Of a batch of three whose shared evaluations are known.
     ("wen2024", "shared"): {("forward", 3): 1},
     ("jeon2025@backend=fd-one-sided", "per-item"): {("forward", 6): 2},
-    ("jeon2025", "per-item"): {("forward", 6): 1, ("jvp", 3): 2},
+    ("jeon2025", "per-item"): {("forward", 6): 1, ("jvp", 6): 1},
     ("jeon2025@backend=fd", "per-item"): {("forward", 6): 3},
     ("curvature-gap", "shared"): {("forward", 3): 2},
     ("hessian-trace", "shared"): {("graph", 3): 1, ("vjp", 3): 4},
