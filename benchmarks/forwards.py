@@ -71,7 +71,7 @@ def branches(label: str, model: ScoreModel, size: int) -> tuple[Callable[[], obj
 
     def call(joins: bool) -> Callable[[], Tensor]:
         def work() -> Tensor:
-            evaluations.joins_branches = lambda *_, **__: joins
+            evaluations.joins_branches = lambda *_: joins
             probe = Probe(model, chosen, noise="per-item", check=False)
             with probe.charge():
                 return detector.score(probe)

@@ -27,12 +27,11 @@ JOINED_ON_CPU = 2**15  # latent numbers in a call of both branches, up to which 
 _VECTORS_OF_A_DRAW = 1_000_000  # more than any detector takes, so that draws share none
 
 
-def joins_branches(model: ScoreModel, items: int, *, tangents: bool = False) -> bool:
-    """Whether both branches of so many items are evaluated in one network call, which may carry tangents."""
+def joins_branches(model: ScoreModel, items: int) -> bool:
+    """Whether both branches of so many items are evaluated in one network call."""
     if isinstance(model, ClosedForm):
         return False
-    numbers = (4 if tangents else 2) * items * math.prod(model.latent_shape)
-    return model.device.type != "cpu" or numbers <= JOINED_ON_CPU
+    return model.device.type != "cpu" or 2 * items * math.prod(model.latent_shape) <= JOINED_ON_CPU
 
 
 def joins_null_row(model: ScoreModel, items: int) -> bool:
@@ -341,7 +340,6 @@ class Evaluations:
         vectors: tuple[Tensor, ...],
         compute: Callable[..., Tensor],
         *pairs: tuple[Tensor, Tensor],
-        tangents: bool = False,
     ) -> None:
         """Evaluate both branches in one call, if neither is known and it pays; whoever asks for one finds it.
 
@@ -353,7 +351,6 @@ class Evaluations:
             kind, x, t, vectors: As for :meth:`_evaluate`.
             compute: Gets a cost to count in, the embedding of each row, and rows of x, the vectors and the pairs.
             pairs: What follows from these and differs between the branches.
-            tangents: Whether the call carries tangents.
         """
         inputs, n = (x, *vectors), len(self)
         shared = self._is_once_a_seed("null", *inputs)
@@ -362,7 +359,7 @@ class Evaluations:
             null_key = self._shared_key(kind, x, t, "null", *vectors)
         known = cond_key in self._memo or null_key in (self._seed_memo if shared else self._memo)
         late = self._first_batch if shared and self._keeps else None
-        pays = joins_null_row(self.model, late or n) if shared else joins_branches(self.model, n, tangents=tangents)
+        pays = joins_null_row(self.model, late or n) if shared else joins_branches(self.model, n)
         if known or not pays or any(len(tensor) != n for tensor in inputs):
             return
         extra = 1 if shared else n

@@ -213,7 +213,7 @@ class Probe(Evaluations):
             sigma = self.model.schedule.sigma(t)
             cond, null = self.both(x, t)
             pairs = [(-cond / sigma, -null / sigma)]
-        self._evaluate_together(f"product-{backend}", x, t, (v,), evaluate, *pairs, tangents=backend == "jvp")
+        self._evaluate_together(f"product-{backend}", x, t, (v,), evaluate, *pairs)
         return self.jacobian_product(x, t, "cond", v, backend), self.jacobian_product(x, t, "null", v, backend)
 
     def jacobian_matrix(self, x: Tensor, t: int, branch: Branch) -> Tensor:

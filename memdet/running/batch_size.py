@@ -247,13 +247,14 @@ class Evaluations:
         """All that a probe can hold at a time: the graphs of both branches, and a product or recording beside them."""
         model, x, needs, n = self._model, self._x, self._needs, len(self._x)
         held: list[Any] = [self.forward(int(joins_null_row(model, n)))]
-        if joins_branches(model, n):
-            held.append(self.forward(n))
+        both = n if joins_branches(model, n) else 0
+        if both:
+            held.append(self.forward(both))
         for _ in range(2 if needs.vjp else 0):
             graph = self._operator("vjp")
             held += [graph, graph.rmv(x)]
         if needs.jvp:
-            product = self._operator("jvp", n if joins_branches(model, n, tangents=True) else 0)
+            product = self._operator("jvp", both)
             product.mv(product.x)
         if needs.bottleneck:
             with torch.no_grad(), suppress(NotApplicableError):
