@@ -24,12 +24,15 @@ Branch = Literal["cond", "null"]
 BRANCHES: tuple[Branch, ...] = get_args(Branch)
 T = TypeVar("T")
 JOINED_ON_CPU = 2**15  # latent numbers in a call of both branches, up to which it was found faster than two calls
+SMALL_ON_CPU = (
+    2**13
+)  # latent numbers of an item; half of Stable Diffusion's, where one row has the cores and memory full
 _VECTORS_OF_A_DRAW = 1_000_000  # more than any detector takes, so that draws share none
 
 
 def joins_branches(model: ScoreModel, items: int) -> bool:
     """Whether both branches of so many items are evaluated in one network call."""
-    if isinstance(model, ClosedForm):
+    if not _saves_time_by_fewer_calls(model):
         return False
     return model.device.type != "cpu" or 2 * items * math.prod(model.latent_shape) <= JOINED_ON_CPU
 
@@ -39,7 +42,13 @@ def joins_null_row(model: ScoreModel, items: int) -> bool:
 
     Not of one item, where memory is scarce, nor of an accelerated network, which would be built for that one call.
     """
-    return items > 1 and not isinstance(model, ClosedForm | Accelerated)
+    return items > 1 and not isinstance(model, Accelerated) and _saves_time_by_fewer_calls(model)
+
+
+def _saves_time_by_fewer_calls(model: ScoreModel) -> bool:
+    if isinstance(model, ClosedForm):
+        return False
+    return model.device.type != "cpu" or math.prod(model.latent_shape) <= SMALL_ON_CPU
 
 
 def rows_of_calls(model: ScoreModel, items: int, noise: Literal["shared", "per-item"]) -> set[int]:

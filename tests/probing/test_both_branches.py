@@ -161,6 +161,16 @@ def test_large_batches_on_the_cpu_and_closed_forms_are_evaluated_apart(random_mo
     assert not joins_branches(load_model("mixture-2d"), 1)
 
 
+def test_at_the_size_of_stable_diffusion_nothing_is_joined_on_the_cpu(random_model, monkeypatch):
+    """A row more would be memory more and no time less; on other devices it depends on nothing but the call."""
+    monkeypatch.setattr(random_model, "latent_shape", (4, 64, 64))
+    assert not joins_branches(random_model, 1)
+    assert not joins_null_row(random_model, 2)
+    monkeypatch.setattr(random_model, "device", torch.device("cuda"))
+    assert joins_branches(random_model, 1)
+    assert joins_null_row(random_model, 2)
+
+
 @pytest.mark.parametrize("noise", ["shared", "per-item"])
 def test_scores_and_costs_are_those_of_two_calls(random_model, calls, noise, monkeypatch):
     found = []
