@@ -24,9 +24,8 @@ Branch = Literal["cond", "null"]
 BRANCHES: tuple[Branch, ...] = get_args(Branch)
 T = TypeVar("T")
 JOINED_ON_CPU = 2**15  # latent numbers in a call of both branches, up to which it was found faster than two calls
-SMALL_ON_CPU = (
-    2**13
-)  # latent numbers of an item; half of Stable Diffusion's, where one row has the cores and memory full
+# Latent numbers of an item that may be joined there: half of Stable Diffusion's, where one row fills cores and memory.
+SMALL_ON_CPU = 2**13
 _VECTORS_OF_A_DRAW = 1_000_000  # more than any detector takes, so that draws share none
 
 
@@ -35,6 +34,11 @@ def joins_branches(model: ScoreModel, items: int) -> bool:
     if not _saves_time_by_fewer_calls(model):
         return False
     return model.device.type != "cpu" or 2 * items * math.prod(model.latent_shape) <= JOINED_ON_CPU
+
+
+def joins_products(model: ScoreModel, items: int) -> bool:
+    """Whether forward-mode products of both branches are made in one call; they take the memory of several forwards."""
+    return model.device.type == "cpu" and joins_branches(model, items)
 
 
 def joins_null_row(model: ScoreModel, items: int) -> bool:
@@ -67,8 +71,10 @@ class Evaluations:
         noise: ``shared`` (one draw a seed) or ``per-item``.
         n_items: Size of the sample set, over which shared evaluations are divided; the batch if not given.
         seed_memo: Shared by the probes of one seed, so that shared evaluations are made once a seed.
-        first_batch: How many items the first batch of the seed has, if this is another one. Scores are then the same
-            to the last bit whether or not the first batch came before it in this process.
+        first_batch: How many items the first batch of the seed has; None for that batch itself. With it, the same
+            detectors in the same order give the same scores to the last bit whether or not the first batch came before.
+        null_alone: Whether the null branch of shared draws is always a call of one row, as where the batches of a seed
+            are spread over processes, each of which needs it.
         memo: False forgets everything between detectors.
         check: Whether Jacobian operators test themselves on one item, once a seed and backend.
         dev: Items of the dev split for :meth:`calibrate`; None or none if there are none.
@@ -86,6 +92,7 @@ class Evaluations:
         n_items: int | None = None,
         seed_memo: dict[Hashable, Any] | None = None,
         first_batch: int | None = None,
+        null_alone: bool = False,
         memo: bool = True,
         check: bool = True,
         dev: Items | None = None,
@@ -97,7 +104,7 @@ class Evaluations:
         self._n_items = n_items or len(items)
         self._keeps = memo
         self._seed_memo = seed_memo if seed_memo is not None else {}
-        self._first_batch = first_batch
+        self._first_batch, self._null_alone = first_batch, null_alone
         self._memo: dict[Hashable, Any] = {}
         self._ledger = Ledger()
         self._dev = dev
@@ -353,8 +360,8 @@ class Evaluations:
         """Evaluate both branches in one call, if neither is known and it pays; whoever asks for one finds it.
 
         What all items share is the last row of the call of the seed's first batch. Another batch to which it is
-        unknown, as after an interruption or in another process, has a call of as many rows for it, in which it is
-        rounded alike, and of which one row is charged.
+        unknown, as after an interruption, has a call of as many rows for it, in which it is rounded alike, and of which
+        one row is charged.
 
         Args:
             kind, x, t, vectors: As for :meth:`_evaluate`.
@@ -367,8 +374,12 @@ class Evaluations:
         if shared:
             null_key = self._shared_key(kind, x, t, "null", *vectors)
         known = cond_key in self._memo or null_key in (self._seed_memo if shared else self._memo)
-        late = self._first_batch if shared and self._keeps else None
-        pays = joins_null_row(self.model, late or n) if shared else joins_branches(self.model, n)
+        of_first = self._first_batch if shared and self._keeps else None
+        pays = (
+            joins_null_row(self.model, of_first or n) and not self._null_alone
+            if shared
+            else joins_branches(self.model, n)
+        )
         if known or not pays or any(len(tensor) != n for tensor in inputs):
             return
         extra = 1 if shared else n
@@ -377,16 +388,16 @@ class Evaluations:
             *zip(inputs, inputs, strict=True),
             *pairs,
         ]
-        if late is None:
+        if of_first is None:
             embedding, *rows = (torch.cat([cond, null[:extra]]) for cond, null in halves)
         else:
-            embedding, *rows = (null[:1].repeat(late + 1, *[1] * (null.ndim - 1)) for _, null in halves)
+            embedding, *rows = (null[:1].repeat(of_first + 1, *[1] * (null.ndim - 1)) for _, null in halves)
         cost, start = Cost(), self._now()
         value = compute(cost, embedding, *rows)
         seconds = self._now() - start
         self._ledger.cost.seconds -= seconds  # :meth:`_evaluate` charges each branch
         of_row = seconds / len(value)
-        if late is None:
+        if of_first is None:
             self._memo[cond_key] = (value[:n], replace(cost, seconds=of_row * n), inputs)
         if shared:
             self._share(null_key, (value[-1:].clone(), replace(cost, seconds=of_row), inputs))

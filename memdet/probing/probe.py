@@ -196,7 +196,8 @@ class Probe(Evaluations):
 
     def both_products(self, x: Tensor, t: int, v: Tensor, backend: Backend = "jvp") -> tuple[Tensor, Tensor]:
         """:meth:`jacobian_product` of the conditional and of the null branch, in one call where that pays."""
-        if backend not in {"fd", "fd-one-sided", "jvp"}:
+        apart = self.model.device.type != "cpu" if backend == "jvp" else backend not in {"fd", "fd-one-sided"}
+        if apart:
             return self.jacobian_product(x, t, "cond", v, backend), self.jacobian_product(x, t, "null", v, backend)
         self._check(x, t, backend)
 

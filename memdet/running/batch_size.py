@@ -17,7 +17,7 @@ from memdet.detectors import Detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import ClosedForm, ScoreModel
 from memdet.models.device import synchronise
-from memdet.probing.evaluations import joins_branches, joins_null_row
+from memdet.probing.evaluations import joins_branches, joins_null_row, joins_products
 from memdet.running.memory import free_memory, is_out_of_memory, peak_memory
 from memdet.running.plan import evaluations_of
 from memdet.samplesets import SampleSet
@@ -141,6 +141,8 @@ def needs_of(detectors: Sequence[Detector], steps: int) -> Needs | None:
         return None
     needs = Needs()
     for detector in asking:
+        backend = getattr(detector, "backend", None)
+        needs = replace(needs, jvp=needs.jvp or backend == "jvp", vjp=needs.vjp or backend == "vjp")
         match detector.info.access:
             case "gradient":
                 try:
@@ -247,14 +249,13 @@ class Evaluations:
         """All that a probe can hold at a time: the graphs of both branches, and a product or recording beside them."""
         model, x, needs, n = self._model, self._x, self._needs, len(self._x)
         held: list[Any] = [self.forward(int(joins_null_row(model, n)))]
-        both = n if joins_branches(model, n) else 0
-        if both:
-            held.append(self.forward(both))
+        if joins_branches(model, n):
+            held.append(self.forward(n))
         for _ in range(2 if needs.vjp else 0):
             graph = self._operator("vjp")
             held += [graph, graph.rmv(x)]
         if needs.jvp:
-            product = self._operator("jvp", both)
+            product = self._operator("jvp", n if joins_products(model, n) else 0)
             product.mv(product.x)
         if needs.bottleneck:
             with torch.no_grad(), suppress(NotApplicableError):

@@ -77,6 +77,7 @@ def probe_of(
     n_items: int | None = None,
     seed_memo: dict[Hashable, Any] | None = None,
     first_batch: int | None = None,
+    null_alone: bool = False,
     memo: bool = True,
     items: Items | None = None,
     dev: Items | None = None,
@@ -88,7 +89,7 @@ def probe_of(
         part: Rows of the sample set's table.
         sample_set: Whose protocol holds.
         model: Of the rows.
-        seed, n_items, seed_memo, first_batch, memo: As for :class:`memdet.Probe`.
+        seed, n_items, seed_memo, first_batch, null_alone, memo: As for :class:`memdet.Probe`.
         items, dev: Those of ``part``, and :func:`dev_items`, where they are made already.
         kind: Class of the probe.
 
@@ -108,6 +109,7 @@ def probe_of(
         n_items=n_items,
         seed_memo=seed_memo,
         first_batch=first_batch,
+        null_alone=null_alone,
         memo=memo,
         dev=dev,
     )

@@ -183,7 +183,7 @@ class Work:
         self._models = {name: accelerate(model, options.accelerate) for name, model in loaded.items()}
         self._sets = {s.id: s for s in sample_sets}
         self._tables = {s.id: tested_items(s) for s in sample_sets}
-        self._owner: tuple[str, str, int] | None = None
+        self._owner: tuple[str, str, int, bool] | None = None
         self._memo: dict[Hashable, Any] = {}
         self._dev: Items | None = None
         self.plan = {
@@ -201,7 +201,7 @@ class Work:
         """Score one unit and write its shard, unless it is there."""
         if directory.has(unit.name):
             return
-        owner = (sample_set, unit.model, unit.seed)
+        owner = (sample_set, unit.model, unit.seed, unit.whole)
         if owner != self._owner:
             if "dev" in self._memo:
                 self._memo["dev"].forget()
@@ -219,6 +219,7 @@ class Work:
             n_items=unit.items_of_model,
             seed_memo=self._memo,
             first_batch=unit.first_batch,
+            null_alone=self._options.workers > 1,
             memo=self._options.memo,
             items=items,
             dev=None if unit.whole else self._dev,

@@ -25,7 +25,7 @@ class Unit:
         seed: Of the noise.
         rows: Of the test items, ordered by model.
         items_of_model: How many items of the set the model has.
-        first_batch: How many items the first unit of the model and seed has, if this is another one.
+        first_batch: How many items the first unit of the model and seed has; None for that unit itself.
         detectors: In the order of their rows.
         whole: Whether it is of the whole set.
     """

@@ -10,7 +10,7 @@ from memdet.detectors import detector_classes, make_detector
 from memdet.models import load_model
 from memdet.models.acceleration import accelerate
 from memdet.probing import Probe, evaluations
-from memdet.probing.evaluations import joins_branches, joins_null_row
+from memdet.probing.evaluations import joins_branches, joins_null_row, joins_products
 
 
 @pytest.fixture
@@ -106,12 +106,15 @@ def test_products_of_both_branches_are_one_call(label, shared, own, random_model
 
 
 @pytest.mark.parametrize("last", [1, 2])
-def test_a_batch_is_scored_alike_whether_or_not_the_first_came_before(last, random_model, calls):
-    """As after an interruption, or where another process has the first batch."""
+@pytest.mark.parametrize("backend", ["fd", "fd-one-sided", "jvp"])
+def test_a_batch_is_scored_alike_whether_or_not_the_first_came_before(last, backend, random_model, calls):
+    """As after an interruption."""
     first, second = (
         make_items([f"a red circle {i}" for i in part], has_prompts=True) for part in (range(5), range(last))
     )
-    detectors = [make_detector(label, detector_classes()) for label in ("wen2024@steps=2", "curvature-gap")]
+    detectors = [
+        make_detector(label, detector_classes()) for label in ("wen2024@steps=2", f"curvature-gap@backend={backend}")
+    ]
 
     def scored(memo):
         probe = Probe(random_model, second, n_items=5 + last, seed_memo=memo, first_batch=5, check=False)
@@ -127,13 +130,22 @@ def test_a_batch_is_scored_alike_whether_or_not_the_first_came_before(last, rand
         detector.score(before)
     calls.clear()
     after = scored(memo)
-    assert set(calls) <= {last, 2 * last}
+    assert 6 not in calls
     calls.clear()
     alone = scored({})
-    assert calls.count(6) == 2  # the null branch at the noise and at the moved noise
+    # The null branch: at the noise, for wen2024, and then as the backend needs it.
+    assert calls.count(6) == {"fd": 3, "fd-one-sided": 2, "jvp": 2}[backend]
     for (score, forwards), (again, same) in zip(after, alone, strict=True):
         assert torch.equal(score, again)
         assert forwards == same
+
+
+def test_where_processes_share_the_batches_the_null_branch_stays_one_row(random_model, calls):
+    for first_batch in (None, 5):
+        calls.clear()
+        probe = probe_of(random_model, "shared", n_items=30, first_batch=first_batch, null_alone=True)
+        probe.difference(probe.noise, 981)
+        assert sorted(calls) == [1, 3]
 
 
 def test_without_sharing_every_batch_has_its_own_null_row(random_model, calls):
@@ -157,6 +169,7 @@ def test_large_batches_on_the_cpu_and_closed_forms_are_evaluated_apart(random_mo
     numbers = random_model.latent_shape[0] * random_model.latent_shape[1] * random_model.latent_shape[2]
     most = evaluations.JOINED_ON_CPU // (2 * numbers)
     assert joins_branches(random_model, most)
+    assert joins_products(random_model, most)
     assert not joins_branches(random_model, most + 1)
     assert not joins_branches(load_model("mixture-2d"), 1)
 
@@ -165,9 +178,11 @@ def test_at_the_size_of_stable_diffusion_nothing_is_joined_on_the_cpu(random_mod
     """A row more would be memory more and no time less; on other devices it depends on nothing but the call."""
     monkeypatch.setattr(random_model, "latent_shape", (4, 64, 64))
     assert not joins_branches(random_model, 1)
+    assert not joins_products(random_model, 1)
     assert not joins_null_row(random_model, 2)
     monkeypatch.setattr(random_model, "device", torch.device("cuda"))
     assert joins_branches(random_model, 1)
+    assert not joins_products(random_model, 1)  # a tangent carries the memory of several forwards
     assert joins_null_row(random_model, 2)
 
 

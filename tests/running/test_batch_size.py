@@ -148,6 +148,7 @@ def test_a_cost_that_cannot_be_read_is_taken_for_the_dearest():
         ["wen2024@steps=3", "curvature-gap"],
         ["trace-gap"],
         ["jeon2025"],
+        ["curvature-gap@backend=jvp"],
         ["eigenvalue-gap", "jeon2025", "hessian-trace@backend=jvp"],
         ["ren2024-entropy", "bright-ending"],
     ],

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from problems import make_items
 
 from memdet.detectors import detector_classes, make_detectors
 from memdet.errors import UserError
 from memdet.models import NoiseSchedule, ScoreModel
+from memdet.probing import Probe
 from memdet.running import numerics
 from memdet.running.numerics import audit
 from memdet.samplesets import Protocol, SampleSet, load_sample_set
@@ -235,3 +237,23 @@ def test_attention_kernels_agree_on_a_network(random_pipeline):
         if m.attention != "efficient" and m.subject == "J_c":
             bound = {"jvp": 1e-5, "vjp": 1e-5, "fd": 1e-3, "fd-one-sided": 1e-2}[m.backend]
             assert all(math.isfinite(e) and e < bound for e in m.errors)
+
+
+@pytest.mark.parametrize("forced", ["vjp", "fd", "fd-one-sided"])
+def test_products_of_both_branches_are_forced_as_those_of_one(forced, monkeypatch):
+    """The same network calls as of who asks for that backend."""
+    model, rows = Linear(torch.float64), []
+    monkeypatch.setattr(model, "predict", lambda x, t, e: (rows.append(len(x)), Linear.predict(model, x, t, e))[1])
+
+    def asked(kind, backend):
+        rows.clear()
+        probe = kind(model, make_items(["2", "3", "4"]), noise="per-item", check=False)
+        v = torch.ones(3, 4, dtype=torch.float64)
+        return probe, probe.both_products(probe.noise, 50, v, backend), list(rows)
+
+    monkeypatch.setattr(numerics.ForcedProbe, "backend", forced)
+    probe, found, calls = asked(numerics.ForcedProbe, "jvp")
+    _, expected, same_calls = asked(Probe, forced)
+    assert probe.asked
+    assert calls == same_calls
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)

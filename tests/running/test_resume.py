@@ -1,5 +1,6 @@
 """Runs that are killed and taken up again; runs that must not be continued."""
 
+import dataclasses
 import json
 import os
 import random
@@ -10,8 +11,9 @@ import sys
 
 import pytest
 
-from memdet.detectors import detector_classes, make_detectors
+from memdet.detectors import Detector, DetectorInfo, detector_classes, make_detectors
 from memdet.errors import UserError
+from memdet.models import load_model
 from memdet.running import RunOptions, read_manifest, run
 from memdet.running import runner as runner_module
 from memdet.samplesets import load_sample_set
@@ -126,3 +128,38 @@ def test_manifest_says_what_where_and_with_which_versions(tmp_path):
     assert {"torch", "diffusers", "memdet"} <= set(manifest["packages"])
     assert {"command", "git_revision", "threads", "attention", "started"} <= set(manifest)
     assert set(manifest["seconds"]["mixture-2d"]) == {"wen2024", "random"}
+
+
+class Everywhere(Detector):
+    """Asks for both branches on the whole set at once."""
+
+    info = DetectorInfo(name="everywhere", title="everywhere", access="score", cost="2 F", whole_set=True)
+
+    def score(self, probe):
+        return probe.difference(probe.noise, probe.timesteps[0]).flatten(1).norm(dim=1)
+
+
+def test_what_the_whole_set_shared_changes_no_batch(tmp_path, monkeypatch):
+    """Its null branch is a row of a larger call, and rounded otherwise; a continued run has not seen it."""
+    sample_set = load_sample_set("tiny-sd-a-verbatim")
+    sample_set = dataclasses.replace(sample_set, items=sample_set.items.groupby("label").head(10))
+    detectors = [Everywhere(), *make_detectors(["wen2024", "curvature-gap"], detector_classes())]
+    model = load_model("tiny-sd-a")
+
+    def scores(name):
+        options = RunOptions(seeds=1, batch_size=6)
+        run([sample_set], detectors, tmp_path / name, options, models={"tiny-sd-a": model}, progress=False)
+        return (tmp_path / name / "scores.parquet").read_bytes()
+
+    with monkeypatch.context() as patch:
+        real = runner_module.score_items
+
+        def stop(model, items, detector, probe):
+            if detector.label == "wen2024":
+                raise KeyboardInterrupt
+            return real(model, items, detector, probe)
+
+        patch.setattr(runner_module, "score_items", stop)
+        with pytest.raises(KeyboardInterrupt):
+            scores("continued")
+    assert scores("continued") == scores("straight")
