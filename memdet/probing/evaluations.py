@@ -2,62 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, Self, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 from memdet.errors import NotApplicableError
-from memdet.models import ClosedForm, ScoreModel
-from memdet.models.acceleration import Accelerated
+from memdet.models import ScoreModel
 from memdet.models.device import synchronise
 from memdet.probing import noise as draws
 from memdet.probing.cost import Cost, Ledger
 from memdet.probing.items import Items
+from memdet.probing.joining import joins_branches, joins_null_row
 
 Branch = Literal["cond", "null"]
 BRANCHES: tuple[Branch, ...] = get_args(Branch)
 T = TypeVar("T")
-JOINED_ON_CPU = 2**15  # latent numbers in a call of both branches, up to which it was found faster than two calls
-# Latent numbers of an item that may be joined there: half of Stable Diffusion's, where one row fills cores and memory.
-SMALL_ON_CPU = 2**13
 _VECTORS_OF_A_DRAW = 1_000_000  # more than any detector takes, so that draws share none
-
-
-def joins_branches(model: ScoreModel, items: int) -> bool:
-    """Whether both branches of so many items are evaluated in one network call."""
-    if not _saves_time_by_fewer_calls(model):
-        return False
-    return model.device.type != "cpu" or 2 * items * math.prod(model.latent_shape) <= JOINED_ON_CPU
-
-
-def joins_products(model: ScoreModel, items: int) -> bool:
-    """Whether forward-mode products of both branches are made in one call; they take the memory of several forwards."""
-    return model.device.type == "cpu" and joins_branches(model, items)
-
-
-def joins_null_row(model: ScoreModel, items: int) -> bool:
-    """Whether the null branch of shared draws is one more row of a call of so many items.
-
-    Not of one item, where memory is scarce, nor of an accelerated network, which would be built for that one call.
-    """
-    return items > 1 and not isinstance(model, Accelerated) and _saves_time_by_fewer_calls(model)
-
-
-def _saves_time_by_fewer_calls(model: ScoreModel) -> bool:
-    if isinstance(model, ClosedForm):
-        return False
-    return model.device.type != "cpu" or math.prod(model.latent_shape) <= SMALL_ON_CPU
-
-
-def rows_of_calls(model: ScoreModel, items: int, noise: Literal["shared", "per-item"]) -> set[int]:
-    """Rows of the network calls of a batch, for whoever accelerates a network for them."""
-    return {items} | ({2 * items} if joins_branches(model, items) else set()) | ({1} if noise == "shared" else set())
 
 
 class Evaluations:
@@ -216,10 +182,7 @@ class Evaluations:
         """Noise prediction, ``[batch, *latent_shape]``. One forward."""
 
         def evaluate(cost: Cost, rows: Tensor) -> Tensor:
-            with torch.no_grad():
-                value = self.model.eps(rows, t, self._embedding(branch, len(self))[: len(rows)])
-            cost.count(forwards=1)
-            return value
+            return self._predict(t, cost, self._embedding(branch, len(rows)), rows)
 
         return self._evaluate("eps", x, t, branch, (), evaluate)
 
@@ -234,15 +197,14 @@ class Evaluations:
 
     def both(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
         """Noise predictions of the conditional and of the null branch. Two forwards, in one call where that pays."""
-
-        def evaluate(cost: Cost, embedding: Tensor, rows: Tensor) -> Tensor:
-            with torch.no_grad():
-                value = self.model.eps(rows, t, embedding)
-            cost.count(forwards=1)
-            return value
-
-        self._evaluate_together("eps", x, t, (), evaluate)
+        self._evaluate_together("eps", x, t, (), partial(self._predict, t))
         return self.eps(x, t, "cond"), self.eps(x, t, "null")
+
+    def _predict(self, t: int, cost: Cost, embedding: Tensor, rows: Tensor) -> Tensor:
+        with torch.no_grad():
+            value = self.model.eps(rows, t, embedding)
+        cost.count(forwards=1)
+        return value
 
     def step(self, key: Hashable, move: Callable[[Tensor, Tensor], Tensor], x: Tensor, eps: Tensor) -> Tensor:
         """One step of a trajectory; where all items are at one place and move alike, made once a seed, and shared."""

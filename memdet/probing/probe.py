@@ -196,9 +196,11 @@ class Probe(Evaluations):
 
     def both_products(self, x: Tensor, t: int, v: Tensor, backend: Backend = "jvp") -> tuple[Tensor, Tensor]:
         """:meth:`jacobian_product` of the conditional and of the null branch, in one call where that pays."""
-        apart = self.model.device.type != "cpu" if backend == "jvp" else backend not in {"fd", "fd-one-sided"}
-        if apart:
-            return self.jacobian_product(x, t, "cond", v, backend), self.jacobian_product(x, t, "null", v, backend)
+        if backend in {"fd", "fd-one-sided"} or (backend == "jvp" and self.model.device.type == "cpu"):
+            self._join_products(x, t, v, backend)
+        return self.jacobian_product(x, t, "cond", v, backend), self.jacobian_product(x, t, "null", v, backend)
+
+    def _join_products(self, x: Tensor, t: int, v: Tensor, backend: Backend) -> None:
         self._check(x, t, backend)
 
         def evaluate(
@@ -215,7 +217,6 @@ class Probe(Evaluations):
             cond, null = self.both(x, t)
             pairs = [(-cond / sigma, -null / sigma)]
         self._evaluate_together(f"product-{backend}", x, t, (v,), evaluate, *pairs)
-        return self.jacobian_product(x, t, "cond", v, backend), self.jacobian_product(x, t, "null", v, backend)
 
     def jacobian_matrix(self, x: Tensor, t: int, branch: Branch) -> Tensor:
         """The whole Jacobian of the score, ``[batch, d, d]``, by d reverse products on one graph.

@@ -17,7 +17,7 @@ from memdet.detectors import Detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import ClosedForm, ScoreModel
 from memdet.models.device import synchronise
-from memdet.probing.evaluations import joins_branches, joins_null_row, joins_products
+from memdet.probing.joining import joins_branches, joins_null_row, joins_products
 from memdet.running.memory import free_memory, is_out_of_memory, peak_memory
 from memdet.running.plan import evaluations_of
 from memdet.samplesets import SampleSet

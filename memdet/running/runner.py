@@ -18,7 +18,7 @@ from memdet.models import ScoreModel, load_model
 from memdet.models.acceleration import Accelerated, AccelerationError, Mode, accelerate
 from memdet.models.device import synchronise
 from memdet.probing import Cost, Items, Probe
-from memdet.probing.evaluations import rows_of_calls
+from memdet.probing.joining import rows_of_calls
 from memdet.running.batch_size import batch_of, fix_batch_sizes
 from memdet.running.batches import dev_items, items_of, items_of_whole, probe_of
 from memdet.running.manifest import describe_run, settings_of_run

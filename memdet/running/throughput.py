@@ -19,7 +19,7 @@ from memdet.models import load_model
 from memdet.models.acceleration import Accelerated, Mode, accelerate
 from memdet.models.device import synchronise
 from memdet.probing import Cost
-from memdet.probing.evaluations import rows_of_calls
+from memdet.probing.joining import rows_of_calls
 from memdet.running.bare_calls import Call, recorded_calls, replay
 from memdet.running.batches import dev_items, items_of, probe_of
 from memdet.running.clocks import device_state, seconds_of, warm_up

@@ -9,8 +9,8 @@ from problems import make_items
 from memdet.detectors import detector_classes, make_detector
 from memdet.models import load_model
 from memdet.models.acceleration import accelerate
-from memdet.probing import Probe, evaluations
-from memdet.probing.evaluations import joins_branches, joins_null_row, joins_products
+from memdet.probing import Probe, evaluations, joining
+from memdet.probing.joining import joins_branches, joins_null_row, joins_products
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def probe_of(model, noise="per-item", **options):
 
 
 def apart(monkeypatch):
-    monkeypatch.setattr(evaluations, "JOINED_ON_CPU", 0)
+    monkeypatch.setattr(joining, "JOINED_ON_CPU", 0)
 
 
 def test_one_call_gives_both_and_is_charged_as_two(random_model, calls):
@@ -167,7 +167,7 @@ def test_the_null_branch_stays_apart_where_one_more_row_does_not_pay(random_mode
 
 def test_large_batches_on_the_cpu_and_closed_forms_are_evaluated_apart(random_model):
     numbers = random_model.latent_shape[0] * random_model.latent_shape[1] * random_model.latent_shape[2]
-    most = evaluations.JOINED_ON_CPU // (2 * numbers)
+    most = joining.JOINED_ON_CPU // (2 * numbers)
     assert joins_branches(random_model, most)
     assert joins_products(random_model, most)
     assert not joins_branches(random_model, most + 1)
