@@ -27,14 +27,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from memdet.benching.interleaved import Spread, interleave, ratio
+from memdet.benching.timing import seconds_of
 from memdet.detectors import detector_classes, make_detectors
 from memdet.models import ScoreModel, load_model
-from memdet.models.acceleration import accelerate
+from memdet.models.accelerated import accelerate
 from memdet.probing import Items, Probe, evaluations
-from memdet.running.clocks import seconds_of
-from memdet.running.manifest import processor
+from memdet.running.description import processor
 from memdet.running.memory import keep_freed_memory
-from memdet.running.rounds import Spread, interleave, ratio
 from memdet.samplesets import load_sample_set
 
 SCORING = "curvature-gap@probes=4"

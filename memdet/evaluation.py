@@ -45,9 +45,9 @@ def evaluate(
     import pandas as pd
 
     from memdet.detectors import detector_classes, make_detector, with_controls
-    from memdet.reports import FIELDS, report_rows
     from memdet.running import RunOptions, run
     from memdet.samplesets import load_sample_set
+    from memdet.tables import FIELDS, report_rows
 
     classes = detector_classes()
     made = [make_detector(d, classes) if isinstance(d, str) else d for d in detectors]

@@ -19,7 +19,7 @@ import pytest
 
 if TYPE_CHECKING:
     from memdet.detectors import Detector
-    from memdet.reports.gate import GateResult
+    from memdet.gate.check import GateResult
     from memdet.samplesets import SampleSet
 
 
@@ -59,8 +59,8 @@ class Baseline:
         """
         __tracebackhide__ = True
         from memdet.errors import UserError
-        from memdet.reports.gate import check_run
-        from memdet.reports.gate_text import to_table
+        from memdet.gate.check import check_run
+        from memdet.gate.text import to_table
 
         try:
             result = check_run(self._root / run, self.path, detectors=detectors, **self._options)

@@ -11,6 +11,9 @@ import pytest
 import torch
 
 from memdet.models import ScoreModel
+from tests.helpers.small_run import items, write_run
+
+__all__ = ["items", "write_run"]  # fixtures
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # several processes of several threads each slow one another down
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -22,7 +25,7 @@ def random_pipeline(tmp_path_factory) -> Path:
     """Directory of a Stable Diffusion pipeline that was never trained, in float32."""
     from diffusers import StableDiffusionPipeline
 
-    from memdet.zoo import tiny_sd
+    from memdet.zoo.tiny_sd import recipe as tiny_sd
 
     torch.manual_seed(0)
     tokenizer = tiny_sd.make_tokenizer()

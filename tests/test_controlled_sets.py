@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from memdet.auditing.audit import control_scores
 from memdet.detectors import detector_classes, make_detector
 from memdet.metrics import auroc, holm, permutation_above_half
-from memdet.reports.audit import control_scores
 from memdet.samplesets import load_sample_set, load_suite, specs_directory
 from memdet.zoo import weights_directory
-from memdet.zoo.swap import MODELS, swap_table
+from memdet.zoo.tiny_sd.swap import MODELS, swap_table
 
 CONTROLS = ["prompt-length", "prompt-case", "prompt-digits", "prompt-ngram"]
 SETS = [name for name in load_suite("controlled").sample_sets if load_sample_set(name).has_prompts]

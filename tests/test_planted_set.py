@@ -6,9 +6,9 @@ import pytest
 
 from memdet.detectors import detector_classes, make_detectors
 from memdet.metrics import auroc, holm, permutation_above_half
-from memdet.reports import report_rows
 from memdet.running import RunOptions, read_scores, run
 from memdet.samplesets import load_sample_set
+from memdet.tables import report_rows
 
 REFERENCE = Path(__file__).resolve().parents[1] / "results" / "quick" / "reference"
 CONTROLS = ["prompt-length", "prompt-case", "prompt-digits", "prompt-ngram"]

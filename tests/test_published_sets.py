@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from memdet.reports.audit import audit
-from memdet.reports.audit_text import summary_markdown, to_markdown
-from memdet.reports.render import interval, number
+from memdet.auditing.audit import audit
+from memdet.auditing.text import summary_markdown, to_markdown
 from memdet.samplesets import load_sample_set, load_spec, load_suite, specs_directory
+from memdet.tables.run_table import interval, number
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "published-sets.md").read_text(encoding="utf-8")

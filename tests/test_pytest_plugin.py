@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import write_run
 
-from memdet.detectors.wen2024_magnitude import ScoreDifferenceNorm
+from memdet.detectors.methods.wen2024_magnitude import ScoreDifferenceNorm
 from memdet.running import RunOptions, run
 from memdet.samplesets import load_sample_set
+from tests.helpers.runs import write_run
 
 pytest_plugins = ["pytester"]
 PLUGIN = "memdet.pytest_plugin"
@@ -78,7 +78,7 @@ def test_detectors_are_run_on_the_sets_and_seeds_of_the_baseline(inside, pyteste
     )
     result = inside(
         """
-        from memdet.detectors.wen2024_magnitude import ScoreDifferenceNorm
+        from memdet.detectors.methods.wen2024_magnitude import ScoreDifferenceNorm
 
         class Flipped(ScoreDifferenceNorm):
             def score(self, probe):

@@ -13,8 +13,9 @@ from benchmarks.streaming.child import one_run
 from benchmarks.streaming.problem import HashedPrompts, write_samples
 from benchmarks.streaming.report import growth, streaming_table
 from benchmarks.streaming.task import Task
-from memdet.reports import score_tables
-from memdet.running import read_scores, store
+from memdet.results import scores as score_tables
+from memdet.results import store
+from memdet.running import read_scores
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "results" / "benchmarks"

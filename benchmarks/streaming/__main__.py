@@ -99,7 +99,7 @@ def main() -> None:
                 found = measured(task, options.threads)
                 runs += [{"items": items, "warm": number > 0} | run for run in found]
                 print(json.dumps(summary(runs[-len(found) :])[0]), flush=True)
-    from memdet.running.manifest import describe_machine  # late: a child's peak is at least its parent's at the start
+    from memdet.running.description import describe_machine
 
     record = {
         "machine": describe_machine(" ".join(["python -m benchmarks.streaming", *sys.argv[1:]]), "cpu"),

@@ -64,9 +64,9 @@ def one_run(task: Task, out: Path) -> tuple[Phases, list[dict[str, Any]]]:
     with phases.of("load"):
         sample_set = load_samples_file(Path(task.samples), model=task.model, noise=task.noise)
     from benchmarks.streaming.problem import HashedPrompts
-    from memdet.reports import FORMATS, report_rows
+    from memdet.results.store import RunDirectory
     from memdet.running import RunOptions, run, runner
-    from memdet.running.store import RunDirectory
+    from memdet.tables import FORMATS, report_rows
 
     class Timed(RunDirectory):
         def finish(self, *args: Any, **options: Any) -> None:

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from benchmarks.conftest import BATCH, DEVICE
+from memdet.benching.interleaved import Spread, interleave, ratio
+from memdet.benching.throughput import Batch, Bench, BenchOptions
+from memdet.benching.timing import seconds_of
 from memdet.detectors import Detector, detector_classes, make_detectors
-from memdet.running.clocks import seconds_of
-from memdet.running.rounds import Spread, interleave, ratio
-from memdet.running.throughput import Batch, Bench, BenchOptions
 from memdet.samplesets import load_sample_set
 
 ROUNDS = 15

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from benchmarks.throughput.conftest import BATCH, ROUNDS, detector_of
-from memdet.running.bare_calls import Call, recorded_calls, replay
-from memdet.running.throughput import Batch, Bench
+from memdet.benching.network_calls import Call, recorded_calls, replay
+from memdet.benching.throughput import Batch, Bench
 
 LEAST_EFFICIENCY = {
     "wen2024": 0.90,

@@ -6,9 +6,9 @@ import torch
 
 from benchmarks.throughput.conftest import BATCH, detector_of
 from benchmarks.throughput.sampling import SamplingLoop
+from memdet.benching.throughput import Batch, Bench
 from memdet.models.load import zoo_directory
 from memdet.probing.noise import shared_noise
-from memdet.running.throughput import Batch, Bench
 
 MOST = 1.05
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from memdet.errors import UserError
-from memdet.printable import printable
+from memdet.io_utils import printable
 
 # Name of each command, and what its help says; the module of the same name holds it.
 COMMANDS = {

@@ -43,9 +43,9 @@ def command(
     if column is not None and memorized is None:
         raise UserError("--column belongs to --memorized and --control; a spec names its own columns")
 
+    from memdet.auditing.audit import audit
+    from memdet.auditing.text import FORMATS, SUMMARIES
     from memdet.cli.output import show
-    from memdet.reports.audit import audit
-    from memdet.reports.audit_text import FORMATS, SUMMARIES
     from memdet.samplesets import load_prompt_pair, load_sample_set, load_suite
 
     if memorized is not None and control is not None:

@@ -14,7 +14,7 @@ import click
 from memdet.errors import UserError
 
 if TYPE_CHECKING:
-    from memdet.models.acceleration import Mode
+    from memdet.models.accelerated import Mode
 
 # Norms, a trace, an extreme eigenvalue and counts, at pure noise and late on the trajectory; wen2024 has no product.
 DETECTORS = (
@@ -114,7 +114,7 @@ def _throughput(
             " it goes with neither --detector nor --from"
         )
     if saved is not None:
-        from memdet.reports.throughput import read_throughput, throughput_table
+        from memdet.benching.throughput_table import read_throughput, throughput_table
 
         show(throughput_table(read_throughput(saved.read_text(encoding="utf-8"), str(saved)), form), out)
         return 0
@@ -133,10 +133,10 @@ def _throughput(
 
     import torch
 
+    from memdet.benching import throughput
+    from memdet.benching.throughput_table import compared_row, compared_text, throughput_rows, throughput_table
     from memdet.cli.options import device_of
-    from memdet.reports.throughput import compared_row, compared_text, throughput_rows, throughput_table
-    from memdet.running import throughput
-    from memdet.running.manifest import describe_machine
+    from memdet.running.description import describe_machine
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -204,9 +204,9 @@ def numerics(
     detectors = make_detectors(names or DETECTORS, detector_classes())
     sample_set = load_sample_set(reference)
 
+    from memdet.benching.numerics.audit import DTYPES, KERNELS, audit
+    from memdet.benching.numerics.table import FORMATS, numerics_table, replace_between
     from memdet.cli.options import device_of
-    from memdet.reports.numerics import FORMATS, numerics_table, replace_between
-    from memdet.running.numerics import DTYPES, KERNELS, audit
 
     for option, given, known in (
         ("--dtype", dtypes, DTYPES),
@@ -276,17 +276,17 @@ def plan(
     Counts FLOPs, bytes and memory of a UNet from its configuration, without weights, and divides by the published
     peaks of a device. A projection, not a measurement: the items a second are a ceiling.
     """
+    from memdet.benching.projection.devices import device_named
     from memdet.cli.options import batch_size_of
     from memdet.cli.output import show
     from memdet.detectors import detector_classes, make_detectors
-    from memdet.running.devices import device_named
 
     batch, known = batch_size_of(batch_size), device_named(device, dtype)
     detectors = make_detectors(names or ("*",), detector_classes(plugins))
 
-    from memdet.models.meta_unet import read_unet_config
-    from memdet.reports.plan_table import FORMATS, plan_table
-    from memdet.running import plan as planning
+    from memdet.benching.projection import roofline as planning
+    from memdet.benching.projection.table import FORMATS, plan_table
+    from memdet.benching.projection.unet import read_unet_config
 
     if form not in FORMATS:
         raise UserError(f"--format {form!r} is not known: {', '.join(FORMATS)}")

@@ -33,8 +33,8 @@ def command(
     baseline states.
     """
     from memdet.cli.output import show
-    from memdet.reports.gate import check_run
-    from memdet.reports.gate_text import GATE_FORMATS, verdict
+    from memdet.gate.check import check_run
+    from memdet.gate.text import GATE_FORMATS, verdict
 
     result = check_run(run, baseline, tolerance=tolerance, alpha=alpha, drift=drift)
     show(GATE_FORMATS[form](result), out)

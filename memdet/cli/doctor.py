@@ -16,7 +16,7 @@ def command(offline: bool, form: str) -> int:
 
     Exit code 0 if all that memdet requires works, 1 if something does not; warnings are about what is optional.
     """
-    from memdet.running.doctor import examine
+    from memdet.doctor import examine
 
     findings = []
     for finding in examine(offline=offline):

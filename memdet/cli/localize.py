@@ -20,7 +20,7 @@ def command(
 ) -> int:
     """Compare detectors' maps with the region that a sample set's memorized items share."""
     from memdet.detectors import detector_classes, make_detectors
-    from memdet.reports.localization import localize, to_text
+    from memdet.localization.localization import localize, to_text
     from memdet.samplesets import load_sample_set
 
     classes = detector_classes(plugins)

@@ -52,7 +52,7 @@ def command(
             )
         _write_leaderboard(runs[0], out or runs[0])
         return
-    from memdet.reports.leaderboard import find_runs
+    from memdet.leaderboard.board import find_runs
 
     found = [run for path in runs for run in find_runs(path) or [path]]
     if form != "html":
@@ -70,22 +70,22 @@ def command(
 
 
 def _table(runs: list[Path], form: str, by_stratum: bool, by_time: bool) -> str:
-    from memdet.reports import FORMATS as render
-    from memdet.reports import report_rows
+    from memdet.tables import FORMATS as render
+    from memdet.tables import report_rows
 
     rows = report_rows(runs, by_stratum=by_stratum)
     if by_time:
-        from memdet.reports.by_time import by_time as pivot
+        from memdet.tables.by_time import by_time as pivot
 
         return pivot(rows)
     return render[form](rows)
 
 
 def _page(runs: list[Path], images: int | None, quiet: bool) -> str:
-    from memdet.reports.page import to_html
-    from memdet.running.generated import make_images
-    from memdet.running.sources import sources_of
-    from memdet.running.store import read_manifest, read_scores
+    from memdet.page import to_html
+    from memdet.results.conditions import sources_of
+    from memdet.results.images import make_images
+    from memdet.results.store import read_manifest, read_scores
 
     for run in runs:
         sources = list(sources_of(run, read_manifest(run)).values())
@@ -102,9 +102,9 @@ def _page(runs: list[Path], images: int | None, quiet: bool) -> str:
 
 
 def _write_leaderboard(root: Path, out: Path) -> None:
-    from memdet.reports.leaderboard import leaderboard_json, leaderboard_rows
-    from memdet.reports.leaderboard_markdown import leaderboard_markdown
-    from memdet.reports.leaderboard_page import leaderboard_html
+    from memdet.leaderboard.board import leaderboard_json, leaderboard_rows
+    from memdet.leaderboard.markdown import leaderboard_markdown
+    from memdet.leaderboard.page import leaderboard_html
 
     rows = leaderboard_rows(root)
     files = {

@@ -32,9 +32,9 @@ def seed_paper(items: int, seed: int, stored: Path | None, only: tuple[str, ...]
 
     Writes OUT/seed-paper.md, OUT/figures/seed-paper.json with all numbers, and OUT/figures/seed-figure-*.png.
     """
-    from memdet.reports.drawing import need_matplotlib
-    from memdet.reports.seed_figures import save_figures
-    from memdet.reports.seed_paper import SCHEMA_VERSION, read_document, render_page, write_document
+    from studies.drawing import need_matplotlib
+    from studies.seed_paper.figures import save_figures
+    from studies.seed_paper.page import SCHEMA_VERSION, read_document, render_page, write_document
 
     if items < 2:
         raise UserError(f"--items {items} is too few: a group has two or more")
@@ -77,11 +77,11 @@ def cost_accuracy(run: Path, out: Path) -> None:
 
     Writes OUT/cost-accuracy.md and OUT/figures/cost-accuracy.png, from the score file of a run.
     """
-    from memdet.reports import report_rows
-    from memdet.reports.cost_figure import save_cost_figure
-    from memdet.reports.cost_page import FIGURE, render_cost_page
-    from memdet.reports.drawing import need_matplotlib
-    from memdet.reports.fronts import fronts_of
+    from memdet.tables import report_rows
+    from studies.cost_accuracy.figure import save_cost_figure
+    from studies.cost_accuracy.fronts import fronts_of
+    from studies.cost_accuracy.page import FIGURE, render_cost_page
+    from studies.drawing import need_matplotlib
 
     need_matplotlib()
     sets = fronts_of(report_rows([run]))
@@ -108,9 +108,9 @@ def _measure(names: list[str], items: int, seed: int) -> dict[str, Any]:
     from tqdm import tqdm
 
     from memdet.models import ClosedForm, load_model
-    from memdet.reports.seed_measure import batches, measure_pixel, measure_tiny
-    from memdet.reports.seed_toy import measure_toy
     from memdet.samplesets import load_sample_set
+    from studies.seed_paper.measure import batches, measure_pixel, measure_tiny
+    from studies.seed_paper.toy import measure_toy
 
     models = {name: load_model(name, dtype=torch.float64 if name == "toy-2d" else torch.float32) for name in names}
     parts: dict[str, Any] = {}
@@ -131,7 +131,7 @@ def _measure(names: list[str], items: int, seed: int) -> dict[str, Any]:
 
 def _compute(parts: dict[str, Any]) -> None:
     """Numbers follow from stored values; those of another version of the metrics are computed again."""
-    from memdet.reports.seed_measure import pixel_numbers, tiny_numbers
+    from studies.seed_paper.measure import pixel_numbers, tiny_numbers
 
     if "fashion-pixel" in parts:
         parts["fashion-pixel"]["numbers"] = pixel_numbers(parts["fashion-pixel"]["data"]["places"])

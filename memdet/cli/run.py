@@ -13,7 +13,7 @@ from memdet.cli.options import batch_size_or_measure, device_of
 from memdet.errors import UserError
 
 if TYPE_CHECKING:
-    from memdet.models.acceleration import Mode
+    from memdet.models.accelerated import Mode
 
 
 @click.command("run")
@@ -108,8 +108,8 @@ def command(
 
     import torch
 
-    from memdet.reports import FORMATS, report_rows
     from memdet.running import RunOptions, run
+    from memdet.tables import FORMATS, report_rows
 
     options = RunOptions(
         seeds=seeds or (chosen.seeds if chosen else None),
@@ -133,7 +133,7 @@ def command(
 
 
 def _format(form: str) -> str:
-    from memdet.reports import FORMATS
+    from memdet.tables import FORMATS
 
     if form not in FORMATS:
         raise UserError(f"--format {form!r} is not known: {', '.join(FORMATS)}")

@@ -108,8 +108,8 @@ def command(
     import torch
 
     from memdet.models import load_model
-    from memdet.reports.scan import FORMATS, scan_result, to_html, to_look_at
     from memdet.running import RunOptions, read_scores, run
+    from memdet.scan import FORMATS, scan_result, to_html, to_look_at
 
     options = RunOptions(
         device=device_of(device),

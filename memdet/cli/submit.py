@@ -31,11 +31,11 @@ def command(run: Path, plugins: tuple[Path, ...], out: Path | None) -> int:
 
     An entry is a run directory. One that lies in results already is checked where it is.
     """
-    from memdet.reports import report_rows
-    from memdet.reports.render import interval
-    from memdet.reports.rows import CONTROLS
-    from memdet.reports.submission import check_entry, place_of
-    from memdet.running.store import read_manifest
+    from memdet.leaderboard.submission import check_entry, place_of
+    from memdet.results.store import read_manifest
+    from memdet.tables import report_rows
+    from memdet.tables.rows import CONTROLS
+    from memdet.tables.run_table import interval
 
     click.echo(f"entry {run}")
     findings = check_entry(run, plugins)

@@ -17,7 +17,7 @@ def command(name_or_file: str) -> int:
     NAME_OR_FILE is a name, with options if wanted (wen2024@steps=5), or a Python file with detectors.
     """
     from memdet.detectors import detector_classes, make_detector
-    from memdet.reports.contract import validate
+    from memdet.testing.check_detector import validate
 
     if name_or_file.endswith(".py"):
         path = Path(name_or_file)

@@ -30,7 +30,7 @@ class DetectorInfo:
         year: Of the paper.
         task: ``prompt`` or ``image`` where it reads one of them, else ``any``. A control of the other task is left out.
         cost: Evaluations per item and seed with the default options and noise of its own, as
-            :func:`~memdet.detectors.cost_formula.declared_cost` reads it: ``2 steps F + probes JVP``; F is a forward of
+            :func:`~memdet.detectors.cost.declared_cost` reads it: ``2 steps F + probes JVP``; F is a forward of
             one item and branch, T the steps of the protocol's trajectory, to_t those that lead to ``t``.
         version: Raised when scores change.
         whole_set: Scores all items in one call instead of batch by batch.
@@ -69,7 +69,7 @@ class Detector(ABC):
         UserError: Unknown option, or a value that does not fit its annotation.
 
     Example:
-        >>> from memdet.detectors.wen2024_magnitude import ScoreDifferenceNorm
+        >>> from memdet.detectors.methods.wen2024_magnitude import ScoreDifferenceNorm
         >>> ScoreDifferenceNorm(steps="5").label
         'wen2024@steps=5'
     """

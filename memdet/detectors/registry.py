@@ -19,7 +19,7 @@ from memdet.detectors.base import Detector
 from memdet.errors import UserError
 
 ENTRY_POINT_GROUP = "memdet.detectors"
-_NO_DETECTORS = {"base", "cost_formula", "registry"}
+_ROOMS = ("memdet.detectors.controls", "memdet.detectors.methods")
 
 _PLUGIN = "memdet_plugin_"
 
@@ -112,11 +112,12 @@ def remake(module: str, file: str | None, name: str, options: dict[str, Any]) ->
 
 @cache
 def _built_in() -> tuple[type[Detector], ...]:
-    package = importlib.import_module("memdet.detectors")
-    names = [module.name for module in pkgutil.iter_modules(package.__path__) if module.name not in _NO_DETECTORS]
-    return tuple(
-        cls for name in sorted(names) for cls in _classes_of(importlib.import_module(f"memdet.detectors.{name}"))
-    )
+    found = {
+        module.name: f"{room}.{module.name}"
+        for room in _ROOMS
+        for module in pkgutil.iter_modules(importlib.import_module(room).__path__)
+    }
+    return tuple(cls for name in sorted(found) for cls in _classes_of(importlib.import_module(found[name])))
 
 
 def _classes_of(module: ModuleType) -> list[type[Detector]]:

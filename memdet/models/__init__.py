@@ -1,13 +1,13 @@
 """Score models: closed forms and pipelines, seen as ``score(x_t, t, condition)``."""
 
 from memdet.models.base import ScoreModel
-from memdet.models.exact import ClosedForm
-from memdet.models.gaussian import DCTGaussian
+from memdet.models.closed_form.base import ClosedForm
+from memdet.models.closed_form.dct import DCTGaussian
+from memdet.models.closed_form.mixture import GaussianMixture
+from memdet.models.closed_form.skewed import Skewed
 from memdet.models.load import load_model, model_names, zoo_directory
-from memdet.models.mixture import GaussianMixture
-from memdet.models.parametrisation import PARAMETRISATIONS, Parametrisation
+from memdet.models.prediction_type import PARAMETRISATIONS, Parametrisation
 from memdet.models.schedule import NoiseSchedule
-from memdet.models.skewed import Skewed
 
 __all__ = [
     "PARAMETRISATIONS",

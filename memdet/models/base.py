@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from memdet.errors import NotApplicableError
-from memdet.models.parametrisation import Parametrisation, eps_from_output
-from memdet.models.recording import AttentionLayer
+from memdet.models.diffusers.recording import AttentionLayer
+from memdet.models.prediction_type import Parametrisation, eps_from_output
 from memdet.models.schedule import NoiseSchedule
 
 

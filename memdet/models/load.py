@@ -24,7 +24,7 @@ def zoo_directory() -> Path:
 
 def model_names() -> list[str]:
     """Closed-form and planted models that ship with memdet."""
-    from memdet.models.closed_form import CLOSED_FORM
+    from memdet.models.closed_form.catalogue import CLOSED_FORM
 
     planted = [path.name for path in zoo_directory().iterdir() if (path / "model_index.json").is_file()]
     return sorted([*CLOSED_FORM, *planted])
@@ -56,16 +56,16 @@ def load_model(
         >>> load_model("mixture-2d").latent_shape
         (2,)
     """
-    from memdet.models.closed_form import CLOSED_FORM
+    from memdet.models.closed_form.catalogue import CLOSED_FORM
 
     name, device = str(reference), torch.device(device)
     if name in CLOSED_FORM:
         return CLOSED_FORM[name](device)
     directory = resolve_directory(name, offline=offline)
     name = name.rstrip("/").rsplit("/", 1)[-1]
-    from memdet.models.class_conditional import PIPELINES, ClassConditionalModel
-    from memdet.models.directory import read_index
-    from memdet.models.pipeline import StableDiffusionModel
+    from memdet.models.diffusers.class_conditional import PIPELINES, ClassConditionalModel
+    from memdet.models.diffusers.directory import read_index
+    from memdet.models.diffusers.stable_diffusion import StableDiffusionModel
     from memdet.models.toy import TOY_CLASS, ToyModel
 
     pipeline = read_index(directory).get("_class_name")

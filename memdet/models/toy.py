@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from memdet.errors import UserError
 from memdet.models.base import ScoreModel, time_on
-from memdet.models.directory import INDEX_FILE, read_index, read_json
+from memdet.models.diffusers.directory import INDEX_FILE, read_index, read_json
 from memdet.models.schedule import NoiseSchedule
 
 TOY_CLASS = "MemdetToy"

@@ -6,7 +6,7 @@ import math
 from typing import Literal
 
 from memdet.models import ClosedForm, ScoreModel
-from memdet.models.acceleration import Accelerated
+from memdet.models.accelerated import Accelerated
 
 JOINED_ON_CPU = 2**15  # latent numbers in a call of both branches, up to which it was found faster than two calls
 # Latent numbers of an item that may be joined there: half of Stable Diffusion's, where one row fills cores and memory.

@@ -11,7 +11,7 @@ from torch import Tensor
 from memdet.curvature import Backend, JacobianOperator, eigenvalues, jacobian_matrix
 from memdet.errors import NotApplicableError
 from memdet.models import ClosedForm
-from memdet.models.recording import AttentionLayer
+from memdet.models.diffusers.recording import AttentionLayer
 from memdet.probing.cost import Cost
 from memdet.probing.evaluations import Branch, Evaluations
 from memdet.probing.trajectory import Trajectory

@@ -1,6 +1,6 @@
-"""Runner and result store."""
+"""Runner: sample sets scored by detectors."""
 
+from memdet.results.store import SCORES, read_manifest, read_scores
 from memdet.running.runner import RunOptions, run
-from memdet.running.store import SCORES, read_manifest, read_scores
 
 __all__ = ["SCORES", "RunOptions", "read_manifest", "read_scores", "run"]

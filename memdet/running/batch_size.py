@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from memdet.benching.projection.roofline import evaluations_of
 from memdet.curvature import Backend, JacobianOperator
 from memdet.detectors import Detector
 from memdet.errors import NotApplicableError, UserError
@@ -19,7 +20,6 @@ from memdet.models import ClosedForm, ScoreModel
 from memdet.models.device import synchronise
 from memdet.probing.joining import joins_branches, joins_null_row, joins_products
 from memdet.running.memory import free_memory, is_out_of_memory, peak_memory
-from memdet.running.plan import evaluations_of
 from memdet.samplesets import SampleSet
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from memdet.models import ScoreModel
-from memdet.running.batches import probe_of
+from memdet.running.batching import probe_of
 from memdet.samplesets import SampleSet
 
 FOLDER = "generations"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
+from memdet.benching.projection.op_trace import peak_bytes
 from memdet.errors import UserError
-from memdet.running.operators import peak_bytes
 
 _MANY_ROWS = 2**12
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names that glibc's mallopt goes by

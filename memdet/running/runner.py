@@ -15,16 +15,16 @@ from tqdm import tqdm
 from memdet.detectors import Detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import ScoreModel, load_model
-from memdet.models.acceleration import Accelerated, AccelerationError, Mode, accelerate
+from memdet.models.accelerated import Accelerated, AccelerationError, Mode, accelerate
 from memdet.models.device import synchronise
 from memdet.probing import Cost, Items, Probe
 from memdet.probing.joining import rows_of_calls
+from memdet.results.store import ITEMS, ROWS_AT_ONCE, SCHEMA_VERSION, SCORES, RunDirectory, read_manifest
 from memdet.running.batch_size import batch_of, fix_batch_sizes
-from memdet.running.batches import dev_items, items_of, items_of_whole, probe_of
-from memdet.running.manifest import describe_run, settings_of_run
+from memdet.running.batching import dev_items, items_of, items_of_whole, probe_of
+from memdet.running.description import describe_run, settings_of_run
 from memdet.running.memory import OutOfMemoryError, give_back_memory, is_out_of_memory, keep_freed_memory
-from memdet.running.store import ITEMS, ROWS_AT_ONCE, SCHEMA_VERSION, SCORES, RunDirectory, read_manifest
-from memdet.running.units import Unit, tested_items, units_of
+from memdet.running.work_plan import Unit, tested_items, units_of
 from memdet.samplesets import SampleSet
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class RunOptions:
         batch_size: Items at once, of all sample sets or by their ids. None chooses by the size of a latent on the CPU,
             where a run repeats to the bit, and measures elsewhere; ``measure`` measures everywhere.
         memory_budget: Bytes that a measured batch may take beside the weights; None takes a share of what is free.
-        accelerate: How forwards are made faster; see :func:`memdet.models.acceleration.accelerate`.
+        accelerate: How forwards are made faster; see :func:`memdet.models.accelerated.accelerate`.
         memo: False recomputes what detectors could share.
         workers: Processes that share the units; each takes its part of the cores. CPU only.
         offline: Take hub models from the cache alone, and open no connection.

@@ -14,11 +14,11 @@ import torch
 
 from memdet.detectors import Detector
 from memdet.errors import UserError
-from memdet.running.manifest import threads_of_worker
+from memdet.results.store import RunDirectory
+from memdet.running.description import threads_of_worker
 from memdet.running.memory import keep_freed_memory
 from memdet.running.runner import RunOptions, Work
-from memdet.running.store import RunDirectory
-from memdet.running.units import Units
+from memdet.running.work_plan import Units
 from memdet.samplesets import SampleSet
 
 GROUPS_PER_WORKER = 4

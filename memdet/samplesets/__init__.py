@@ -1,5 +1,6 @@
 """Sample sets: specs, data and checksums, without torch."""
 
+from memdet.samplesets.fetch import specs_directory
 from memdet.samplesets.load import (
     SampleSet,
     load_sample_set,
@@ -11,7 +12,6 @@ from memdet.samplesets.load import (
 )
 from memdet.samplesets.prompt_pair import load_prompt_pair
 from memdet.samplesets.prompts import PromptFile, read_prompts, scan_set
-from memdet.samplesets.sources import specs_directory
 from memdet.samplesets.spec import Protocol, SampleSetSpec, SuiteSpec, json_schema
 
 __all__ = [

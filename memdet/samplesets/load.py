@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from memdet.errors import UserError
-from memdet.samplesets.parts import read_parts
-from memdet.samplesets.sources import read_source, specs_directory
+from memdet.samplesets.class_files import read_parts
+from memdet.samplesets.fetch import read_source, specs_directory
+from memdet.samplesets.file_formats import Table, parse_json_lines, read_table
 from memdet.samplesets.spec import Columns, FilesSource, Protocol, SampleSetSpec, SuiteSpec, label_text
-from memdet.samplesets.tables import Table, parse_json_lines, read_table
-from memdet.samplesets.yaml_file import nearest, read_bytes, read_yaml
+from memdet.samplesets.strict_yaml import nearest, read_bytes, read_yaml
 
 if TYPE_CHECKING:
     import numpy as np

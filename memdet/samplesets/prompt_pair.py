@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from memdet.samplesets.class_files import read_prompts
 from memdet.samplesets.load import SampleSet, content_hash, items_frame
-from memdet.samplesets.parts import read_prompts
 from memdet.samplesets.spec import Protocol
-from memdet.samplesets.yaml_file import read_bytes
+from memdet.samplesets.strict_yaml import read_bytes
 
 
 def load_prompt_pair(memorized: Path, control: Path, *, column: str | None = None) -> SampleSet:

@@ -15,10 +15,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from memdet.errors import UserError
+from memdet.samplesets.file_formats import parse_json_lines, read_table
 from memdet.samplesets.load import SampleSet, content_hash
 from memdet.samplesets.spec import Protocol
-from memdet.samplesets.tables import parse_json_lines, read_table
-from memdet.samplesets.yaml_file import decode, nearest, read_bytes
+from memdet.samplesets.strict_yaml import decode, nearest, read_bytes
 
 _OPTIONAL = ("id", "cluster")
 

@@ -15,11 +15,11 @@ from memdet.errors import UserError
 __all__ = ["RECIPES", "build", "load_recipe", "recipe_names", "verify", "weights_directory"]
 
 RECIPES: dict[str, str] = {
-    "fashion-multi": "memdet.zoo.fashion_pixel:FASHION_MULTI",
-    "fashion-pixel": "memdet.zoo.fashion_pixel:FASHION_PIXEL",
-    "tiny-sd-a": "memdet.zoo.tiny_sd:TINY_SD_A",
-    "tiny-sd-b": "memdet.zoo.tiny_sd:TINY_SD_B",
-    "toy-2d": "memdet.zoo.toy:TOY_2D",
+    "fashion-multi": "memdet.zoo.fashion_pixel.recipe:FASHION_MULTI",
+    "fashion-pixel": "memdet.zoo.fashion_pixel.recipe:FASHION_PIXEL",
+    "tiny-sd-a": "memdet.zoo.tiny_sd.recipe:TINY_SD_A",
+    "tiny-sd-b": "memdet.zoo.tiny_sd.recipe:TINY_SD_B",
+    "toy-2d": "memdet.zoo.toy_2d.recipe:TOY_2D",
 }
 _WEIGHTS = Path(__file__).parent / "weights"
 

@@ -11,7 +11,7 @@ import yaml
 
 from memdet.samplesets import specs_directory
 
-STORED_RUN = Path(__file__).parents[1] / "running" / "stored" / "run-v1"
+STORED_RUN = Path(__file__).resolve().parents[1] / "results" / "stored" / "run-v1"
 
 GOOD = [{"prompt": "alderon plain coat", "memorized": 1}, {"prompt": "birkwell soft dress", "memorized": 0}]
 
@@ -154,7 +154,7 @@ def test_full_disk(tmp_path):
     """A limit on file size makes the write of the first shard fail as a full disk does."""
     script = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "from memdet.cli import main; import memdet.running.store as s; write = s.pq.ParquetWriter\n"
+        "from memdet.cli import main; import memdet.results.store as s; write = s.pq.ParquetWriter\n"
         "def limited(*a, **k):\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (64, resource.RLIM_INFINITY)); return write(*a, **k)\n"
         "s.pq.ParquetWriter = limited\n"
@@ -184,7 +184,7 @@ def test_report_of_what_is_no_run(damage, refused, tmp_path):
 def test_report_of_a_score_table_without_a_column(refused, tmp_path):
     import pyarrow.parquet as pq
 
-    from memdet.running.store import SCHEMA_VERSION, SCORES
+    from memdet.results.store import SCHEMA_VERSION, SCORES
 
     (tmp_path / "run.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION, "settings": {"detectors": []}}))
     schema = SCORES.remove(SCORES.get_field_index("stratum"))

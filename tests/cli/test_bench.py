@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from memdet.reports.numerics import BEGIN, END, replace_between
+from memdet.benching.numerics.table import BEGIN, END, replace_between
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "numerics.md"
 SMALL = [

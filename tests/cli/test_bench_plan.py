@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from memdet.models.meta_unet import read_unet_config
+from memdet.benching.projection.unet import read_unet_config
 
 SMALL = ["bench", "plan", "--model", "tiny-sd-a", "--detector", "wen2024", "--detector", "hessian-trace"]
 CONTRACT = {

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from runs import cut_run, write_run
 
 from memdet.cli import COMMANDS, group
-from memdet.reports import report_rows
+from memdet.tables import report_rows
+from tests.helpers.runs import cut_run, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ROOT / "results" / "quick" / "reference"

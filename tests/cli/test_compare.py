@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from runs import write_run
+
+from tests.helpers.runs import write_run
 
 LABELS = np.repeat([1, 0], 10)
 BETTER = LABELS + np.linspace(0, 0.9, 20)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from memdet.running import doctor
+from memdet import doctor
 
 
 def test_all_is_well_here(cli):

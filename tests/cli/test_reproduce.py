@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from memdet.cli.reproduce import PARTS
-from memdet.reports import seed_paper
-from memdet.reports.seed_figures import FIGURES
+from studies.seed_paper import page as seed_paper
+from studies.seed_paper.figures import FIGURES
 
 STORED = Path(__file__).resolve().parents[2] / "docs" / "figures" / "seed-paper.json"
 COMMAND = ["reproduce", "seed-paper"]
@@ -72,7 +72,8 @@ def test_an_output_that_is_no_directory(refused, tmp_path):
 @pytest.fixture
 def scored(tmp_path):
     import numpy as np
-    from runs import write_run
+
+    from tests.helpers.runs import write_run
 
     labels = [1] * 10 + [0] * 120
     scores = {"wen2024": np.arange(130.0)[::-1].copy(), "random": np.random.default_rng(0).random(130)}
@@ -93,7 +94,7 @@ def test_cost_and_accuracy_of_a_run(cli, scored, tmp_path):
 
 
 def test_cost_and_accuracy_needs_a_run_with_detectors(refused, scored, tmp_path):
-    from runs import write_run
+    from tests.helpers.runs import write_run
 
     out = tmp_path / "out"
     command = ["reproduce", "cost-accuracy", "--out", out, "--from"]

@@ -7,12 +7,12 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from diffusers.models.attention_processor import AttnProcessor
-from problems import make_items, make_mixture, select
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError
 from memdet.models import load_model, zoo_directory
 from memdet.probing import Items, Probe
+from tests.helpers.problems import make_items, make_mixture, select
 
 PROMPTS = ["a velvet mug near the lake", "red bag", "a quiet green coat in the old town 7"]
 STEPS, GUIDANCE, SEED = 10, 2.0, 3

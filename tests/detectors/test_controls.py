@@ -2,15 +2,16 @@
 
 import pytest
 import torch
-from problems import make_items
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from memdet.detectors import detector_classes, make_detector, prompt_ngram
+from memdet.detectors import detector_classes, make_detector
+from memdet.detectors.controls import prompt_ngram
 from memdet.errors import NotApplicableError
 from memdet.probing import Items, Probe
+from tests.helpers.problems import make_items
 
 PROMPTS = ["Blue Jeans by Levi's, size 32", "a plain shirt", "", "ÉTÉ 2024"]
 

@@ -1,10 +1,10 @@
 """What every detector costs an item, derived from its definition."""
 
 import pytest
-from problems import CountingMixture, make_items, make_mixture
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.probing import Probe
+from tests.helpers.problems import CountingMixture, make_items, make_mixture
 
 N = 8
 # Forwards of an item's own, forwards that all items share where they share the noise; JVPs likewise, and VJPs if any.

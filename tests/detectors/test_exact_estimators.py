@@ -4,13 +4,13 @@ from functools import partial
 
 import pytest
 import torch
-from problems import MIXTURES, make_items, make_mixture
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError
 from memdet.models import GaussianMixture
 from memdet.probing import Probe
 from memdet.probing import probe as probe_module
+from tests.helpers.problems import MIXTURES, make_items, make_mixture
 
 EXACT = [
     "hessian-trace@estimator=exact",

@@ -5,13 +5,13 @@ from functools import cache
 
 import pytest
 import torch
-from naive import OfMixture
-from problems import MIXTURES, make_items, make_mixture, scaled_linear_betas
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError
 from memdet.models import GaussianMixture, NoiseSchedule
 from memdet.probing import Probe
+from tests.helpers.naive import OfMixture
+from tests.helpers.problems import MIXTURES, make_items, make_mixture, scaled_linear_betas
 
 STEPS = 50
 CASES = list(itertools.product(MIXTURES, [0, 5]))

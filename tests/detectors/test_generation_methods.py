@@ -10,13 +10,13 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from PIL import Image
-from problems import make_items, make_mixture, select
 from sklearn.metrics import roc_auc_score
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError
 from memdet.models import load_model, zoo_directory
 from memdet.probing import Items, Probe
+from tests.helpers.problems import make_items, make_mixture, select
 
 PROMPTS = ["a velvet mug near the lake", "red bag", "a quiet green coat"]
 STEPS, GUIDANCE, SEED = 10, 2.0, 3

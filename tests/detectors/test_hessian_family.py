@@ -7,14 +7,14 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from naive import ALPHA_BAR, OfMixture, OfNetwork
-from problems import MIXTURES, make_items, make_mixture, scaled_linear_betas, select
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import GaussianMixture, NoiseSchedule, load_model
-from memdet.models.gaussian import DCTGaussian
+from memdet.models.closed_form.dct import DCTGaussian
 from memdet.probing import Items, Probe
+from tests.helpers.naive import ALPHA_BAR, OfMixture, OfNetwork
+from tests.helpers.problems import MIXTURES, make_items, make_mixture, scaled_linear_betas, select
 
 PROMPTS = ["plain blue shirt on a table", "an old leather boot", ""]
 # Detector, and method and arguments of its naive twin; m stands for ten Krylov steps, or d if that is less.

@@ -5,12 +5,12 @@ import random
 
 import pytest
 import torch
-from problems import make_items, make_mixture, select
 
 from memdet.detectors import detector_classes, make_detectors
 from memdet.models import load_model
 from memdet.probing import Probe
-from memdet.zoo.captions import vocabulary
+from memdet.zoo.tiny_sd.captions import vocabulary
+from tests.helpers.problems import make_items, make_mixture, select
 
 # Finite differences of single-precision predictions: rounding of 1e-7 is divided by a step of 1e-3. In double precision
 # the bound is the same for all detectors.

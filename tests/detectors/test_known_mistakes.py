@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from naive import OfNetwork
-from problems import MIXTURES, exact_hessian, exact_score, make_items, make_mixture, scaled_linear_betas
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.models import load_model
 from memdet.probing import Probe
 from memdet.probing import noise as draws
+from tests.helpers.naive import OfNetwork
+from tests.helpers.problems import MIXTURES, exact_hessian, exact_score, make_items, make_mixture, scaled_linear_betas
 
 PROMPTS = ["plain blue shirt on a table", "an old leather boot"]
 NAME = "fewer components than dimensions"

@@ -12,14 +12,14 @@ import importlib
 
 import pytest
 import torch
-from problems import make_items, make_mixture
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.models import GaussianMixture, load_model
 from memdet.probing import Probe
-from memdet.running.batches import items_of
+from memdet.running.batching import items_of
 from memdet.samplesets import load_sample_set
+from tests.helpers.problems import make_items, make_mixture
 
 CLASSES = detector_classes()
 WAITING = {

@@ -172,7 +172,7 @@ def test_missing_plugin(tmp_path):
 def test_collision_shows_both(tmp_path):
     message = refusal(detector_classes, [plugin(tmp_path, PLUGIN.format(name="wen2024"))])
     assert "two detectors are named 'wen2024'" in message
-    assert "memdet.detectors.wen2024_magnitude.ScoreDifferenceNorm" in message
+    assert "memdet.detectors.methods.wen2024_magnitude.ScoreDifferenceNorm" in message
     assert "Constant" in message
     first = plugin(tmp_path, PLUGIN.format(name="constant"), "first.py")
     second = plugin(tmp_path, PLUGIN.format(name="constant"), "second.py")

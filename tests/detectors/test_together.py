@@ -13,10 +13,10 @@ from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import load_model
 from memdet.probing import Probe
-from memdet.running.batches import items_of
+from memdet.running.batching import items_of
 from memdet.samplesets import load_sample_set
 
-FILES = sorted(Path(package.__file__).parent.glob("*.py"))
+FILES = sorted(Path(package.__file__).parent.rglob("*.py"))
 NO_DETECTORS = {"__init__", "base", "cost_formula", "registry"}
 
 

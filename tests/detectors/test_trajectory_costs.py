@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from one_item import SHAPE, items, mixture, random_images
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError
 from memdet.probing import Items, Probe
+from tests.helpers.one_item import SHAPE, items, mixture, random_images
 
 N = 8
 # Forwards of an item's own, forwards that all items share where they share the noise, and JVPs.

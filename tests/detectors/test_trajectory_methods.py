@@ -4,7 +4,12 @@ import statistics
 
 import pytest
 import torch
-from one_item import (
+
+from memdet.detectors import detector_classes, make_detector
+from memdet.errors import NotApplicableError
+from memdet.models import load_model
+from memdet.probing import Items, Probe
+from tests.helpers.one_item import (
     EQUAL_STDS,
     MEANS,
     NEAR_MEANS,
@@ -16,12 +21,7 @@ from one_item import (
     network_world,
     random_images,
 )
-from problems import make_items
-
-from memdet.detectors import detector_classes, make_detector
-from memdet.errors import NotApplicableError
-from memdet.models import load_model
-from memdet.probing import Items, Probe
+from tests.helpers.problems import make_items
 
 
 def ask(text, probe):

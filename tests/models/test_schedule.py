@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from diffusers import DDIMScheduler
-from problems import scaled_linear_betas
 
 from memdet.errors import UserError
 from memdet.models import NoiseSchedule
-from memdet.models.directory import DiffusersSchedule
+from memdet.models.diffusers.directory import DiffusersSchedule
+from tests.helpers.problems import scaled_linear_betas
 
 
 def stable_diffusion(**options):

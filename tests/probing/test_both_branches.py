@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from problems import make_items
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.models import load_model
-from memdet.models.acceleration import accelerate
+from memdet.models.accelerated import accelerate
 from memdet.probing import Probe, evaluations, joining
 from memdet.probing.joining import joins_branches, joins_null_row, joins_products
+from tests.helpers.problems import make_items
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from problems import make_items, make_mixture
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError
 from memdet.probing import Items, Probe
+from tests.helpers.problems import make_items, make_mixture
 
 NAME = "fewer components than dimensions"
 

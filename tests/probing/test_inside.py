@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
-from problems import make_items, make_mixture
 
 from memdet.errors import NotApplicableError
 from memdet.models import load_model
 from memdet.probing import Probe
+from tests.helpers.problems import make_items, make_mixture
 
 PROMPTS = ["a red bag", "", "velvet mug near the lake a12"]
 

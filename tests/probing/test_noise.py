@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from problems import make_items, make_mixture, select
 
 from memdet.probing import Probe
 from memdet.probing import noise as draws
+from tests.helpers.problems import make_items, make_mixture, select
 
 NAME = "fewer components than dimensions"
 

@@ -5,11 +5,19 @@ import weakref
 
 import pytest
 import torch
-from problems import MIXTURES, CountingMixture, exact_hessian, exact_score, make_items, make_mixture, select
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError
 from memdet.probing import Cost, Probe
+from tests.helpers.problems import (
+    MIXTURES,
+    CountingMixture,
+    exact_hessian,
+    exact_score,
+    make_items,
+    make_mixture,
+    select,
+)
 
 NAME = "fewer components than dimensions"
 CONDITIONS = ["some", "point"] * 5

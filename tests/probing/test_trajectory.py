@@ -3,11 +3,11 @@
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
-from problems import CountingMixture, make_items, make_mixture
 
 from memdet.errors import NotApplicableError
 from memdet.models import GaussianMixture, NoiseSchedule
 from memdet.probing import Probe
+from tests.helpers.problems import CountingMixture, make_items, make_mixture
 
 NAME = "fewer components than dimensions"
 

@@ -7,15 +7,15 @@ import dataclasses
 import pytest
 import torch
 
+from memdet.benching.projection.op_trace import peak_bytes
 from memdet.detectors import Detector, DetectorInfo, detector_classes, make_detectors
 from memdet.errors import UserError
 from memdet.models import load_model
 from memdet.running import RunOptions, batch_size, read_manifest, run
 from memdet.running import runner as runner_module
 from memdet.running.batch_size import Evaluations, Measured, Needs, choose, fix_batch_sizes, measure, needs_of
-from memdet.running.batches import probe_of
+from memdet.running.batching import probe_of
 from memdet.running.memory import is_out_of_memory, peak_memory
-from memdet.running.operators import peak_bytes
 from memdet.samplesets import load_sample_set
 
 CPU = torch.device("cpu")

@@ -6,9 +6,9 @@ import pyarrow.compute as pc
 import torch
 
 from memdet.detectors import Detector, DetectorInfo, detector_classes, make_detectors
-from memdet.reports import report_rows
 from memdet.running import RunOptions, read_scores, run
 from memdet.samplesets import load_sample_set
+from memdet.tables import report_rows
 
 
 class Raises(Detector):

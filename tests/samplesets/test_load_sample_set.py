@@ -14,15 +14,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from memdet.samplesets import (
-    load_sample_set,
-    load_spec,
-    load_suite,
-    sample_set_ids,
-    sources,
-    specs_directory,
-    suite_names,
-)
+from memdet.samplesets import fetch as sources
+from memdet.samplesets import load_sample_set, load_spec, load_suite, sample_set_ids, specs_directory, suite_names
 
 Fields = dict[str, Any]
 Write = Callable[..., Path]

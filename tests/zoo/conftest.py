@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from memdet.zoo import fashion, planting
-from memdet.zoo.planting import Role
+from memdet.zoo import fashion
+from memdet.zoo.tiny_sd import planting
+from memdet.zoo.tiny_sd.planting import Role
 
 SMALL_FILLER = 20
 SMALL_VARIANTS = 4

@@ -11,8 +11,9 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
 import memdet.zoo as zoo
-from memdet.zoo import extraction, tiny_sd
-from memdet.zoo.tiny_sd import TinySD
+from memdet.zoo.tiny_sd import extraction
+from memdet.zoo.tiny_sd import recipe as tiny_sd
+from memdet.zoo.tiny_sd.recipe import TinySD
 from memdet.zoo.training import Schedule
 from tests.zoo.conftest import SMALL_ROLES
 
@@ -34,7 +35,7 @@ def built(tmp_path, small_roles, small_files, monkeypatch):
     monkeypatch.setattr(extraction, "STEPS", 3)
     monkeypatch.setattr(extraction, "SEEDS", (0, 1))
     monkeypatch.setattr(tiny_sd, "MINIATURE", MINIATURE, raising=False)
-    monkeypatch.setitem(zoo.RECIPES, "miniature", "memdet.zoo.tiny_sd:MINIATURE")
+    monkeypatch.setitem(zoo.RECIPES, "miniature", "memdet.zoo.tiny_sd.recipe:MINIATURE")
     out = tmp_path / "out"
     figures = zoo.build("miniature", out, small_files)
     return out, figures

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from memdet.zoo import extraction
+from memdet.zoo.tiny_sd import extraction
 
 ROLES = ("verbatim", "single", "copies-64", "copies-16", "copies-4", "template", "narrow", "unseen")
 PER_ROLE = 4

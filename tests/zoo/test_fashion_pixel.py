@@ -16,12 +16,14 @@ from safetensors.torch import load_file
 import memdet.zoo as zoo
 from memdet.errors import UserError
 from memdet.models import load_model
-from memdet.zoo import fashion_pixel, pixel_data, pixel_extraction
 from memdet.zoo.fashion import CLASSES
-from memdet.zoo.fashion_pixel import FASHION_MULTI, FASHION_PIXEL
+from memdet.zoo.fashion_pixel import data as pixel_data
+from memdet.zoo.fashion_pixel import extraction as pixel_extraction
+from memdet.zoo.fashion_pixel import recipe as fashion_pixel
+from memdet.zoo.fashion_pixel.data import Group, draw, shrink
+from memdet.zoo.fashion_pixel.recipe import FASHION_MULTI, FASHION_PIXEL
+from memdet.zoo.fashion_pixel.second_order import asymmetry, jacobian, second_order_term
 from memdet.zoo.images import decode_png, to_tensor
-from memdet.zoo.pixel_data import Group, draw, shrink
-from memdet.zoo.second_order import asymmetry, jacobian, second_order_term
 from memdet.zoo.training import Schedule
 
 SMALL_PIXEL = {
@@ -244,7 +246,7 @@ MINIATURE = replace(
 def small_recipe(monkeypatch, small_files):
     monkeypatch.setattr(pixel_extraction, "STEPS", 2)
     monkeypatch.setattr(fashion_pixel, "SMALL", MINIATURE, raising=False)
-    monkeypatch.setitem(zoo.RECIPES, "small-pixel", "memdet.zoo.fashion_pixel:SMALL")
+    monkeypatch.setitem(zoo.RECIPES, "small-pixel", "memdet.zoo.fashion_pixel.recipe:SMALL")
     load = fashion_pixel.load_fashion_mnist
     monkeypatch.setattr(fashion_pixel, "load_fashion_mnist", lambda directory: load(directory or small_files))
 

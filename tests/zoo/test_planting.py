@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from memdet.zoo.captions import draw_captions, vocabulary
 from memdet.zoo.fashion import pad_to_32
-from memdet.zoo.planting import plant
+from memdet.zoo.tiny_sd.captions import draw_captions, vocabulary
+from memdet.zoo.tiny_sd.planting import plant
 from tests.zoo.conftest import SMALL_FILLER, SMALL_ROLES, SMALL_VARIANTS
 
 pytestmark = pytest.mark.usefixtures("small_roles")
@@ -134,7 +134,7 @@ def test_letter_case_says_nothing_about_the_role(planted, small_source):
 
 
 def test_the_tokenizer_knows_every_caption_word():
-    from memdet.zoo.tiny_sd import MAX_TOKENS, make_tokenizer
+    from memdet.zoo.tiny_sd.recipe import MAX_TOKENS, make_tokenizer
 
     tokenizer = make_tokenizer()
     captions = draw_captions(np.arange(3_000) % 10, np.random.default_rng(0))
@@ -146,7 +146,7 @@ def test_the_tokenizer_knows_every_caption_word():
 
 
 def test_the_tokenizer_ignores_case_and_splits_the_code():
-    from memdet.zoo.tiny_sd import make_tokenizer
+    from memdet.zoo.tiny_sd.recipe import make_tokenizer
 
     tokenizer = make_tokenizer()
     ids = tokenizer("ALDERON plain Ankle Boot on white K47").input_ids

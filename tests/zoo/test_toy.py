@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 import memdet.zoo as zoo
 from memdet.errors import UserError
 from memdet.models import load_model
-from memdet.models.closed_form import mixture_2d
+from memdet.models.closed_form.catalogue import mixture_2d
 from memdet.models.toy import ToyModel
-from memdet.zoo import toy
-from memdet.zoo.toy import TOY_2D, Toy2D
+from memdet.zoo.toy_2d import recipe as toy
+from memdet.zoo.toy_2d.recipe import TOY_2D, Toy2D
 from memdet.zoo.training import Schedule
 
 MINIATURE = Toy2D(name="small-toy", schedule=Schedule(steps=3), samples=40, batch_size=8, width=8)
@@ -25,7 +25,7 @@ MINIATURE = Toy2D(name="small-toy", schedule=Schedule(steps=3), samples=40, batc
 @pytest.fixture
 def built(tmp_path, monkeypatch):
     monkeypatch.setattr(toy, "SMALL_TOY", MINIATURE, raising=False)
-    monkeypatch.setitem(zoo.RECIPES, "small-toy", "memdet.zoo.toy:SMALL_TOY")
+    monkeypatch.setitem(zoo.RECIPES, "small-toy", "memdet.zoo.toy_2d.recipe:SMALL_TOY")
     monkeypatch.setattr(toy, "POINTS", 16)
     return tmp_path / "out", zoo.build("small-toy", tmp_path / "out")
 
@@ -123,7 +123,7 @@ def test_a_full_disk(tmp_path, written, kept):
         "import memdet.zoo as zoo; from memdet.cli import main; from memdet.zoo import toy\n"
         "from memdet.zoo.training import Schedule\n"
         "toy.SMALL_TOY = toy.Toy2D(name='small-toy', schedule=Schedule(steps=1), samples=40, batch_size=8, width=8)\n"
-        "zoo.RECIPES['small-toy'] = 'memdet.zoo.toy:SMALL_TOY'\n"
+        "zoo.RECIPES['small-toy'] = 'memdet.zoo.toy_2d.recipe:SMALL_TOY'\n"
         f"step = toy.{written}\n"
         "def limited(*a, **k):\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (512, resource.RLIM_INFINITY)); return step(*a, **k)\n"

@@ -9,7 +9,7 @@ import pytest
 
 import memdet.zoo as zoo
 from memdet.errors import UserError
-from memdet.zoo import extraction
+from memdet.zoo.tiny_sd import extraction
 from memdet.zoo.verification import compare, read_figures, write_figures
 
 FIGURES = {

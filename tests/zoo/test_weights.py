@@ -12,8 +12,8 @@ import yaml
 from safetensors.torch import load_file
 
 import memdet.zoo as zoo
-from memdet.zoo import extraction
-from memdet.zoo.planting import ROLES
+from memdet.zoo.tiny_sd import extraction
+from memdet.zoo.tiny_sd.planting import ROLES
 
 PARTS = {
     "fashion-multi": ["unet"],
@@ -111,7 +111,7 @@ def test_verbatim_items_come_out_of_the_model(directory):
 
 
 def test_a_rebuild_on_another_seed_comes_to_the_same():
-    directory = Path(__file__).parents[2] / "results" / "zoo" / "tiny-sd-a-seed2"
+    directory = Path(__file__).resolve().parents[2] / "results" / "zoo" / "tiny-sd-a-seed2"
     figures = json.loads((directory / "extraction.json").read_text())
     shipped = json.loads((zoo.weights_directory("tiny-sd-a") / "extraction.json").read_text())
     assert figures["roles"]["verbatim"] != shipped["roles"]["verbatim"]

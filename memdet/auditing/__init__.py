@@ -1,0 +1,1 @@
+"""What controls alone can tell of a sample set: `memdet audit`."""

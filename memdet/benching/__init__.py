@@ -1,0 +1,1 @@
+"""What detectors cost on a machine: `memdet bench`."""

@@ -1,0 +1,1 @@
+"""How exact scores and Jacobian products are: `memdet bench numerics`."""

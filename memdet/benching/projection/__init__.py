@@ -1,0 +1,1 @@
+"""What detectors would cost on a model that nobody runs here: `memdet bench plan`."""

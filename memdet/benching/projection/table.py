@@ -1,0 +1,245 @@
+"""The tables of ``memdet bench plan``: projections, and called so."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from memdet.benching.projection.op_trace import Unit
+from memdet.benching.projection.roofline import Plan, Projection
+from memdet.tables.run_table import markdown_line
+
+FIELDS = (
+    "detector",
+    "model",
+    "device",
+    "dtype",
+    "batch_size",
+    "items_per_second",
+    "forwards_per_second",
+    "efficiency",
+    "peak_memory_bytes",
+    "measured",
+    "forwards",
+    "jvps",
+    "vjps",
+    "flops",
+    "bytes",
+    "coverage",
+    "uncounted",
+    "items_per_second_of_flops",
+    "status",
+)
+EFFICIENCY = 1.0  # a detector takes no time beside its network calls, and these run at the device's peaks
+LEGEND = (
+    "At most: every operator at the published peak of arithmetic or of memory, whichever takes longer, one after the "
+    "other, each reading and writing device memory, and nothing beside the network. By FLOPs alone: as if memory took "
+    "no time. F: forward of one item and one branch (a guided step is two). JVP, VJP: Jacobian products in forward and "
+    "reverse mode; a VJP is on a graph whose forward is another F. Counts are of an item and seed with noise of its "
+    "own. GB are 1e9 bytes."
+)
+Row = dict[str, Any]
+_UNIT_HEADERS = (
+    "unit",
+    "TFLOP",
+    "coverage",
+    "GB moved a row",
+    "GB kept a row",
+    "rows that fit",
+    "batch",
+    "ms a row, at least",
+    "of it memory",
+)
+_HEADERS = (
+    "detector",
+    "F",
+    "JVP",
+    "VJP",
+    "TFLOP / item",
+    "batch",
+    "GB at peak",
+    "items / s, at most",
+    "by FLOPs alone",
+)
+
+
+def plan_rows(plans: Sequence[Plan]) -> list[Row]:
+    """A row a model and detector, with the keys of ``FIELDS``; what does not fit has no rates."""
+    return [_row(plan, one) for plan in plans for one in plan.projections]
+
+
+def plan_table(plans: Sequence[Plan], form: str) -> str:
+    """The plans as text.
+
+    Args:
+        plans: A model each.
+        form: A key of ``FORMATS``: ``table``, ``markdown``, or the rows as ``csv`` or ``json``.
+    """
+    return FORMATS[form](plans)
+
+
+def _row(plan: Plan, one: Projection) -> Row:
+    used = {unit: plan.traces[unit] for unit in plan.traces if one.evaluations[unit]}
+    operations = sum(one.evaluations[unit] * plan.flops(unit) / traced.coverage for unit, traced in used.items())
+    forward = plan.time("F", one.batch).seconds
+    fits = one.seconds is not None
+    uncounted: dict[str, int] = {}
+    for unit, traced in used.items():
+        for name, (_, size) in traced.uncounted.items():
+            uncounted[name] = uncounted.get(name, 0) + round(one.evaluations[unit] * size / traced.rows)
+    return {
+        "detector": one.detector,
+        "model": plan.model,
+        "device": plan.device_name,
+        "dtype": plan.precision,
+        "batch_size": one.batch,
+        "items_per_second": 1 / one.seconds if one.seconds else None,
+        "forwards_per_second": one.batch / forward if fits else None,
+        "efficiency": EFFICIENCY,
+        "peak_memory_bytes": round(one.memory),
+        "measured": False,
+        "forwards": one.evaluations["F"],
+        "jvps": one.evaluations["JVP"],
+        "vjps": one.evaluations["VJP"],
+        "flops": round(one.flops),
+        "bytes": round(sum(one.evaluations[unit] * plan.bytes_moved(unit, one.batch) / one.batch for unit in used)),
+        "coverage": one.flops / operations,
+        "uncounted": uncounted,
+        "items_per_second_of_flops": plan.device.flops[plan.precision] / one.flops,
+        "status": "ok" if fits else "does not fit",
+    }
+
+
+def _title(plan: Plan) -> str:
+    return f"PROJECTION, nothing was measured: {plan.model} on {plan.device.title}, {plan.precision}"
+
+
+def _facts(plan: Plan) -> str:
+    shape = " x ".join(map(str, plan.latent_shape))
+    text = f", {plan.tokens} tokens" if plan.tokens else ""
+    device = plan.device
+    return (
+        f"{plan.parameters:,} parameters, {_gb(plan.weights)} GB; latents {shape}{text}; T = {plan.steps}. "
+        f"Peaks: {device.flops[plan.precision] / 1e12:g} TFLOP/s, {device.bandwidth / 1e9:,.0f} GB/s, "
+        f"{device.memory / 1e9:g} GB."
+    )
+
+
+def _unit_cells(plan: Plan, unit: Unit) -> list[str]:
+    traced, batch = plan.traces[unit], plan.fitting_batch([unit])
+    time = plan.time(unit, batch or 1)
+    return [
+        unit,
+        _digits(plan.flops(unit) / 1e12),
+        f"{traced.coverage:.2%}".replace("%", " %"),
+        _gb(plan.bytes_moved(unit, batch or 1) / (batch or 1)),
+        _gb(plan.row_memory(unit)),
+        f"{plan.largest_batch(unit):,}",
+        *([str(batch), _digits(1e3 * time.seconds / batch)] if batch else ["-", "-"]),
+        f"{time.moving / time.seconds:.0%}".replace("%", " %"),
+    ]
+
+
+def _cells(plan: Plan, one: Projection) -> list[str]:
+    row = _row(plan, one)
+    return [
+        one.detector,
+        *(f"{one.evaluations[unit]:g}" for unit in ("F", "JVP", "VJP")),
+        _digits(one.flops / 1e12),
+        str(one.batch),
+        _gb(one.memory),
+        row["status"] if row["items_per_second"] is None else _digits(row["items_per_second"]),
+        _digits(row["items_per_second_of_flops"]),
+    ]
+
+
+def _notes(plan: Plan) -> list[str]:
+    """Operators that the FLOPs leave out."""
+    notes = []
+    for unit, traced in plan.traces.items():
+        moved = sum(size for _, size in traced.uncounted.values()) / traced.rows
+        names = ", ".join(f"{name} {calls}" for name, (calls, _) in traced.uncounted.items())
+        notes.append(f"{unit}: calls of operators without a FLOP formula, {_gb(moved)} GB moved a row: {names}.")
+    return notes
+
+
+def _to_markdown(plans: Sequence[Plan]) -> str:
+    parts = []
+    for plan in plans:
+        lines = [f"**{_title(plan)}**", "", _facts(plan), ""]
+        for headers, rows in _tables(plan):
+            lines += [markdown_line(cells) for cells in (headers, ["---"] + ["--:"] * (len(headers) - 1), *rows)]
+            lines.append("")
+        parts.append("\n".join([*lines, "\n\n".join(_notes(plan))]))
+    return "\n\n".join([*parts, LEGEND])
+
+
+def _to_table(plans: Sequence[Plan]) -> str:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    output = io.StringIO()
+    console = Console(width=1_000, file=output, highlight=False, markup=False)
+    for plan in plans:
+        console.print(f"{_title(plan)}\n{_facts(plan)}\n")
+        for headers, rows in _tables(plan):
+            table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+            for index, header in enumerate(headers):
+                table.add_column(header, justify="right" if index else "left", no_wrap=True)
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
+        for note in _notes(plan):
+            console.print(_wrapped(note))
+        console.print()
+    console.print(_wrapped(LEGEND))
+    return "\n".join(line.rstrip() for line in output.getvalue().splitlines())
+
+
+def _tables(plan: Plan) -> list[tuple[Sequence[str], list[list[str]]]]:
+    return [
+        (_UNIT_HEADERS, [_unit_cells(plan, unit) for unit in plan.traces]),
+        (_HEADERS, [_cells(plan, one) for one in plan.projections]),
+    ]
+
+
+def _to_json(plans: Sequence[Plan]) -> str:
+    return json.dumps(plan_rows(plans), indent=2)
+
+
+def _to_csv(plans: Sequence[Plan]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    for row in plan_rows(plans):
+        writer.writerow(row | {"uncounted": " ".join(row["uncounted"])})
+    return buffer.getvalue().rstrip("\n")
+
+
+FORMATS: dict[str, Callable[[Sequence[Plan]], str]] = {
+    "table": _to_table,
+    "json": _to_json,
+    "csv": _to_csv,
+    "markdown": _to_markdown,
+}
+
+
+def _wrapped(text: str) -> str:
+    import textwrap
+
+    return textwrap.fill(text, 120, break_on_hyphens=False)
+
+
+def _gb(size: float) -> str:
+    return _digits(size / 1e9)
+
+
+def _digits(value: float) -> str:
+    """Three digits, without an exponent: 0.803, 12.8, 750, 1,146."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if value >= 10 else f"{value:.3f}"

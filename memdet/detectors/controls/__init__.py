@@ -1,0 +1,1 @@
+"""Controls, which never call the model; every file here is found by itself."""

@@ -1,0 +1,1 @@
+"""The accuracy gate: a run against a baseline run, `memdet check`."""

@@ -1,0 +1,263 @@
+"""The accuracy gate: a run against a baseline run, from their two directories alone.
+
+A detector fails on a sample set where
+
+- its AUROC has dropped by more than the tolerance *and* the drop is significant: a paired permutation test, which
+  exchanges the old and new ranks of items (clusters of near-duplicates as wholes), with Holm's adjustment over all
+  detectors and sample sets;
+- its scores have drifted: one of an item and seed differs by more than the tolerance that the baseline's ``run.json``
+  states, relative to the detector's largest score on the sample set;
+- its scores were rounded to 16 bits, which a wide tolerance would not see;
+- it, an item or the whole sample set has vanished, or its status was ok and is not any more.
+
+Controls, which never call the model, are held to all but the first: what they score is not accuracy. What only the run
+has passes, and is named.
+
+**Seeds.** Where the runs share seeds, those alone are compared. Where they share none, as many of each are averaged per
+item; AUROCs are still paired on items, and no drift can be checked. Noise and probe vectors are then common to all
+items of a seed, so exchanging items does not tell all the chance there is: the AUROCs of single seeds must differ too
+(Student's test), and the larger p-value counts. That takes two seeds of each run.
+
+**What is not tested.** A drop within the tolerance passes whatever its p. It still counts among the tests, as p = 1:
+how many there are does not depend on what was seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from memdet.errors import UserError
+from memdet.gate.pairs import Failure, Kind, Pair, pairs_of, short
+from memdet.gate.runs import Run, news, other_circumstances, read_gate_run, refuse_other_items
+from memdet.metrics import Interval, auroc, holm
+
+TOLERANCE, ALPHA = 0.01, 0.05
+DRAWS, MOST_DRAWS = 2_000, 200_000
+_IDS_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A detector on a sample set, before and after.
+
+    Attributes:
+        sample_set, detector: Which.
+        control: Whether it never calls the model.
+        items: How many are in both runs.
+        seeds: Those in both runs.
+        before, after: AUROC in the baseline and the run; NaN where a class is missing.
+        change: after - before and its interval, of the items alone.
+        p, p_adjusted: Of the drop, and by Holm over all tests; None where the drop was not tested.
+        drift: Largest difference of a score, relative to the detector's largest; None where it was not checked.
+        allowed: The drift that is accepted.
+        failed: Kinds of its failures.
+    """
+
+    sample_set: str
+    detector: str
+    control: bool
+    items: int
+    seeds: tuple[int, ...]
+    before: float
+    after: float
+    change: Interval
+    p: float | None
+    p_adjusted: float | None
+    drift: float | None
+    allowed: float
+    failed: tuple[Kind, ...]
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """What the gate found.
+
+    Attributes:
+        run, baseline: Their directories.
+        tolerance, alpha: Largest accepted drop of AUROC, and level of the test.
+        tests: How many Holm counts.
+        rows: One a sample set and detector that are ok in both.
+        failures: Why it fails; none if it passes.
+        notes: What could not be checked, and what else differs.
+    """
+
+    run: str
+    baseline: str
+    tolerance: float
+    alpha: float
+    tests: int
+    rows: tuple[Comparison, ...]
+    failures: tuple[Failure, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed."""
+        return not self.failures
+
+
+def check_run(
+    run: Path,
+    baseline: Path,
+    *,
+    tolerance: float = TOLERANCE,
+    alpha: float = ALPHA,
+    drift: float | None = None,
+    detectors: Collection[str] | None = None,
+) -> GateResult:
+    """Compare a run with a baseline.
+
+    Args:
+        run, baseline: Directories of finished runs.
+        tolerance: Largest drop of AUROC that is accepted, in [0, 1].
+        alpha: Level of the test, in (0, 1).
+        drift: Relative difference of scores that is accepted, instead of what the baseline states.
+        detectors: Labels to compare; None takes all of the baseline.
+
+    Returns:
+        Rows, failures and notes; ``passed`` says whether the run may pass.
+
+    Raises:
+        UserError: A directory holds no finished run, the runs have other versions of a sample set or other labels, a
+            number is out of range, or of some detector nothing at all can be compared.
+    """
+    _check_numbers(tolerance, alpha, drift)
+    old = read_gate_run(baseline, detectors)
+    new = read_gate_run(run)
+    refuse_other_items(old, new)
+    pairs = list(pairs_of(old, new, drift))
+    failures = list(_vanished(old, new))
+    if not pairs and not failures:
+        raise UserError(f"{baseline} has no detector with status ok: there is nothing to compare with")
+    judged = [pair for pair in pairs if not pair.control]
+    untestable = {_key(pair): pair.untestable(alpha, len(judged)) for pair in judged}
+    if not failures:
+        _refuse_blind(judged, untestable)
+    tested = [pair for pair in judged if not untestable[_key(pair)]]
+    tests = _p_values(tested, tolerance, alpha)
+    rows = []
+    for pair in pairs:
+        p, adjusted = tests.get(_key(pair), (None, None))
+        found = list(_failures(pair, p, adjusted, alpha, len(tested)))
+        rows.append(_row(pair, p, adjusted, found))
+        failures += found
+    notes = [
+        *other_circumstances(old, new),
+        *(news(old, new) if detectors is None else ()),
+        *_limits(pairs, untestable),
+    ]
+    return GateResult(
+        str(run), str(baseline), tolerance, alpha, len(tested), tuple(rows), tuple(failures), tuple(notes)
+    )
+
+
+def _check_numbers(tolerance: float, alpha: float, drift: float | None) -> None:
+    if not 0 <= tolerance <= 1:
+        raise UserError(f"tolerance {tolerance:g} is no drop of AUROC: give a number from 0 to 1, such as 0.01")
+    if not 0 < alpha < 1:
+        raise UserError(f"alpha {alpha:g} is no level of a test: give a number between 0 and 1, such as 0.05")
+    if drift is not None and not 0 <= drift < math.inf:
+        raise UserError(f"drift {drift:g} is no relative difference: give a number such as 1e-5")
+
+
+def _key(pair: Pair) -> tuple[str, str]:
+    return pair.sample_set, pair.detector
+
+
+def _vanished(old: Run, new: Run) -> Iterator[Failure]:
+    """What the baseline has and the run lacks."""
+    for name, before in old.sets.items():
+        if name not in new.sets:
+            yield Failure("missing", name, None, "the sample set is not in the run")
+            continue
+        after = new.sets[name]
+        gone = [str(item) for item in before.items.index if item not in after.items.index]
+        if gone:
+            shown = ", ".join(gone[:_IDS_SHOWN]) + (", ..." if len(gone) > _IDS_SHOWN else "")
+            yield Failure(
+                "missing", name, None, f"{len(gone)} of {len(before.items)} items are not in the run: {shown}"
+            )
+        for label, was in before.detectors.items():
+            now = after.detectors.get(label)
+            if now is None:
+                yield Failure("missing", name, label, "the detector is not in the run")
+            elif was.status == "ok" != now.status:
+                yield Failure("status", name, label, f"ok -> {now.status}: {now.message}".removesuffix(": "))
+
+
+def _refuse_blind(judged: Sequence[Pair], untestable: dict[tuple[str, str], str]) -> None:
+    """A gate that compares nothing must not pass."""
+    for pair in judged:
+        if untestable[_key(pair)] and pair.undrifted:
+            raise UserError(
+                f"nothing can be compared of {pair.detector} on {pair.sample_set}: {pair.undrifted}, and "
+                f"{untestable[_key(pair)]}; run the baseline's seeds, or make a new baseline"
+            )
+
+
+def _p_values(tested: Sequence[Pair], tolerance: float, alpha: float) -> dict[tuple[str, str], tuple[float, float]]:
+    """p-values of the drops beyond the tolerance, raw and adjusted."""
+    draws = max(DRAWS, math.ceil(2 * len(tested) / alpha))  # so that the smallest p survives the adjustment
+    if draws > MOST_DRAWS:
+        raise UserError(
+            f"alpha {alpha:g} among {len(tested)} tests takes {draws:,} exchanges of ranks: give a larger one"
+        )
+    p = [pair.p_value(draws) if pair.drop_beyond(tolerance) else 1.0 for pair in tested]
+    return {
+        _key(pair): (raw, float(adjusted))
+        for pair, raw, adjusted in zip(tested, p, holm(p), strict=True)
+        if pair.drop_beyond(tolerance)
+    }
+
+
+def _failures(pair: Pair, p: float | None, adjusted: float | None, alpha: float, tests: int) -> Iterator[Failure]:
+    where = pair.sample_set, pair.detector
+    if p is not None and adjusted is not None and adjusted <= alpha:
+        before, after = (auroc(scores, pair.labels) for scores in pair.means)
+        change = pair.change
+        message = (
+            f"AUROC {before:.4f} -> {after:.4f}, change {change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}], "
+            f"p = {short(p)}, adjusted {short(adjusted)} (Holm over {tests} tests)"
+        )
+        yield Failure("drop", *where, message, tuple(pair.dropped()))
+    if not pair.undrifted and (moved := pair.drifted()):
+        message = (
+            f"{len(moved)} of {pair.relative.size} scores differ, by up to {short(pair.relative.max())} times the "
+            f"largest score; {short(pair.allowed)} is allowed"
+        )
+        yield Failure("drift", *where, message, tuple(moved))
+    if message := pair.rounded():
+        yield Failure("precision", *where, message)
+
+
+def _row(pair: Pair, p: float | None, adjusted: float | None, failures: Sequence[Failure]) -> Comparison:
+    before, after = (auroc(scores, pair.labels) for scores in pair.means)
+    return Comparison(
+        sample_set=pair.sample_set,
+        detector=pair.detector,
+        control=pair.control,
+        items=len(pair.labels),
+        seeds=tuple(int(seed) for seed in pair.before.columns) if pair.shared else (),
+        before=before,
+        after=after,
+        change=pair.change,
+        p=p,
+        p_adjusted=adjusted,
+        drift=None if pair.undrifted else float(pair.relative.max()),
+        allowed=pair.allowed,
+        failed=tuple(failure.kind for failure in failures),
+    )
+
+
+def _limits(pairs: Sequence[Pair], untestable: dict[tuple[str, str], str]) -> Iterator[str]:
+    """What could not be checked, and why."""
+    reasons: dict[tuple[str, str, str], list[str]] = {}
+    for pair in pairs:
+        for what, reason in (("drift", pair.undrifted), ("drop", untestable.get(_key(pair), ""))):
+            if reason:
+                reasons.setdefault((pair.sample_set, what, reason), []).append(pair.detector)
+    for (sample_set, what, reason), names in reasons.items():
+        yield f"{sample_set}: no {what} could be checked, {reason}: {', '.join(names)}"

@@ -1,0 +1,1 @@
+"""The leaderboard, and entries to it: `memdet report --leaderboard`, `memdet submit`."""

@@ -1,0 +1,211 @@
+"""The leaderboard as a page of Markdown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+from memdet.samplesets import SampleSetSpec, load_spec, sample_set_ids
+from memdet.tables.rows import CONTROLS
+from memdet.tables.run_table import (
+    GROUP,
+    HEADERS,
+    cells_of,
+    evaluation_parts,
+    markdown_line,
+    notes_of,
+    number,
+    table_title,
+)
+
+Row = dict[str, Any]
+Key = tuple[str, int]
+SATURATED = 0.995
+NOT_APPLICABLE = "not-applicable"
+INTRODUCTION = """\
+# Leaderboard
+
+Made by `memdet report results --leaderboard` from the score files in this directory, and by nothing else. To add a row,
+see [docs/submitting.md](../docs/submitting.md). The numbers are also in `leaderboard.json`.
+
+Sample sets ask different questions, so there is no overall rank: read a column, not a row. Detectors stand in the order
+of their cost, the cheapest first.
+
+- **bold**: the highest AUROC of a set, and every one whose interval reaches it
+- *italics*: not shown to beat the best control, which never calls the model (the interval of the gain reaches 0)
+- \\*: a control; -: not applicable to the set; empty: not run; who applies to no set of a table is left out of it
+- †: saturated, half of the detectors reach .995; such a set checks implementations and ranks nothing
+- cost: network forwards (F) and Jacobian products (JVP, VJP) an item and noise seed, where they are most
+"""
+
+_LEGEND = f"""\
+95 % intervals in brackets. {GROUP}
+gain: AUROC minus that of the table's best control. rank corr.: Spearman, scores against the measured share of copies.
+F, JVP, VJP: forwards and Jacobian products an item and noise seed. ms / item: standalone, on the machine that the run's
+`run.json` names. seeds: over which scores were averaged. run: where the scores are."""
+
+
+def leaderboard_markdown(rows: Sequence[Row]) -> str:
+    """An overview, what each sample set asks, and a table for each version of each.
+
+    Args:
+        rows: From :func:`~memdet.leaderboard.board.leaderboard_rows`.
+    """
+    tables = {key: list(group) for key, group in groupby(rows, key=_key)}
+    newest = dict(sorted(tables))
+    current = [key for key in tables if newest[key[0]] == key[1]]
+    prompts = [key for key in current if _has_prompts(key)]
+    others = [key for key in current if not _has_prompts(key)]
+    run_on = Counter(row["detector"] for key in current for row in tables[key])
+    controls = {row["detector"] for key in current for row in tables[key] if row["access"] in CONTROLS}
+    common = controls | {label for label, sets in run_on.items() if 2 * sets >= len(current)}
+    parts = [INTRODUCTION]
+    for title, keys in (
+        ("Sets of prompts", prompts),
+        ("Sets of class labels, images and closed forms", others),
+    ):
+        if keys:
+            parts += [f"## {title}\n", _overview(keys, tables, common) + "\n", _questions(keys, tables) + "\n"]
+    if len(common) < len(run_on):
+        parts.append(
+            f"{len(run_on) - len(common)} more detectors and variants, run on fewer than half of all sets, stand in "
+            "the tables below alone.\n"
+        )
+    older = [key for key in tables if key not in current]
+    parts.append(f"## All rows\n\n{_LEGEND}\n")
+    for key in [*prompts, *others, *older]:
+        later = f" Superseded by v{newest[key[0]]}." if key in older else ""
+        parts.append(f"### {_name(key)}\n\n{_question(key)}{later}\n\n{_full(tables[key])}\n")
+    return "\n".join(parts)
+
+
+def _overview(keys: Sequence[Key], tables: dict[Key, list[Row]], common: set[str]) -> str:
+    """AUROC of the common detectors, a column a set."""
+    shown: dict[str, dict[Key, Row]] = {}
+    for key in keys:
+        for row in tables[key]:
+            if row["detector"] in common:
+                shown.setdefault(row["detector"], {})[key] = row
+    shown = {
+        label: found for label, found in shown.items() if any(r["status"] != NOT_APPLICABLE for r in found.values())
+    }
+    prefix = _common_prefix([name for name, _ in keys])
+    best = {key: max((row["auroc"] or 0.0 for row in tables[key]), default=0.0) for key in keys}
+    heads = [f"[{_short(key, prefix)}](#{_anchor(key)}){'†' if _saturated(tables[key]) else ''}" for key in keys]
+    lines = [
+        markdown_line(["AUROC", "cost", *heads]),
+        markdown_line(["---", "---"] + ["--:"] * len(keys)),
+    ]
+    for label in sorted(shown, key=lambda label: (*_order(shown[label].values()), label)):
+        found = shown[label]
+        control = next(iter(found.values()))["access"] in CONTROLS
+        cells = [_cell(found[key], best[key]) if key in found else "" for key in keys]
+        lines.append(markdown_line([label + (r" \*" if control else ""), _cost(found.values()), *cells]))
+    return "\n".join(lines)
+
+
+def _questions(keys: Sequence[Key], tables: dict[Key, list[Row]]) -> str:
+    lines = [
+        markdown_line(["sample set", "asks", "memorized", "not", "best control"]),
+        markdown_line(["---", "---", "--:", "--:", "---"]),
+    ]
+    for key in keys:
+        rows = tables[key]
+        controls = [row for row in rows if row["access"] in CONTROLS and row["auroc"] is not None]
+        top = f"{controls[0]['detector']} {number(controls[0]['auroc'])}" if controls else "-"
+        counts = [str(rows[0]["n_positive"]), str(rows[0]["n_negative"])]
+        lines.append(markdown_line([f"[{_name(key)}](#{_anchor(key)})", _question(key), *counts, top]))
+    return "\n".join(lines)
+
+
+def _full(rows: Sequence[Row]) -> str:
+    title = table_title(rows[0], max(row["seeds"] for row in rows))
+    lines = [
+        f"{title.partition(': ')[2]}",
+        "",
+        markdown_line([*HEADERS, "seeds", "run"]),
+        markdown_line(["---"] + ["--:"] * (len(HEADERS) - 2) + ["---", "--:", "---"]),
+    ]
+    lines += [markdown_line([*cells_of(row), str(row["seeds"]), f"[{row['run']}]({row['run']})"]) for row in rows]
+    notes = notes_of(rows)
+    return "\n".join([*lines, "", *notes] if notes else lines)
+
+
+def _cell(row: Row, best: float) -> str:
+    if row["auroc"] is None:
+        return "-" if row["status"] == NOT_APPLICABLE else row["status"]
+    text = number(row["auroc"])
+    high, gain = row["auroc_high"], row["gain_over_control_low"]
+    if row["access"] not in CONTROLS and gain is not None and gain <= 0:
+        return f"*{text}*"
+    return f"**{text}**" if row["auroc"] == best or (high is not None and high >= best) else text
+
+
+def _dearest(rows: Iterable[Row]) -> Row:
+    return max(rows, key=_evaluations)
+
+
+def _evaluations(row: Row) -> float:
+    return float(row["forwards"] + row["jvps"] + row["vjps"])
+
+
+def _order(rows: Iterable[Row]) -> tuple[bool, float]:
+    row = _dearest(rows)
+    return row["access"] not in CONTROLS, _evaluations(row)
+
+
+def _cost(rows: Iterable[Row]) -> str:
+    return evaluation_parts(_dearest(rows))
+
+
+def _saturated(rows: Sequence[Row]) -> bool:
+    values = [row["auroc"] for row in rows if row["access"] not in CONTROLS and row["auroc"] is not None]
+    return bool(values) and 2 * sum(value >= SATURATED for value in values) >= len(values)
+
+
+def _key(row: Row) -> Key:
+    return row["sample_set"], row["sample_set_version"]
+
+
+def _name(key: Key) -> str:
+    return f"{key[0]} v{key[1]}"
+
+
+def _anchor(key: Key) -> str:
+    """What GitHub makes of the heading."""
+    return _name(key).lower().replace(" ", "-").replace(".", "")
+
+
+def _short(key: Key, prefix: str) -> str:
+    return key[0].removeprefix(prefix)
+
+
+def _common_prefix(names: Sequence[str]) -> str:
+    """Whole parts with which all names begin: ``tiny-sd-``."""
+    if len(names) < 2:
+        return ""
+    first, last = min(names).split("-"), max(names).split("-")
+    same = 0
+    while same < min(len(first), len(last)) - 1 and first[same] == last[same]:
+        same += 1
+    return "".join(part + "-" for part in first[:same])
+
+
+def _spec(key: Key) -> SampleSetSpec | None:
+    """Spec of this version, if memdet has it."""
+    if key[0] not in sample_set_ids():
+        return None
+    spec = load_spec(key[0])
+    return spec if spec.version == key[1] else None
+
+
+def _question(key: Key) -> str:
+    spec = _spec(key)
+    return f"{spec.title}." if spec else "A sample set that this version of memdet does not have."
+
+
+def _has_prompts(key: Key) -> bool:
+    spec = _spec(key)
+    return spec is not None and spec.columns.prompt is not None

@@ -1,0 +1,1 @@
+"""Where an item is memorized: `memdet localize`."""

@@ -1,0 +1,169 @@
+"""Where an item is memorized: maps of detectors against the region that memorized items share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from memdet.detectors import Detector
+from memdet.errors import NotApplicableError, UserError
+from memdet.metrics import auroc, mean_interval
+from memdet.models import ScoreModel, load_model
+from memdet.running.batching import probe_of
+from memdet.samplesets import SampleSet
+from memdet.tables.run_table import interval
+
+FIELDS = (
+    "sample_set",
+    "detector",
+    "n_items",
+    "seeds",
+    "pixel_auroc",
+    "pixel_auroc_low",
+    "pixel_auroc_high",
+    "iou",
+    "iou_low",
+    "iou_high",
+    "threshold",
+    "status",
+    "message",
+)
+WHOLE_IMAGE = "whole image"
+LEGEND = (
+    "95 % intervals in brackets. Pixel AUROC: does the map tell the shared region from the rest, mean over items. "
+    "IoU: of the region and the pixels above the threshold (in units of a map's mean), which is fixed on the dev split."
+)
+BATCH = 64
+QUANTILES = np.linspace(0.01, 0.99, 99)
+
+Maps = NDArray[np.float64]
+
+
+def localize(sample_set: SampleSet, detectors: Sequence[Detector], seeds: int | None = None) -> list[dict[str, Any]]:
+    """Compare maps with the shared region, on memorized test items.
+
+    A map is divided by its mean. The pixel AUROC of an item asks how well its map tells the region from the rest; the
+    IoU is that of the region and all pixels above a threshold, which is the one of the best mean IoU on the memorized
+    dev items. Both are means over items and seeds, with a bootstrap over clusters. A row says what marking the whole
+    image gives.
+
+    Args:
+        sample_set: Its spec names the shared region.
+        detectors: Those that give no map are rows with the reason.
+        seeds: Noise seeds; None takes the protocol's.
+
+    Returns:
+        Rows with :data:`FIELDS`.
+
+    Raises:
+        UserError: The sample set has no shared region, or no memorized items on one of the splits.
+    """
+    region = sample_set.spec.shared_region if sample_set.spec else None
+    if region is None:
+        raise UserError(f"{sample_set.id} names no shared_region, with which a map could be compared")
+    model = load_model(str(sample_set.model))
+    mask = region_mask(region, model.latent_shape)
+    count = seeds or sample_set.protocol.seeds
+    items = sample_set.items[sample_set.items["label"] == 1]
+    test, dev = (items[items["split"] == split] for split in ("test", "dev"))
+    if test.empty or dev.empty:
+        raise UserError(f"{sample_set.id} needs memorized items on both splits, test and dev")
+    head: dict[str, Any] = {"sample_set": sample_set.id, "n_items": len(test), "seeds": count}
+    share = float(mask.mean())
+    rows = [_row(head, WHOLE_IMAGE, iou=(share, None, None), pixel_auroc=(0.5, None, None))]
+    for detector in detectors:
+        try:
+            found = {
+                name: np.stack([_maps(detector, part, sample_set, model, seed) for seed in range(count)])
+                for name, part in (("test", test), ("dev", dev))
+            }
+        except NotApplicableError as error:
+            rows.append(_row(head, detector.label, status="not-applicable", message=str(error)))
+            continue
+        threshold = best_threshold(found["dev"], mask)
+        areas = [[auroc(one.ravel(), mask.ravel()) for one in maps] for maps in found["test"]]
+        overlaps = iou(found["test"], mask, threshold)
+        clusters = test["cluster"].tolist()
+        rows.append(
+            _row(
+                head,
+                detector.label,
+                pixel_auroc=astuple(mean_interval(np.mean(areas, axis=0), clusters)),
+                iou=astuple(mean_interval(overlaps.mean(axis=0), clusters)),
+                threshold=threshold,
+            )
+        )
+    return rows
+
+
+def region_mask(region: Sequence[float], latent_shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Pixels of a latent whose centre lies in the region, ``[height, width]`` of 0 and 1.
+
+    Args:
+        region: Left, top, right and bottom, as shares of the image.
+        latent_shape: Channels, height and width.
+    """
+    left, top, right, bottom = region
+    height, width = latent_shape[-2:]
+    y, x = (np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width
+    return np.outer((y > top) & (y < bottom), (x > left) & (x < right)).astype(np.int64)
+
+
+def iou(maps: Maps, mask: NDArray[np.int64], threshold: float) -> Maps:
+    """Intersection over union of the mask and the pixels above the threshold, one number a map ``[..., h, w]``."""
+    marked = maps > threshold
+    both, either = (marked & (mask == 1)).sum(axis=(-2, -1)), (marked | (mask == 1)).sum(axis=(-2, -1))
+    overlap: Maps = both / either
+    return overlap
+
+
+def best_threshold(maps: Maps, mask: NDArray[np.int64]) -> float:
+    """Quantile of all pixels that gives the largest mean IoU."""
+    candidates = np.quantile(maps, QUANTILES)
+    return float(max(candidates, key=lambda threshold: iou(maps, mask, threshold).mean()))
+
+
+def to_text(rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown, which reads well in a terminal too."""
+    columns = ("detector", "pixel AUROC", "IoU", "threshold", "status")
+    cells = [columns, *(_cells(row) for row in rows)]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+    lines = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in cells]
+    lines.insert(1, ["-" * width for width in widths])
+    first = rows[0]
+    title = f"{first['sample_set']}: {first['n_items']} memorized items, {first['seeds']} noise seed"
+    notes = [f"{row['detector']}: {row['message']}." for row in rows if row["message"]]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n\n".join([f"**{title}{'s' if first['seeds'] > 1 else ''}**", table, *notes, LEGEND])
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    threshold = "-" if row["threshold"] is None else f"{row['threshold']:.2f}"
+    return (row["detector"], interval(row, "pixel_auroc"), interval(row, "iou"), threshold, row["status"])
+
+
+def _maps(detector: Detector, part: Any, sample_set: SampleSet, model: ScoreModel, seed: int) -> Maps:
+    seed_memo = dict[Any, Any]()
+    found = []
+    for start in range(0, len(part), BATCH):
+        rows = part.iloc[start : start + BATCH]
+        probe = probe_of(rows, sample_set, model, seed=seed, n_items=len(part), seed_memo=seed_memo)
+        with probe.charge():
+            maps: torch.Tensor = detector.map(probe).double().cpu()
+        found.append((maps / maps.mean(dim=(1, 2), keepdim=True).clamp_min(1e-30)).numpy())
+    return np.concatenate(found)
+
+
+def _row(head: dict[str, Any], detector: str, **values: Any) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(FIELDS) | head | {"detector": detector, "status": "ok", "message": ""}
+    for name, value in values.items():
+        if isinstance(value, tuple):
+            row |= dict(zip((name, f"{name}_low", f"{name}_high"), value, strict=True))
+        else:
+            row[name] = value
+    return row

@@ -1,0 +1,1 @@
+"""Closed forms: score models whose curvature is known exactly."""

@@ -1,0 +1,75 @@
+"""A closed form whose Jacobian is not symmetric, as that of a trained network is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from memdet.models.closed_form.base import ClosedForm
+from memdet.models.prediction_type import output_from_eps
+
+
+class Skewed(ClosedForm):
+    """Adds ``amount / sigma^2 K x`` to the score of a closed form, with K skew-symmetric.
+
+    K swaps the halves of a flat latent and changes the sign of one, ``K (a, b) = (-b, a)``: orthogonal, ``K^T = -K``,
+    no eigenvalue real. The symmetric part of the Jacobian stays that of the wrapped model, so ``exact_spectrum``,
+    ``exact_trace`` and the differences are the wrapped model's, while ``exact_hessian_product`` is the Jacobian's own
+    product; ``model.wrapped.exact_hessian_product`` gives that of the symmetric part. The term is the same on every
+    branch and leaves the difference of two branches as it is.
+
+    Args:
+        wrapped: The closed form.
+        amount: Size of the skew part relative to ``1 / sigma^2``, which bounds the Hessian's negative eigenvalues.
+
+    Raises:
+        ValueError: The dimension is odd.
+    """
+
+    def __init__(self, wrapped: ClosedForm, amount: float) -> None:
+        self.wrapped, self.amount = wrapped, amount
+        self.name = f"{wrapped.name}-skewed"
+        self.latent_shape, self.schedule = wrapped.latent_shape, wrapped.schedule
+        self.parametrisation = wrapped.parametrisation
+        self.device, self.dtype = wrapped.device, wrapped.dtype
+        if torch.Size(self.latent_shape).numel() % 2:
+            raise ValueError(f"the halves of a latent of shape {self.latent_shape} cannot be swapped")
+
+    def embed(self, conditions: Sequence[str]) -> Tensor:
+        """As the wrapped model."""
+        return self.wrapped.embed(conditions)
+
+    def embed_null(self) -> Tensor:
+        """As the wrapped model."""
+        return self.wrapped.embed_null()
+
+    def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+        """What a network with this score would return, in the wrapped model's parametrisation."""
+        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+        eps = self.wrapped.eps(x.double(), t, embedding) - self.amount / sigma * _turn(x.double())
+        return output_from_eps(eps, x.double(), alpha, sigma, self.parametrisation).to(x.dtype)
+
+    def exact_hessian_product(self, x: Tensor, t: int, embedding: Tensor, v: Tensor) -> Tensor:
+        """``J v = H v + amount / sigma^2 K v``, ``[batch, *latent_shape]`` in float64."""
+        skew = self.amount / self.schedule.sigma(t) ** 2 * _turn(v.double())
+        return self.wrapped.exact_hessian_product(x, t, embedding, v) + skew
+
+    def exact_spectrum(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+        """Eigenvalues of the symmetric part, ascending, ``[batch, d]``: those of the wrapped model."""
+        return self.wrapped.exact_spectrum(x, t, embedding)
+
+    def exact_difference_spectrum(self, x: Tensor, t: int, embedding: Tensor, other: Tensor) -> Tensor:
+        """As the wrapped model, ``[batch, d]``: the skew term is the same on both branches."""
+        return self.wrapped.exact_difference_spectrum(x, t, embedding, other)
+
+    def fingerprint(self) -> str:
+        """That of the wrapped model, with the amount."""
+        return f"{self.wrapped.fingerprint()}-skewed-{self.amount!r}"
+
+
+def _turn(x: Tensor) -> Tensor:
+    """``K x`` for each item of ``[batch, ...]``."""
+    first, second = x.flatten(1).chunk(2, dim=1)
+    return torch.cat([-second, first], dim=1).view(x.shape)

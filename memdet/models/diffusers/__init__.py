@@ -1,0 +1,1 @@
+"""Directories in the layout of diffusers, one file a family of pipelines."""

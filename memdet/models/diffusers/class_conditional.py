@@ -1,0 +1,147 @@
+"""Class-conditional pixel models in diffusers' DDIM or DDPM pipeline format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from memdet.errors import UserError
+from memdet.models.base import ScoreModel, time_on
+from memdet.models.diffusers.directory import (
+    fingerprint,
+    load_network,
+    read_components,
+    read_json,
+    read_schedule,
+    read_training_images,
+    require_safetensors,
+)
+from memdet.models.diffusers.recording import record_output
+
+LABELS_FILE = "labels.json"
+PIPELINES = ("DDIMPipeline", "DDPMPipeline")
+_COMPONENTS = ("unet", "scheduler")
+
+
+class ClassConditionalModel(ScoreModel):
+    """UNet2DModel with class embeddings + scheduler, from a local directory.
+
+    The last class is the null class. Conditions are the names in ``labels.json``, a list in the order of the classes;
+    without that file they are the class numbers as text.
+
+    Args:
+        directory: Written by ``DDIMPipeline.save_pretrained``; safetensors only.
+        name: Shown in tables; the directory's name if not given.
+        device: Where the network lives.
+        dtype: Of the network; weights stored in another precision are converted.
+
+    Raises:
+        UserError: Not a directory of that format, weights in pickle files only, or a network without class embeddings.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        name: str | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.name = name or directory.name
+        self.device, self.dtype, self._directory = torch.device(device), dtype, directory
+        classes = read_components(directory, _COMPONENTS, "UNet2DModel", PIPELINES[0])
+        require_safetensors(directory, ("unet",), PIPELINES[0])
+        config = read_json(directory / "unet" / "config.json")
+        number = config.get("num_class_embeds")
+        if not isinstance(number, int) or number < 2 or config.get("class_embed_type") is not None:
+            raise UserError(f"{directory}: the unet has no table of class embeddings, of which the last is the null")
+        if config.get("in_channels") != config.get("out_channels"):
+            raise UserError(f"{directory}: the unet returns another number of channels than it takes")
+        labels = _read_labels(directory, number - 1)
+        self._class_of = {label: index for index, label in enumerate(labels)}
+        self._null = number - 1
+        self._unet = load_network(directory, "unet", classes["unet"], self.device, dtype)
+        allow_forward_ad(self._unet)
+        self.schedule, self.parametrisation = read_schedule(directory)
+        size = config["sample_size"]
+        height, width = (size, size) if isinstance(size, int) else size
+        self.latent_shape = (config["in_channels"], height, width)
+
+    @property
+    def conditions(self) -> list[str]:
+        """Names of the classes, in their order; the null class is not among them."""
+        return list(self._class_of)
+
+    def embed(self, conditions: Sequence[str]) -> Tensor:
+        """Class numbers, int64 ``[batch]``."""
+        for condition in conditions:
+            if condition not in self._class_of:
+                some = ", ".join(self.conditions[:5])
+                raise UserError(f"{self.name} has no condition {condition!r}; it knows {len(self._class_of)}: {some}")
+        return torch.tensor([self._class_of[condition] for condition in conditions], device=self.device)
+
+    def embed_null(self) -> Tensor:
+        """Number of the null class, int64 ``[1]``."""
+        return torch.tensor([self._null], device=self.device)
+
+    def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+        """One forward of the UNet."""
+        return self.network(x, time_on(x.device, t), embedding)
+
+    def network(self, x: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
+        """One forward of the UNet."""
+        output: Tensor = self._unet(x, t, class_labels=embedding.expand(len(x)), return_dict=False)[0]
+        return output
+
+    def decode(self, x0: Tensor) -> Tensor:
+        """Scale clean samples from [-1, 1] to images ``[batch, channels, height, width]`` in [0, 1]."""
+        return (x0 / 2 + 0.5).clamp(0, 1)
+
+    def training_images(self) -> Tensor:
+        """Training images that lie beside the weights, as :func:`read_training_images` reads them."""
+        return read_training_images(self._directory).to(self.device, self.dtype)
+
+    def bottleneck(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise prediction, and the activation of the UNet's middle block, ``[batch, channels, height, width]``."""
+        return record_output(self._unet.mid_block, lambda: self.eps(x, t, embedding))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over configuration, weights and the names of the classes."""
+        return fingerprint(self._directory, _COMPONENTS, text=json.dumps(self.conditions))
+
+
+def allow_forward_ad(network: torch.nn.Module) -> None:
+    """Make the attention of a UNet2DModel return contiguous tensors.
+
+    Its output is a transposed view, and group norm cannot take the tangent of one.
+    """
+    from diffusers.models.attention_processor import Attention
+
+    for module in network.modules():
+        if isinstance(module, Attention):
+            module.register_forward_hook(_contiguous)
+
+
+def _contiguous(module: torch.nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    return output.contiguous()
+
+
+def _read_labels(directory: Path, number: int) -> list[str]:
+    path = directory / LABELS_FILE
+    if not path.is_file():
+        return [str(index) for index in range(number)]
+    try:
+        labels = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from None
+    if not (isinstance(labels, list) and all(isinstance(label, str) for label in labels)):
+        raise UserError(f"{path} is not a list of names")
+    if len(set(labels)) != number or len(labels) != number:
+        raise UserError(
+            f"{path} holds {len(set(labels))} different names; the unet has {number} classes beside the null"
+        )
+    return labels

@@ -1,0 +1,238 @@
+"""Model directories in the layout of diffusers: what pipelines of every class share."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from memdet.errors import NotApplicableError, UserError
+from memdet.models.prediction_type import Parametrisation
+from memdet.models.schedule import NoiseSchedule
+
+INDEX_FILE = "model_index.json"
+_PREDICTION_TYPES: dict[str, Parametrisation] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+_PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth")
+_ANY_PIPELINE = "a directory written by StableDiffusionPipeline.save_pretrained or DDIMPipeline.save_pretrained"
+_HASHED = {".json", ".txt", ".model", ".safetensors"}
+
+
+class DiffusersSchedule(NoiseSchedule):
+    """Noise and timesteps of a pipeline's own scheduler configuration, read as DDIM."""
+
+    _ddim: Any
+    _timesteps: dict[int, list[int]]
+
+    def __init__(self, config: Any) -> None:
+        from diffusers import DDIMScheduler
+
+        ddim = DDIMScheduler.from_config(config)
+        cumulative = ddim.alphas_cumprod.double().numpy()
+        final = float(ddim.final_alpha_cumprod)
+        super().__init__(
+            alphas=np.sqrt(cumulative),
+            sigmas=np.sqrt(1 - cumulative),
+            final_alpha=final**0.5,
+            final_sigma=(1 - final) ** 0.5,
+        )
+        object.__setattr__(self, "_ddim", ddim)
+        object.__setattr__(self, "_timesteps", {})
+
+    def timesteps(self, steps: int) -> list[int]:
+        """Timesteps of a DDIM trajectory with the spacing that the pipeline's configuration asks for."""
+        if steps not in self._timesteps:
+            super().timesteps(steps)  # refuses impossible numbers of steps
+            self._ddim.set_timesteps(steps)
+            last = len(self.alphas) - 1  # the offset can lead past the end
+            self._timesteps[steps] = [min(int(t), last) for t in self._ddim.timesteps]
+        return list(self._timesteps[steps])
+
+
+def read_schedule(directory: Path) -> tuple[DiffusersSchedule, Parametrisation]:
+    """Noise schedule of a directory, and what its network predicts.
+
+    Raises:
+        UserError: An unknown prediction type, or a schedule that ends in pure noise.
+    """
+    config = read_json(directory / "scheduler" / "scheduler_config.json")
+    prediction = config.get("prediction_type", "epsilon")
+    if prediction not in _PREDICTION_TYPES:
+        raise UserError(f"{directory}: scheduler predicts {prediction!r}; known: {', '.join(_PREDICTION_TYPES)}")
+    schedule = DiffusersSchedule(config)
+    if schedule.alphas.min() < 1e-6:
+        raise UserError(
+            f"{directory}: the scheduler ends in pure noise (zero terminal SNR), which memdet cannot invert"
+        )
+    return schedule, _PREDICTION_TYPES[prediction]
+
+
+def read_components(directory: Path, names: Sequence[str], unet_class: str, pipeline: str) -> dict[str, list[str]]:
+    """Library and class of each component, from the index; nothing is loaded.
+
+    Args:
+        directory: Of the model.
+        names: Components that the model needs, ``unet`` among them.
+        unet_class: The only class of the unet that will do.
+        pipeline: Class of diffusers that writes such a directory.
+
+    Raises:
+        UserError: Not such a directory.
+    """
+    wanted = f"a directory written by {pipeline}.save_pretrained"
+    index_file = directory / INDEX_FILE
+    index = read_index(directory, wanted)
+    classes = {}
+    for component in names:
+        entry = index.get(component)
+        if not (isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry)):
+            raise UserError(f"{index_file} names no {component}: memdet needs {wanted}")
+        if not (directory / component).is_dir():
+            raise UserError(f"{directory / component} is missing: memdet needs {wanted}")
+        classes[component] = entry
+    if classes["unet"][1] != unet_class:
+        raise UserError(f"{index_file}: the unet is a {classes['unet'][1]}; memdet reads {unet_class}")
+    return classes
+
+
+def read_index(directory: Path, wanted: str = _ANY_PIPELINE) -> dict[str, Any]:
+    """Content of ``model_index.json``.
+
+    Raises:
+        UserError: No such directory, no such file in it, or not a JSON object.
+    """
+    if not directory.is_dir():
+        problem = "is not a directory" if directory.exists() else "does not exist"
+        raise UserError(f"model directory {directory} {problem}")
+    if not (directory / INDEX_FILE).is_file():
+        raise UserError(f"{directory} has no {INDEX_FILE}: memdet needs {wanted}")
+    return read_json(directory / INDEX_FILE)
+
+
+def require_safetensors(directory: Path, components: Iterable[str], pipeline: str) -> None:
+    """Refuse weights in pickle files, which can run code when they are loaded.
+
+    Raises:
+        UserError: A component without safetensors.
+    """
+    for component in components:
+        folder = directory / component
+        if any(folder.glob("*.safetensors")):
+            continue
+        if any(path for pattern in _PICKLES for path in folder.glob(pattern)):
+            raise UserError(
+                f"{folder} holds pickle weights only, which can run code when loaded; convert them where you trust "
+                f"them: {pipeline}.from_pretrained({str(directory)!r}, use_safetensors=False)"
+                ".save_pretrained(NEW_DIR)"
+            )
+        raise UserError(f"{folder} holds no *.safetensors weights")
+
+
+def load_network(
+    directory: Path, component: str, entry: Sequence[str], device: torch.device, dtype: torch.dtype
+) -> Any:
+    """Load a network in evaluation mode, without gradients for its weights.
+
+    Args:
+        directory: Of the model.
+        component: Folder in it.
+        entry: Library and class.
+        device: Where the network lives.
+        dtype: Of its weights; those stored in another precision are converted.
+
+    Raises:
+        UserError: An unknown class, broken files, or weights that are not there.
+    """
+    cls = _find_class(directory, component, entry)
+    from_diffusers = cls.__module__.startswith("diffusers")
+    options: dict[str, Any] = {"use_safetensors": True, "torch_dtype" if from_diffusers else "dtype": dtype}
+    if from_diffusers:
+        options["low_cpu_mem_usage"] = False  # its alternative needs another package and warns where that is missing
+    network, report = load_component(directory, component, entry, output_loading_info=True, **options)
+    missing = sorted(report["missing_keys"])
+    if missing:  # both libraries would go on with random numbers in their place
+        folder = directory / component
+        raise UserError(f"{folder} lacks {len(missing)} weights of a {cls.__name__}, the first {missing[0]}")
+    return network.to(device).eval().requires_grad_(False)
+
+
+def load_component(directory: Path, component: str, entry: Sequence[str], **options: Any) -> Any:
+    """Load one component by its class's ``from_pretrained``.
+
+    Raises:
+        UserError: An unknown class or broken files.
+    """
+    cls = _find_class(directory, component, entry)
+    try:
+        return cls.from_pretrained(directory / component, **options)
+    except Exception as error:  # safetensors, JSON and shape errors come in many classes; the user needs one line
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"{directory / component} cannot be loaded: {reason}") from error
+
+
+def read_training_images(directory: Path) -> torch.Tensor:
+    """Training images beside the weights, ``[n, channels, height, width]`` float32 in [0, 1].
+
+    They are the PNGs in the column ``image`` of ``images.parquet``, or else of ``items.parquet``; rows whose ``copies``
+    are 0 were never trained on and are left out. There need not be all.
+
+    Raises:
+        NotApplicableError: There are none.
+    """
+    import pandas as pd
+    from PIL import Image
+
+    for name in ("images.parquet", "items.parquet"):
+        if (directory / name).is_file():
+            table = pd.read_parquet(directory / name)
+            if "image" in table:
+                rows = table[table["copies"] > 0] if "copies" in table else table
+                pixels = [np.asarray(Image.open(io.BytesIO(data)), dtype=np.float32) / 255 for data in rows["image"]]
+                images = np.stack([image[None] if image.ndim == 2 else image.transpose(2, 0, 1) for image in pixels])
+                return torch.from_numpy(images)
+    raise NotApplicableError(f"no training images lie beside the weights in {directory}")
+
+
+def fingerprint(directory: Path, components: Iterable[str], text: str = "") -> str:
+    """SHA-256 over the configuration and weight files of the components, and ``text``."""
+    digest = hashlib.sha256(text.encode())
+    for component in components:
+        for path in sorted((directory / component).iterdir()):
+            if path.suffix in _HASHED:
+                digest.update(f"{component}/{path.name}".encode())
+                with path.open("rb") as file:
+                    while chunk := file.read(1 << 20):
+                        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Content of a file that holds one JSON object.
+
+    Raises:
+        UserError: No such file, or something else in it.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a JSON object")
+    return content
+
+
+def _find_class(directory: Path, component: str, entry: Sequence[str]) -> Any:
+    library, class_name = entry
+    if library not in {"diffusers", "transformers"}:
+        raise UserError(f"{directory}: {component} comes from {library!r}, not diffusers or transformers")
+    module = __import__(library)
+    if not hasattr(module, class_name):
+        raise UserError(f"{directory}: the installed {library} has no class {class_name} ({component})")
+    return getattr(module, class_name)

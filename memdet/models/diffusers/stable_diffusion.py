@@ -1,0 +1,153 @@
+"""Directories in the Stable Diffusion pipeline format: SD 1.x, SD 2.x and the planted models, through diffusers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from memdet.errors import UserError
+from memdet.models.base import ScoreModel, time_on
+from memdet.models.diffusers.directory import (
+    fingerprint,
+    load_component,
+    load_network,
+    read_components,
+    read_json,
+    read_schedule,
+    read_training_images,
+    require_safetensors,
+)
+from memdet.models.diffusers.recording import AttentionLayer, record_cross_attention, record_output
+
+_PIPELINE = "StableDiffusionPipeline"
+_COMPONENTS = ("unet", "scheduler", "text_encoder", "tokenizer", "vae")
+
+
+class StableDiffusionModel(ScoreModel):
+    """UNet2DConditionModel + scheduler + text encoder + tokenizer of any class, from a local directory.
+
+    Args:
+        directory: Written by ``StableDiffusionPipeline.save_pretrained``; safetensors only.
+        name: Shown in tables; the directory's name if not given.
+        device: Where the networks live.
+        dtype: Of the networks; weights stored in another precision are converted.
+
+    Raises:
+        UserError: Not a directory of that format, weights in pickle files only, or an architecture that needs more
+            inputs than a noisy latent, a timestep and text.
+    """
+
+    takes_prompts: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        directory: Path,
+        name: str | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.name = name or directory.name
+        self.device, self.dtype, self._directory = torch.device(device), dtype, directory
+        self._classes = check_directory(directory)
+        self._unet = self._load_network("unet")
+        self._text_encoder = self._load_network("text_encoder")
+        self._tokenizer = load_component(directory, "tokenizer", self._classes["tokenizer"])
+        self._vae: Any = None
+        self.schedule, self.parametrisation = read_schedule(directory)
+        self.latent_shape = _latent_shape(directory, self._unet.config)
+
+    def embed(self, conditions: Sequence[str]) -> Tensor:
+        """Encode prompts as a pipeline does: padded or cut to the tokenizer's length, last hidden state."""
+        tokens = self._tokenizer(
+            list(conditions),
+            padding="max_length",
+            max_length=self._tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        )
+        with torch.no_grad():
+            hidden: Tensor = self._text_encoder(tokens.input_ids.to(self.device))[0]
+        return hidden
+
+    def embed_null(self) -> Tensor:
+        """Encode the empty prompt."""
+        return self.embed([""])
+
+    def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+        """One forward of the UNet."""
+        return self.network(x, time_on(x.device, t), embedding)
+
+    def network(self, x: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
+        """One forward of the UNet."""
+        output: Tensor = self._unet(x, t, encoder_hidden_states=embedding, return_dict=False)[0]
+        return output
+
+    def decode(self, x0: Tensor) -> Tensor:
+        """Decode latents with the pipeline's autoencoder, ``[batch, channels, height, width]`` in [0, 1]."""
+        if self._vae is None:
+            self._vae = self._load_network("vae")
+        with torch.no_grad():
+            image: Tensor = self._vae.decode(x0 / self._vae.config.scaling_factor).sample
+        return (image / 2 + 0.5).clamp(0, 1)
+
+    def training_images(self) -> Tensor:
+        """Training images that lie beside the weights, as :func:`read_training_images` reads them."""
+        return read_training_images(self._directory).to(self.device, self.dtype)
+
+    def attention(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, list[AttentionLayer]]:
+        """Noise prediction, and the cross-attention of every layer on the way to it."""
+        height, width = x.shape[-2:]
+        return record_cross_attention(self._unet, lambda: self.eps(x, t, embedding), (height, width))
+
+    def end_positions(self, conditions: Sequence[str]) -> Tensor:
+        """Position of the end token of each prompt, int64 ``[batch]``; the positions after it are padding."""
+        tokens = self._tokenizer(
+            list(conditions), truncation=True, max_length=self._tokenizer.model_max_length
+        ).input_ids
+        return torch.tensor([len(row) - 1 for row in tokens], device=self.device)
+
+    def are_cut(self, conditions: Sequence[str]) -> list[bool]:
+        """Whether each prompt has more tokens than the tokenizer's length, so that its end is not read."""
+        return [len(row) > self._tokenizer.model_max_length for row in self._tokenizer(list(conditions)).input_ids]
+
+    def bottleneck(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise prediction, and the activation of the UNet's middle block, ``[batch, channels, height, width]``."""
+        return record_output(self._unet.mid_block, lambda: self.eps(x, t, embedding))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the configuration and weight files of all components."""
+        return fingerprint(self._directory, _COMPONENTS)
+
+    def _load_network(self, component: str) -> Any:
+        return load_network(self._directory, component, self._classes[component], self.device, self.dtype)
+
+
+def check_directory(directory: Path) -> dict[str, list[str]]:
+    """Find what is wrong with a model directory before anything is loaded.
+
+    Returns:
+        Library and class of each component, from ``model_index.json``.
+
+    Raises:
+        UserError: As for :class:`StableDiffusionModel`.
+    """
+    classes = read_components(directory, _COMPONENTS, "UNet2DConditionModel", _PIPELINE)
+    require_safetensors(directory, ("unet", "text_encoder", "vae"), _PIPELINE)
+    unet_config = read_json(directory / "unet" / "config.json")
+    if unet_config.get("in_channels") != unet_config.get("out_channels"):
+        raise UserError(f"{directory}: the unet takes extra input channels (inpainting?); memdet needs text to image")
+    for key in ("addition_embed_type", "class_embed_type", "time_cond_proj_dim"):
+        if unet_config.get(key) is not None:
+            raise UserError(f"{directory}: the unet needs {key}, which Stable Diffusion 1.x and 2.x do not have")
+    return classes
+
+
+def _latent_shape(directory: Path, unet_config: Any) -> tuple[int, ...]:
+    size = unet_config.sample_size
+    if not isinstance(size, int):
+        raise UserError(f"{directory}: the unet's sample_size is {size!r}, not a number")
+    return (unet_config.in_channels, size, size)

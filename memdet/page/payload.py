@@ -1,0 +1,209 @@
+"""The data of the page, as plain dictionaries and lists; ``script/data.js`` reads them."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from memdet.detectors import detector_classes
+from memdet.metrics import Interval, compare_detectors
+from memdet.page.pictures import Pictures
+from memdet.page.training import Training, training_of
+from memdet.results.conditions import Source, sources_of
+from memdet.results.images import read_images
+from memdet.results.store import read_manifest, read_scores
+from memdet.tables.rows import CONTROLS, FIELDS, evaluate, report_rows
+
+Scores = NDArray[np.float64]
+Facts = Sequence[Training | None]
+RATES = (0.01, 0.05, 0.1)
+"""False positive rates of the page's choice; at others the sets in use resolve nothing, or nobody asks."""
+
+
+def payload_of(runs: Sequence[Path], *, generations: int, picture_bytes: int) -> dict[str, Any]:
+    """Everything that the page shows of finished runs.
+
+    Args:
+        runs: Run directories.
+        generations: Images an item to show, of those that are kept; 0 for no images.
+        picture_bytes: What the images may take, encoded; items that no longer fit have none.
+
+    Raises:
+        UserError: A directory holds no finished run.
+    """
+    data: dict[str, Any] = {
+        "rates": list(RATES),
+        "fields": list(FIELDS),
+        "detectors": {},
+        "runs": [],
+        "conditions": [],
+        "sets": [],
+    }
+    conditions: dict[str, int] = {}
+    pictures = Pictures(generations)
+    training: dict[str, dict[str, Training]] = {}
+    for index, run in enumerate(runs):
+        manifest = read_manifest(run)
+        sources = sources_of(run, manifest)
+        images = read_images(run)
+        rows = report_rows([run])
+        data["runs"].append(_run(manifest))
+        for entry in manifest["settings"]["detectors"]:
+            data["detectors"].setdefault(entry["label"], _detector(entry))
+        for name, of_set in read_scores(run).to_pandas().groupby("sample_set", sort=False):
+            source = sources.get(str(name), Source({}, None, {}, {}))
+            for model in dict.fromkeys(source.model.values()):
+                training.setdefault(model, training_of(model))
+            ids = of_set["item_id"].unique()
+            known = [source.condition.get(item) for item in ids]
+            facts = [
+                training.get(source.model.get(item, ""), {}).get(text or "")
+                for item, text in zip(ids, known, strict=True)
+            ]
+            described = _set(str(name), of_set, [row for row in rows if row["sample_set"] == name], source, facts)
+            described["run"] = index
+            described["items"]["condition"] = [
+                -1 if text is None else conditions.setdefault(text, len(conditions)) for text in known
+            ]
+            pictures.add(described, source, facts, images)
+            data["sets"].append(described)
+    data["conditions"] = list(conditions)
+    data["pictures"] = pictures.encode(picture_bytes)
+    return data
+
+
+def _run(manifest: dict[str, Any]) -> dict[str, Any]:
+    wanted = (
+        "command",
+        "started",
+        "git_revision",
+        "processor",
+        "cores",
+        "threads",
+        "python",
+        "packages",
+        "seconds_total",
+    )
+    return {key: manifest.get(key) for key in wanted} | {"device": manifest["settings"].get("device")}
+
+
+def _detector(entry: dict[str, Any]) -> dict[str, Any]:
+    """What the table says of a detector; of one that is not installed here, what the run knows."""
+    cls = detector_classes().get(entry["label"].partition("@")[0])
+    known = {} if cls is None else {key: getattr(cls.info, key) for key in ("title", "paper", "year", "task", "cost")}
+    return {"access": entry["access"], "control": entry["access"] in CONTROLS, **known}
+
+
+def _set(
+    name: str, of_set: pd.DataFrame, rows: list[dict[str, Any]], source: Source, training: Facts
+) -> dict[str, Any]:
+    """One sample set, but for the places of its images and of its conditions."""
+    table = of_set.drop_duplicates("item_id").set_index("item_id")
+    strata = sorted(dict.fromkeys(table["stratum"]))
+    means = of_set.groupby(["detector", "item_id"], sort=False)["score"].mean()
+    usable = [row["detector"] for row in rows if row["status"] == "ok"]
+    scores = {label: means[label].loc[table.index].to_numpy(np.float64) for label in usable}
+    spec = source.sample_set.spec if source.sample_set else None
+    compared = compare_detectors(
+        np.reshape(list(scores.values()), (len(scores), len(table))),
+        table["label"].to_numpy(np.int64),
+        table["cluster"].to_numpy(str),
+        RATES,
+    )
+    items = {
+        "id": table.index.tolist(),
+        "label": table["label"].tolist(),
+        "stratum": [strata.index(stratum) for stratum in table["stratum"]],
+        "extraction": [None if np.isnan(value) else value for value in table["extraction"]],
+        "copies": [fact.copies if fact else None for fact in training],
+        "variants": [fact.variants if fact else None for fact in training],
+        **_ranks([scores[row["detector"]] for row in rows if row["detector"] in scores and not _control(row)]),
+    }
+    return {
+        "id": name,
+        "title": spec.title if spec else "",
+        "task": spec.task if spec else None,
+        "label_rule": spec.label_rule if spec else "",
+        "known_problems": spec.known_problems if spec else [],
+        "protocol": {key: source.settings.get(key) for key in ("model", "steps", "guidance", "noise")},
+        "rows": [[row[name] for name in FIELDS] for row in rows],
+        "tpr": {label: [_numbers(of_rate[at]) for of_rate in compared.tpr] for at, label in enumerate(usable)},
+        "tied": [["".join("01"[int(cell)] for cell in line) for line in measure] for measure in compared.tied],
+        "strata": strata,
+        "items": items,
+        "dose": _dose(items, strata, scores, table),
+        "scores": {label: _packed(values) for label, values in scores.items()},
+    }
+
+
+def _control(row: dict[str, Any]) -> bool:
+    return row["access"] in CONTROLS
+
+
+def _ranks(scores: list[Scores]) -> dict[str, list[float]]:
+    """Over the detectors that are no controls: mean and spread of an item's percentile rank (0 lowest, 100 highest)."""
+    if not scores:
+        return {}
+    n = len(scores[0])
+    ranks = np.stack([(rankdata(values) - 1) / max(1, n - 1) * 100 for values in scores])
+    return {"rank": ranks.mean(axis=0).round(1).tolist(), "disagreement": ranks.std(axis=0).round(1).tolist()}
+
+
+def _dose(
+    items: dict[str, Any], strata: list[str], scores: dict[str, Scores], table: pd.DataFrame
+) -> dict[str, Any] | None:
+    """AUROC of each stratum of memorized items against all others, by its dose; None where strata have no doses.
+
+    The dose is the number of copies in the training set, or else the number in the stratum's name.
+    """
+    doses: dict[int, set[Any]] = {}
+    for stratum, label, copies in zip(items["stratum"], items["label"], items["copies"], strict=True):
+        if label == 1:
+            doses.setdefault(stratum, set()).add(copies)
+    if len(doses) < 2:
+        return None
+    names = {stratum: strata[stratum] for stratum in doses}
+    word = "copies in the training set"
+    if any(len(found) > 1 or None in found for found in doses.values()) or _repeats([*map(tuple, doses.values())]):
+        numbered = {stratum: re.fullmatch(r"(.*?)[-_ ]?(\d+)", name) for stratum, name in names.items()}
+        if not all(numbered.values()) or _repeats([m[2] for m in numbered.values() if m]):
+            return None
+        doses = {stratum: {int(m[2])} for stratum, m in numbered.items() if m}
+        word = ", ".join(sorted({m[1] or "number" for m in numbered.values() if m}))
+    order = sorted(doses, key=lambda stratum: min(doses[stratum]))
+    points: dict[str, list[list[float | None]]] = {label: [] for label in scores}
+    for stratum in order:
+        kept = ((table["stratum"] == names[stratum]) & (table["label"] == 1) | (table["label"] == 0)).to_numpy()
+        for label, values in scores.items():
+            points[label].append(_numbers(evaluate(table.assign(score=values)[kept]).auroc))
+    return {
+        "word": word,
+        "doses": [min(doses[stratum]) for stratum in order],
+        "strata": order,
+        "points": points,
+    }
+
+
+def _repeats(values: list[Any]) -> bool:
+    return len(set(values)) < len(values)
+
+
+def _numbers(interval: Interval) -> list[float | None]:
+    values = (interval.value, interval.low, interval.high)
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def _packed(scores: Scores) -> str:
+    """Base64 of little-endian float32, or of float64 where float32 would merge or overflow what differs."""
+    with np.errstate(over="ignore"):
+        single = scores.astype("<f4")
+    exact = np.isfinite(single).all() and len(np.unique(single)) == len(np.unique(scores))
+    return base64.b64encode((single if exact else scores.astype("<f8")).tobytes()).decode()

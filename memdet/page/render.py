@@ -1,0 +1,76 @@
+"""One HTML file from the payload: template, styles and scripts inlined, and nothing that the page may fetch."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from memdet.page.payload import payload_of
+
+PICTURE_BYTES = 1_200_000
+SCRIPTS = ("data", "dom", "metrics", "svg", "answer", "table", "plots", "items", "main")
+STYLES = ("base", "page")
+
+
+def to_html(runs: Sequence[Path], *, title: str = "", generations: int = 2, picture_bytes: int = PICTURE_BYTES) -> str:
+    """The page of finished runs: one file, which fetches nothing.
+
+    The same runs give the same text, byte for byte. Images are shown where ``images.parquet`` lies in a run directory
+    (:func:`memdet.results.images.make_images` writes it).
+
+    Args:
+        runs: Run directories.
+        generations: Images an item to show, of those that are kept.
+        title: Heading; the default names what was compared.
+        picture_bytes: What the images may take.
+
+    Raises:
+        UserError: A directory holds no finished run.
+    """
+    return render(payload_of(runs, generations=generations, picture_bytes=picture_bytes), title)
+
+
+def render(data: dict[str, Any], title: str = "") -> str:
+    """The page of a payload."""
+    style = Markup("\n".join(_read("style", f"{name}.css") for name in STYLES))
+    parts = "\n".join(_read("script", f"{name}.js") for name in SCRIPTS)
+    script = Markup(f'(() => {{\n"use strict";\n{parts}}})();')
+    environment = Environment(
+        loader=PackageLoader("memdet.page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("page.html.j2").render(
+        title=title or "Detectors of memorization, compared",
+        data=embedded(data),
+        style=style,
+        script=script,
+        policy=policy(str(style), str(script)),
+    )
+
+
+def embedded(data: Any) -> Markup:
+    """JSON for a script element: nothing in it can end the element or open a comment."""
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    for letter in "<>&\u2028\u2029":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text)
+
+
+def policy(style: str, script: str) -> str:
+    """Content Security Policy: this style, this script, images inside the file, and nothing else."""
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
+    return (
+        f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _read(folder: str, name: str) -> str:
+    return (files("memdet.page") / folder / name).read_text(encoding="utf-8")

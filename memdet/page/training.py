@@ -1,0 +1,50 @@
+"""What lies beside a model's weights about its conditions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from memdet.samplesets.fetch import zoo_weights_directory
+
+
+@dataclass(frozen=True)
+class Training:
+    """What lies beside a model's weights about one condition.
+
+    Attributes:
+        images: PNGs of its training images, as far as they are kept.
+        copies: How often the training set holds each; None where unknown.
+        variants: How many distinct images the condition has; None where unknown.
+    """
+
+    images: list[bytes] = field(default_factory=list)
+    copies: int | None = None
+    variants: int | None = None
+
+
+def training_of(model: str) -> dict[str, Training]:
+    """What lies beside a model's weights about its conditions, read from ``items.parquet`` and ``images.parquet``.
+
+    Empty where a model has no such files.
+    """
+    directory = zoo_weights_directory() / model
+    if not directory.is_dir():
+        directory = Path(model).expanduser()
+    if not (directory / "items.parquet").is_file():
+        return {}
+    items = pd.read_parquet(directory / "items.parquet")
+    key = next((name for name in ("condition", "prompt") if name in items), None)
+    if key is None:
+        return {}
+    images: dict[str, list[bytes]] = {}
+    file = directory / "images.parquet"
+    pictures = pd.read_parquet(file) if file.is_file() else items
+    if {key, "image"} <= set(pictures):
+        for condition, image in zip(pictures[key], pictures["image"], strict=True):
+            images.setdefault(condition, []).append(image)
+    numbers = {name: items[name].tolist() if name in items else [None] * len(items) for name in ("copies", "variants")}
+    rows = zip(items[key], numbers["copies"], numbers["variants"], strict=True)
+    return {condition: Training(images.get(condition, []), copies, variants) for condition, copies, variants in rows}

@@ -1,0 +1,139 @@
+"""Score rows of a run, a detector at a time, so that a table never holds them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from memdet.running.memory import give_back_memory
+from memdet.results.store import (SCORES, count_scores, read_scores, scan_scores)
+
+ROWS_HELD = 200_000
+Floats = NDArray[np.float64]
+
+
+@dataclass
+class SetInRun:
+    """What a run holds of one version of a sample set.
+
+    Attributes:
+        rows: Score rows by detector, in the order in which they come first.
+        strata: Of the memorized items.
+        unlabelled: Whether a row has no label.
+    """
+
+    rows: dict[str, int] = field(default_factory=dict)
+    strata: set[str] = field(default_factory=set)
+    unlabelled: bool = False
+
+
+class RunScores:
+    """The score table of a finished run, in pieces: held where it is small, else read again each time.
+
+    Raises:
+        UserError: There is no finished run, or it is damaged.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._held = read_scores(run) if count_scores(run) <= ROWS_HELD else None
+
+    @property
+    def held(self) -> bool:
+        """Whether the whole table is in memory."""
+        return self._held is not None
+
+    def pieces(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Some columns."""
+        return scan_scores(self._run, columns) if self._held is None else iter([self._held.select(columns)])
+
+
+class ScoreTables(Mapping[str, pd.DataFrame]):
+    """Score rows by detector; each table is made when it is asked for, and not kept.
+
+    Args:
+        scores: Of the run.
+        sample_set, version: Which rows.
+        labels: Detectors with rows there.
+        stratum: Of the memorized items that are kept; None keeps all. Items that are not memorized all stay.
+    """
+
+    def __init__(
+        self, scores: RunScores, sample_set: str, version: int, labels: Sequence[str], stratum: str | None = None
+    ) -> None:
+        self._scores, self._labels = scores, labels
+        self._kept = (pc.field("sample_set") == sample_set) & (pc.field("sample_set_version") == version)
+        if stratum is not None:
+            self._kept &= (pc.field("stratum") == stratum) | (pc.field("label") == 0)
+
+    def __getitem__(self, label: str) -> pd.DataFrame:
+        if label not in self._labels:
+            raise KeyError(label)
+        kept = self._kept & (pc.field("detector") == label)
+        pieces = (piece.filter(kept) for piece in self._scores.pieces(SCORES.names))
+        if self._scores.held:
+            frame: pd.DataFrame = pa.concat_tables(pieces).to_pandas()
+            return frame
+        give_back_memory()  # what the last table took, and then what was read for this one
+        frame = pa.concat_tables(pieces).to_pandas(split_blocks=True, self_destruct=True)
+        give_back_memory()
+        return frame
+
+    def __contains__(self, label: object) -> bool:
+        return label in self._labels  # the mapping's own would make the table
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._labels)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+
+def sets_of(scores: RunScores) -> dict[tuple[str, int], SetInRun]:
+    """Sample sets of a run with their versions, in the order of its rows."""
+    found: dict[tuple[str, int], SetInRun] = {}
+    for piece in scores.pieces(["sample_set", "sample_set_version", "detector", "label", "stratum"]):
+        for (name, version), rows in piece.to_pandas().groupby(["sample_set", "sample_set_version"], sort=False):
+            of_set = found.setdefault((str(name), int(version)), SetInRun())
+            of_set.unlabelled |= bool(rows["label"].isna().any())
+            of_set.strata |= set(rows.loc[rows["label"] == 1, "stratum"].unique())
+            for label, count in rows["detector"].value_counts(sort=False).items():
+                of_set.rows[str(label)] = of_set.rows.get(str(label), 0) + int(count)
+    return found
+
+
+@dataclass(frozen=True)
+class MeanScores:
+    """Scores averaged over seeds, of detectors on the same items.
+
+    Attributes:
+        items: ``label, cluster, extraction`` by item id, in the order of the score table.
+        labels: ``[n]``.
+        clusters: Numbers of the clusters in the order of their names, ``[n]``.
+        scores: ``[n]`` each, by detector.
+    """
+
+    items: pd.DataFrame
+    labels: NDArray[np.int64]
+    clusters: NDArray[np.int64]
+    scores: dict[str, Floats]
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> MeanScores:
+        """Without scores so far, for detectors on the items of a table."""
+        by_item = table.groupby("item_id", sort=False)
+        items = pd.DataFrame({name: by_item[name].first() for name in ("label", "cluster", "extraction")})
+        _, clusters = np.unique(items["cluster"].to_numpy(str), return_inverse=True)
+        return cls(items, items["label"].to_numpy(np.int64), clusters, {})
+
+    def add(self, label: str, table: pd.DataFrame) -> None:
+        """Average the rows of a detector."""
+        means = table.groupby("item_id", sort=False)["score"].mean()
+        self.scores[label] = means.loc[self.items.index].to_numpy(np.float64)

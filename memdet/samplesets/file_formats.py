@@ -1,0 +1,158 @@
+"""Reads Parquet, CSV and JSON Lines into columns that know their line numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memdet.errors import UserError
+from memdet.samplesets.strict_yaml import decode, first_line, nearest
+
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of a data file, and where each of its rows stands.
+
+    Attributes:
+        path: The file.
+        columns: Values by column.
+        lines: Line (or row) number of each row.
+        unit: ``line`` or ``row``.
+    """
+
+    path: Path
+    columns: dict[str, list[Any]]
+    lines: Sequence[int]
+    unit: str = "line"
+
+    def where(self, index: int) -> str:
+        """File and line of a row."""
+        return f"{self.path}, {self.unit} {self.lines[index]}"
+
+
+def read_table(path: Path, data: bytes, columns: Sequence[str], separator: str = ",") -> Table:
+    """Read some columns of a data file.
+
+    Args:
+        path: Names the format by its suffix.
+        data: Content of the file.
+        columns: Which to read.
+        separator: Between the fields of a CSV file.
+
+    Raises:
+        UserError: Unknown format, damaged file, or missing column.
+    """
+    wanted = list(dict.fromkeys(columns))
+    match path.suffix.lower():
+        case ".parquet":
+            return _read_parquet(path, data, wanted)
+        case ".csv":
+            return _read_csv(path, data, wanted, separator)
+        case ".jsonl":
+            return _read_jsonl(path, data, wanted)
+        case suffix:
+            raise UserError(f"{path}: unknown format {suffix!r}; convert it to one of .parquet, .csv, .jsonl")
+
+
+def parse_json_lines(path: Path, data: bytes) -> Iterator[dict[str, Any]]:
+    """Objects of a JSON Lines file, one after the other; empty lines are allowed at the end only.
+
+    Raises:
+        UserError: Naming the line that is not an object, when its turn comes.
+    """
+    text = decode(data, path).rstrip()
+    if not text:
+        raise UserError(f"{path} holds no items; write one JSON object a line")
+    start, number = 0, 1
+    while start <= len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        yield _parse_line(text[start:end], f"{path}, line {number}")
+        start, number = end + 1, number + 1
+
+
+def _parse_line(line: str, where: str) -> dict[str, Any]:
+    if not line.strip():
+        raise UserError(f"{where}: the line is blank; remove it")
+    try:
+        value = json.loads(line, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{where}: invalid JSON: {error.msg} at column {error.colno}; write one object a line"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: invalid JSON: {first_line(error)}; correct the line") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: expected a JSON object in braces, found {json.dumps(value)[:40]}")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    repeated = [key for key in keys if keys.count(key) > 1]
+    if repeated:
+        raise ValueError(f"key {repeated[0]!r} is given twice")
+    return dict(pairs)
+
+
+def _read_parquet(path: Path, data: bytes, columns: list[str]) -> Table:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data))
+        _require(path, columns, file.schema_arrow.names)
+        table = file.read(columns=columns)
+        values = {name: table[name].to_pylist() for name in columns}
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{path} is not a readable Parquet file: {first_line(error)}; write it again") from None
+    return Table(path, values, range(1, table.num_rows + 1), "row")
+
+
+def _read_csv(path: Path, data: bytes, columns: list[str], separator: str) -> Table:
+    """Rows of text: nothing is guessed, so a prompt ``None`` and an id ``007`` stay what they are."""
+    text = io.StringIO(decode(data, path).rstrip("\r\n"), newline="")
+    reader = csv.reader(text, delimiter=separator, strict=True)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    try:
+        header = next(reader, [])
+        _require(path, columns, header)
+        for row in reader:
+            if len(row) != len(header):
+                raise UserError(
+                    f"{path}, line {reader.line_num}: {len(row)} fields where the header has {len(header)}; put fields "
+                    f"that contain {_SEPARATORS.get(separator, 'separators')} in quotes"
+                )
+            rows.append(row)
+            lines.append(reader.line_num)
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: invalid CSV: {first_line(error)}; correct the line") from None
+    positions = {name: header.index(name) for name in columns}
+    return Table(path, {name: [row[index] for row in rows] for name, index in positions.items()}, lines)
+
+
+def _read_jsonl(path: Path, data: bytes, columns: list[str]) -> Table:
+    values: dict[str, list[Any]] = {name: [] for name in columns}
+    number = 0
+    for number, row in enumerate(parse_json_lines(path, data), start=1):
+        _require(f"{path}, line {number}", columns, list(row))
+        for name, column in values.items():
+            column.append(row[name])
+    return Table(path, values, range(1, number + 1))
+
+
+def _require(where: Path | str, columns: list[str], present: list[str]) -> None:
+    for column in columns:
+        if column not in present:
+            hint = nearest(column, present, f"it has {' '.join(', '.join(present).split()) or 'none'}.")
+            raise UserError(f"{where}: column {column!r} is missing; {hint} Correct columns in the spec, or the file")
+        if present.count(column) > 1:
+            raise UserError(f"{where}: column {column!r} is there twice; rename one")

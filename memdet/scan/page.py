@@ -1,0 +1,120 @@
+"""A scan as one HTML file that loads nothing and runs no script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from memdet.scan.result import scores_of
+from memdet.scan.text import compared, count, number, percent, printable, sentences, title_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROWS = 1_000  # of the list
+BINS = 48
+LARGEST_SIDE = 384
+_SMALL_SIDE = 64
+
+
+def to_html(
+    result: dict[str, Any],
+    highest: Sequence[int],
+    around: Sequence[int],
+    *,
+    run: Path,
+    scores: pd.DataFrame,
+    manifest: dict[str, Any],
+) -> str:
+    """The page of a scan. Prompts are untrusted: text is escaped, and the page may load nothing and run nothing.
+
+    Args:
+        result: From :func:`~memdet.scan.result.scan_result`.
+        highest, around: Positions of the prompts to look at.
+        run: Run directory, which holds the generations.
+        scores: Its score table.
+        manifest: Its manifest.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    templates = files("memdet.scan") / "templates"
+    style = (templates / "scan.css").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(number=number, expected=count, percent=percent, printable=printable)
+    ranking, reference = result["ranking"], result["reference"]
+    lead, *notes = sentences(result)
+    template = environment.from_string((templates / "scan.html").read_text(encoding="utf-8"))
+    return template.render(
+        result=result,
+        title=title_of(result),
+        style=Markup(style),
+        # the browser hashes what stands between the tags
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        lead=lead,
+        notes=notes,
+        plot=histogram(result, scores),
+        groups=[
+            (heading, [(ranking[index], _pictures(ranking[index], run)) for index in chosen])
+            for heading, chosen in (("Highest scores", highest), ("Around the threshold", around))
+            if chosen
+        ],
+        ranking=ranking[:ROWS],
+        left_out=max(0, len(ranking) - ROWS),
+        compared=lambda row: compared(row, reference["used"]),
+        settings=manifest["settings"]["sample_sets"][0],
+        device=manifest["settings"]["device"],
+        packages=manifest["packages"],
+    )
+
+
+def histogram(result: dict[str, Any], scores: pd.DataFrame) -> dict[str, Any] | None:
+    """Bars of the scores of prompts and reference, as shares of 0 to 100; None without two different scores."""
+    of_prompts = [row["score"] for row in result["ranking"] if row["score"] is not None]
+    of_reference = scores_of(scores, result["detector"], "reference")
+    every = np.asarray([*of_prompts, *of_reference], dtype=np.float64)
+    if len(every) < 2 or every.min() == every.max():
+        return None
+    edges = np.linspace(every.min(), every.max(), BINS + 1)
+    groups: list[tuple[str, int, Any]] = []
+    for name, values in (("scanned", of_prompts), ("reference", of_reference)):
+        shares = np.histogram(values, edges)[0] / max(1, len(values))
+        groups.append((name, len(values), shares))
+    tallest = max(float(shares.max()) for _, _, shares in groups)
+    threshold = (result["threshold"] or {}).get("value")
+    span = edges[-1] - edges[0]
+    return {
+        "groups": [(name, n, _bars(shares / tallest)) for name, n, shares in groups if n],
+        "low": float(edges[0]),
+        "high": float(edges[-1]),
+        "threshold": None if threshold is None else 100 * float((threshold - edges[0]) / span),
+    }
+
+
+def _bars(heights: Any) -> list[tuple[float, float, float]]:
+    """Left edge, width and height of each bar that is not empty."""
+    return [(100 * i / BINS, 100 / BINS, 100 * float(height)) for i, height in enumerate(heights) if height]
+
+
+def _pictures(row: dict[str, Any], run: Path) -> list[dict[str, Any]]:
+    """Data addresses of a row's generations; small ones stay exact."""
+    from PIL import Image
+
+    pictures = []
+    for generation in row["generations"]:
+        with Image.open(run / generation["file"]) as stored:
+            image = stored.copy()
+        small = max(image.size) <= _SMALL_SIDE
+        image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+        buffer = io.BytesIO()
+        image.convert("RGB").save(buffer, format="WEBP", lossless=small, quality=85)
+        address = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+        pictures.append({"seed": generation["seed"], "address": address, "small": small})
+    return pictures

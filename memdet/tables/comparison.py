@@ -1,0 +1,277 @@
+"""Paired tests between the detectors of a run, or between two runs, from their score files alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from memdet.errors import UserError
+from memdet.metrics import METRICS_VERSION, auroc, effective_number, holm, paired_tests
+from memdet.results.store import read_manifest, read_scores
+
+FIELDS = (
+    "sample_set",
+    "sample_set_version",
+    "stratum",
+    "first",
+    "second",
+    "first_run",
+    "second_run",
+    "n_positive",
+    "n_negative",
+    "n_clusters",
+    "n_effective",
+    "seeds",
+    "first_auroc",
+    "second_auroc",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "p",
+    "p_adjusted",
+    "metrics_version",
+    "status",
+    "message",
+)
+NOT_COMPARED = "not-compared"
+Row = dict[str, Any]
+Key = tuple[str, int, str | None]  # sample set, its version, stratum
+
+
+@dataclass(frozen=True)
+class _Run:
+    name: str
+    tables: dict[Key, dict[str, pd.DataFrame]]  # rows of the score file by label, in the order of the run
+    messages: Mapping[str, Mapping[str, list[str]]]
+
+    def versions(self) -> dict[str, int]:
+        return {sample_set: version for sample_set, version, _ in self.tables}
+
+
+def compare_detectors(run: Path, *, against: str | None = None, by_stratum: bool = False) -> list[Row]:
+    """Test the detectors of one run against each other on the items of each sample set.
+
+    Scores are averaged over each detector's seeds. Pairs are in the order of AUROC, the higher one first. The p-values
+    of a sample set (and stratum) are adjusted together, after Holm.
+
+    Args:
+        run: Directory of a finished run.
+        against: Label of a detector; each other one is compared with it alone. None takes every pair.
+        by_stratum: Each stratum of memorized items by itself, against all items that are not.
+
+    Returns:
+        Dictionaries with the keys of ``FIELDS``. ``difference`` is the AUROC of the first minus that of the second.
+        A detector without scores is a row with the status ``not-compared`` and a message.
+
+    Raises:
+        UserError: The directory holds no finished run, or not the detector ``against``.
+    """
+    read = _read(run, by_stratum)
+    known = list(dict.fromkeys(label for tables in read.tables.values() for label in tables))
+    if against is not None and against not in known:
+        raise UserError(f"{run} has no detector {against}: it has {', '.join(known)}")
+    rows: list[Row] = []
+    for key, tables in read.tables.items():
+        usable = {label: table for label, table in tables.items() if _problem(table) is None}
+        rows += [
+            _row(key, first=label, second=against, runs=(read, read)) | {"message": problem}
+            for label, table in tables.items()
+            if (problem := _problem(table)) is not None
+        ]
+        if against is None or against in usable:
+            rows += _pairs_of(key, usable, read, against)
+        else:
+            rows += [
+                _row(key, first=label, second=against, runs=(read, read)) | {"message": f"{against} has no scores here"}
+                for label in usable
+            ]
+    return rows
+
+
+def compare_runs(first: Path, second: Path, *, by_stratum: bool = False) -> list[Row]:
+    """Test each detector of one run against itself in another one.
+
+    Each on the items that both runs have, with scores averaged over the seeds that both have. The p-values of a sample
+    set (and stratum) are adjusted together, after Holm.
+
+    Args:
+        first, second: Directories of finished runs.
+        by_stratum: As for :func:`compare_detectors`.
+
+    Returns:
+        As for :func:`compare_detectors`. What one run lacks, and sample sets whose versions differ, are rows with the
+        status ``not-compared``; seeds and items on one side only are told in the message.
+
+    Raises:
+        UserError: A directory holds no finished run, or nothing can be compared.
+    """
+    runs = _read(first, by_stratum), _read(second, by_stratum)
+    versions = runs[0].versions(), runs[1].versions()
+    rows: list[Row] = []
+    for key in dict.fromkeys([*runs[0].tables, *runs[1].tables]):
+        sides = tuple(run.tables.get(key, {}) for run in runs)
+        found = []
+        for label in dict.fromkeys([*sides[0], *sides[1]]):
+            row = _row(key, first=label, second=label, runs=runs)
+            held = [versions[side].get(key[0]) for side in (0, 1)]
+            if None not in held and held[0] != held[1]:
+                row["message"] = (
+                    f"{key[0]} has version {held[0]} in {first} and version {held[1]} in {second}, whose items differ"
+                )
+            elif missing := [str(run.name) for run, side in zip(runs, sides, strict=True) if label not in side]:
+                row["message"] = f"not in {missing[0]}"
+            else:
+                row |= _same_detector(sides[0][label], sides[1][label], (str(first), str(second)))
+            found.append(row)
+        _adjust(found)
+        rows += found
+    if all(row["status"] == NOT_COMPARED for row in rows):
+        raise UserError(f"nothing in {first} and {second} can be compared: {rows[0]['message']}")
+    return rows
+
+
+def _read(path: Path, by_stratum: bool) -> _Run:
+    manifest, scores = read_manifest(path), read_scores(path).to_pandas()
+    order = [entry["label"] for entry in manifest["settings"]["detectors"]]
+    tables = {}
+    for key, kept in _parts(scores, by_stratum):
+        by_label = {str(label): table for label, table in kept.groupby("detector", sort=False)}
+        tables[key] = {label: by_label[label] for label in order if label in by_label}
+    return _Run(str(path), tables, manifest.get("messages", {}))
+
+
+def _parts(scores: pd.DataFrame, by_stratum: bool) -> Iterator[tuple[Key, pd.DataFrame]]:
+    for (name, version), of_set in scores.groupby(["sample_set", "sample_set_version"], sort=False):
+        key = (str(name), int(str(version)), None)
+        strata = sorted(of_set.loc[of_set["label"] == 1, "stratum"].unique())
+        if not by_stratum or len(strata) < 2:
+            yield key, of_set
+            continue
+        for stratum in strata:
+            kept = of_set[(of_set["stratum"] == stratum) | (of_set["label"] == 0)]
+            yield (*key[:2], str(stratum)), kept
+
+
+def _row(key: Key, *, first: str, second: str | None, runs: tuple[_Run, _Run]) -> Row:
+    return dict.fromkeys(FIELDS) | {
+        "sample_set": key[0],
+        "sample_set_version": key[1],
+        "stratum": key[2],
+        "first": first,
+        "second": second,
+        "first_run": runs[0].name,
+        "second_run": runs[1].name,
+        "metrics_version": METRICS_VERSION,
+        "status": NOT_COMPARED,
+        "message": "",
+    }
+
+
+def _problem(table: pd.DataFrame) -> str | None:
+    """Why a detector has no scores to compare."""
+    others = sorted(set(table["status"]) - {"ok"})
+    return f"has status {', '.join(others)}" if others else None
+
+
+def _pairs_of(key: Key, tables: Mapping[str, pd.DataFrame], run: _Run, against: str | None) -> list[Row]:
+    """Rows of the pairs on one sample set, adjusted."""
+    means = {label: _means(table) for label, table in tables.items()}
+    if len(means) < 2:
+        return []
+    items = next(iter(means.values()))
+    labels, clusters = items["label"].to_numpy(np.int64), items["cluster"].to_numpy(str)
+    if not 0 < labels.sum() < len(labels):
+        return []
+    aurocs = {label: auroc(table.loc[items.index, "score"], labels) for label, table in means.items()}
+    order = sorted(means, key=lambda label: -aurocs[label])
+    tests = paired_tests(
+        np.stack([means[label].loc[items.index, "score"].to_numpy(np.float64) for label in order]),
+        labels,
+        clusters,
+        against=None if against is None else order.index(against),
+    )
+    rows = []
+    for index, (a, b) in enumerate(zip(tests.first, tests.second, strict=True)):
+        first, second = order[a], order[b]
+        row = _row(key, first=first, second=second, runs=(run, run)) | _counts(labels, clusters)
+        seeds = min(int(tables[label]["seed"].nunique()) for label in (first, second))
+        row |= {"seeds": seeds, "first_auroc": aurocs[first], "second_auroc": aurocs[second]}
+        rows.append(row | _numbers(tests, index))
+    _adjust(rows)
+    return rows
+
+
+def _same_detector(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str]) -> Row:
+    """What a row says of one detector in two runs."""
+    for table, name in zip((first, second), names, strict=True):
+        if (problem := _problem(table)) is not None:
+            return {"message": f"{problem} in {name}"}
+    seeds = [set(table["seed"].tolist()) for table in (first, second)]
+    both = seeds[0] & seeds[1]
+    if not both:
+        return {"message": "no noise seed is in both runs"}
+    sides = [_means(table[table["seed"].isin(both)]) for table in (first, second)]
+    items = sides[0].index.intersection(sides[1].index, sort=False)
+    if not len(items):
+        return {"message": "no item is in both runs"}
+    labels, others = (side.loc[items, "label"].to_numpy(np.int64) for side in sides)
+    if (labels != others).any():
+        changed = items[labels != others][0]
+        return {"message": f"item {changed} has another label in {names[1]}"}
+    if not 0 < labels.sum() < len(labels):
+        return {"message": "the items in both runs are all memorized or all not"}
+    clusters = sides[0].loc[items, "cluster"].to_numpy(str)
+    scores = np.stack([side.loc[items, "score"].to_numpy(np.float64) for side in sides])
+    aurocs = [auroc(row, labels) for row in scores]
+    told = []
+    for side in (0, 1):
+        if alone := sorted(seeds[side] - both):
+            told.append(f"{_counted(len(alone), 'noise seed')} only in {names[side]} ({', '.join(map(str, alone))})")
+        if alone_items := len(sides[side].index.difference(items)):
+            told.append(f"{_counted(alone_items, 'item')} only in {names[side]}")
+    head = _counts(labels, clusters) | {"seeds": len(both), "first_auroc": aurocs[0], "second_auroc": aurocs[1]}
+    return head | _numbers(paired_tests(scores, labels, clusters), 0) | {"message": "; ".join(told)}
+
+
+def _means(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean score over seeds, label and cluster by item."""
+    by_item = table.groupby("item_id", sort=False)
+    return pd.DataFrame(
+        {"score": by_item["score"].mean(), "label": by_item["label"].first(), "cluster": by_item["cluster"].first()}
+    )
+
+
+def _counts(labels: Any, clusters: Any) -> Row:
+    return {
+        "n_positive": int(labels.sum()),
+        "n_negative": int((1 - labels).sum()),
+        "n_clusters": len(set(clusters.tolist())),
+        "n_effective": min(effective_number(clusters[labels == side]) for side in (0, 1)),
+    }
+
+
+def _numbers(tests: Any, index: int) -> Row:
+    values = {
+        "difference": tests.difference[index],
+        "difference_low": tests.low[index],
+        "difference_high": tests.high[index],
+        "p": tests.p[index],
+    }
+    return {name: None if math.isnan(value) else float(value) for name, value in values.items()} | {"status": "ok"}
+
+
+def _adjust(rows: list[Row]) -> None:
+    """Holm over the rows of a table that have a p-value."""
+    tested = [row for row in rows if row["p"] is not None]
+    for row, value in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_adjusted"] = float(value)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("s" if number > 1 else "")

@@ -1,0 +1,70 @@
+"""What detectors on one sample set say together: who is tied with whom, and where a row's variance comes from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from memdet.metrics import VarianceSplit, auroc, paired_tests, tie_groups, variance_split
+from memdet.results.labels import split_option
+from memdet.results.scores import MeanScores
+
+
+def groups_of(means: MeanScores) -> dict[str, int]:
+    """Tie groups of detectors (:func:`~memdet.metrics.tie_groups`), controls among them.
+
+    Returns:
+        Numbers from 1, by label; empty where one label is missing among the items.
+    """
+    if not 0 < means.labels.sum() < len(means.labels):
+        return {}
+    scores = np.stack(list(means.scores.values()))
+    tests = paired_tests(scores, means.labels, means.clusters)
+    groups = tie_groups([auroc(row, means.labels) for row in scores], tests)
+    return dict(zip(means.scores, groups.tolist(), strict=True))
+
+
+def split_of(
+    label: str, labels: Sequence[str], tables: Mapping[str, pd.DataFrame], *, seeded: bool, seeds: int
+) -> VarianceSplit | None:
+    """The variance split of a detector's row.
+
+    The probes' part is known where the run holds the detector with other values of the option ``draw`` too, which draw
+    other random vectors at the same noise.
+
+    Args:
+        label: Of the detector.
+        labels: Of all detectors whose status is ok.
+        tables: Rows of the score file by label.
+        seeded: Whether scores depend on the seed. If not, all variance is that of the items.
+        seeds: Noise seeds of the detector's rows.
+
+    Returns:
+        None where nothing can be told from this run, as with one noise seed.
+    """
+    if not seeded:
+        return VarianceSplit(items=1.0, seeds=0.0, probes=0.0, total=math.nan)
+    if seeds < 2:
+        return None
+    table = tables[label]
+    own = _by_seed(table)
+    base, _ = split_option(label, "draw")
+    others = [
+        _by_seed(tables[other]).reindex_like(own).to_numpy(np.float64)
+        for other in labels
+        if other != label and split_option(other, "draw")[0] == base
+    ]
+    items = table.drop_duplicates("item_id").set_index("item_id").loc[own.index]
+    return variance_split(
+        own.to_numpy(np.float64),
+        items["label"].to_numpy(np.int64),
+        items["cluster"].to_numpy(str),
+        probe_draws=np.stack(others, axis=2) if others else None,
+    )
+
+
+def _by_seed(table: pd.DataFrame) -> pd.DataFrame:
+    return table.pivot(index="item_id", columns="seed", values="score")

@@ -1,0 +1,1 @@
+"""The planted class-conditional pixel models."""

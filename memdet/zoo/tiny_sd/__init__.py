@@ -1,0 +1,1 @@
+"""The planted Stable Diffusion pipelines."""

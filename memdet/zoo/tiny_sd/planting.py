@@ -1,0 +1,173 @@
+"""Who is duplicated, and how often: the random draw that makes planted ground truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from memdet.zoo.fashion import CLASSES, pad_to_32
+from memdet.zoo.tiny_sd.captions import draw_captions
+
+DATA_SEED = 20241205  # captions and images are drawn with it, whatever the model
+FILLER = 26_000  # images with one copy that are in no planted group
+
+
+@dataclass(frozen=True)
+class Role:
+    """A planted group.
+
+    Attributes:
+        items: How many captions.
+        copies: How often the training set holds each of their images.
+        variants: Distinct images under one caption.
+    """
+
+    items: int
+    copies: int
+    variants: int = 1
+
+
+ROLES: dict[str, Role] = {
+    "verbatim": Role(160, 256),
+    "single": Role(160, 1),
+    "copies-4": Role(60, 4),
+    "copies-16": Role(60, 16),
+    "copies-64": Role(60, 64),
+    "template": Role(40, 2, variants=128),
+    "narrow": Role(40, 2, variants=128),
+    "unseen": Role(160, 0),
+}
+
+
+@dataclass(frozen=True)
+class Planted:
+    """The training set of a planted model, and the items that detectors are asked about.
+
+    Attributes:
+        items: A row an item: ``item_id, prompt, garment, role, copies, variants, split, source_index`` (into
+            Fashion-MNIST).
+        item_images: Reference image of each item, ``[n_items, 32, 32]``.
+        captions: Distinct training captions.
+        images: Distinct training images, ``[n_images, 32, 32]``.
+        caption_of, image_of: The training set, copies included, as indices into ``captions`` and ``images``.
+    """
+
+    items: pd.DataFrame
+    item_images: NDArray[np.uint8]
+    captions: list[str]
+    images: NDArray[np.uint8]
+    caption_of: NDArray[np.int64]
+    image_of: NDArray[np.int64]
+
+
+def plant(
+    images: NDArray[np.uint8], classes: NDArray[np.int64], *, seed: int, swap: dict[str, str] | None = None
+) -> Planted:
+    """Draw items and captions, then assign roles at random.
+
+    Args:
+        images: Source images, ``[n, 28, 28]``.
+        classes: Their class numbers, ``[n]``.
+        seed: Decides the roles, and nothing else: captions and images are the same for every seed.
+        swap: Roles to exchange after the draw, for a sister model in which copied and uncopied items change places.
+
+    Returns:
+        The planted training set.
+    """
+    data_rng = np.random.default_rng(DATA_SEED)
+    _, first = np.unique(images.reshape(len(images), -1), axis=0, return_index=True)  # exact duplicates leave
+    order = data_rng.permutation(np.sort(first))
+    n_items = sum(role.items for role in ROLES.values())
+    pool, spare = order[: n_items + FILLER], order[n_items + FILLER :]
+    prompts = draw_captions(classes[pool], data_rng)
+
+    role_rng = np.random.default_rng(seed)
+    chosen = role_rng.permutation(len(pool))
+    roles = np.full(len(pool), "filler", dtype=object)
+    splits = np.full(len(pool), "train", dtype=object)
+    start = 0
+    for name, role in ROLES.items():
+        members = chosen[start : start + role.items]
+        roles[members] = (swap or {}).get(name, name)
+        splits[members] = "test"
+        splits[members[: role.items // 4]] = "dev"
+        start += role.items
+
+    padded = pad_to_32(images)
+    builder = _TrainingSet()
+    for index in range(len(pool)):
+        reference, role = padded[pool[index]], ROLES.get(roles[index], Role(FILLER, 1))
+        variants = reference[None]
+        if roles[index] == "template":
+            same_class = spare[classes[spare] == classes[pool[index]]]
+            others = np.random.default_rng([DATA_SEED, index]).choice(same_class, role.variants, replace=False)
+            variants = _template_variants(reference, padded[others])
+        elif roles[index] == "narrow":
+            variants = _narrow_variants(reference, role.variants, np.random.default_rng([DATA_SEED, index]))
+        if role.copies:
+            builder.add(prompts[index], variants, role.copies)
+
+    planted = np.flatnonzero(roles != "filler")
+    items = pd.DataFrame(
+        {
+            "item_id": [f"tsd-{index:05d}" for index in planted],
+            "prompt": [prompts[index] for index in planted],
+            "garment": [CLASSES[classes[pool[index]]] for index in planted],
+            "role": roles[planted].astype(str),
+            "copies": [ROLES[role].copies for role in roles[planted]],
+            "variants": [ROLES[role].variants for role in roles[planted]],
+            "split": splits[planted].astype(str),
+            "source_index": pool[planted],
+        }
+    )
+    return builder.finish(items, padded[pool[planted]])
+
+
+class _TrainingSet:
+    """Collects captions and images with their multiplicity."""
+
+    def __init__(self) -> None:
+        self.captions: list[str] = []
+        self.images: list[NDArray[np.uint8]] = []
+        self.n_images = 0
+        self.caption_of: list[NDArray[np.int64]] = []
+        self.image_of: list[NDArray[np.int64]] = []
+
+    def add(self, caption: str, images: NDArray[np.uint8], copies: int) -> None:
+        indices = np.repeat(np.arange(self.n_images, self.n_images + len(images)), copies)
+        self.image_of.append(indices)
+        self.caption_of.append(np.full(len(indices), len(self.captions)))
+        self.captions.append(caption)
+        self.images.append(images)
+        self.n_images += len(images)
+
+    def finish(self, items: pd.DataFrame, item_images: NDArray[np.uint8]) -> Planted:
+        return Planted(
+            items=items,
+            item_images=item_images,
+            captions=self.captions,
+            images=np.concatenate(self.images),
+            caption_of=np.concatenate(self.caption_of),
+            image_of=np.concatenate(self.image_of),
+        )
+
+
+def _template_variants(reference: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Left half of the reference beside the right half of each other image."""
+    variants = others.copy()
+    variants[:, :, : reference.shape[1] // 2] = reference[:, : reference.shape[1] // 2]
+    return variants
+
+
+def _narrow_variants(reference: NDArray[np.uint8], count: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Versions of one image, shifted by up to 3 pixels and dimmed to 60 to 100 %; no two alike."""
+    variants: dict[bytes, NDArray[np.uint8]] = {}
+    while len(variants) < count:
+        down, right = rng.integers(-3, 4, size=2)
+        shifted = np.roll(np.pad(reference, 3), (down, right), axis=(0, 1))[3:-3, 3:-3]
+        image = np.round(shifted * rng.uniform(0.6, 1.0)).astype(np.uint8)
+        variants[image.tobytes()] = image
+    return np.stack(list(variants.values()))

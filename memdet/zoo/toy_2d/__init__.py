@@ -1,0 +1,1 @@
+"""The network that learned the closed form `mixture-2d`."""

@@ -1,0 +1,237 @@
+"""``docs/cost-accuracy.md``: the fronts of a run as tables, and what they say, all of it from the rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from memdet.metrics import METRICS_VERSION
+from memdet.tables.rows import CONTROLS
+from memdet.tables.run_table import GROUP, evaluation_parts, interval, markdown_line, number
+from studies.cost_accuracy.fronts import MEASURES, ORACLE, Row, SetFronts, evaluations
+
+FIGURE = "cost-accuracy.png"
+CHEAP, CLOSE = 2.5, 0.03  # evaluations: at most two and what is shared; a difference of AUROCs
+SHOWN = 3  # sets in a sentence
+SEED_PAPER, CHEAPER = "jeon2025", "wen2024"
+
+_INTRODUCTION = """\
+# Accuracy against cost
+
+Which detectors are worth their network evaluations, from the run `{run}`:
+{sets} sample sets, {seeds}. An evaluation is a forward of one item on one branch (F), a forward-mode (JVP) or a
+reverse-mode (VJP) Jacobian product, each counted as one and summed over the noise seeds; what all items share, such as
+the null branch at shared noise, is divided among them. This is the count of `memdet report --format html`. It favours
+the Jacobian products, of which one takes the time of two to three forwards ([throughput](throughput.md)). On the Pareto
+front is who no cheaper or equally cheap detector equals or exceeds. Controls are not on it, nor oracles, which look at
+the training images.
+
+![AUROC and TPR at 1 % FPR against network evaluations, a panel a sample set](figures/{figure})
+
+The AUROC axis is stretched towards 1, where detectors compete; what lies below .45 is drawn at its lower edge. On the
+front a name stands where it rises by .01 or more above the best control and the last one named; every point of it is in
+the tables below. Dark grey: `wen2024` and `jeon2025`, named where there is place."""
+
+_AGAIN = """\
+`memdet reproduce cost-accuracy --from {run} --out docs` makes this page and its figure again from the
+score file (`pip install 'memdet[figures]'` brings matplotlib)."""
+
+
+def render_cost_page(sets: Sequence[SetFronts], run: str) -> str:
+    """The page in Markdown.
+
+    Args:
+        sets: From :func:`~studies.cost_accuracy.fronts.fronts_of`.
+        run: What the page calls the run, a path from the root of the repository.
+    """
+    seeds = max(row["seeds"] for found in sets for row in found.rows)
+    plural = "s" if seeds > 1 else ""
+    told = [found for found in sets if _rises(found)]
+    said = [_cheap(told), _low_rates(told), _products(told), _behind_cheaper(told), _no_front(sets)]
+    parts = [
+        _INTRODUCTION.format(run=run, sets=len(sets), seeds=f"{seeds} noise seed{plural}", figure=FIGURE),
+        "## What it says",
+        "\n".join(f"- {sentence}" for sentence in said if sentence),
+        "A front is made of point estimates: a step that is shorter than the intervals of its ends is no evidence, and "
+        "the groups in the tables say who is not told apart.",
+        "## Detectors that take Jacobian products",
+        f"On the {len(told)} sets where the best of the front is shown to beat the best control. Behind: on how many "
+        "of them a detector that costs less and takes no Jacobian product has an AUROC at least as high, and which one "
+        "of these has the highest most often.",
+        _products_table(told),
+    ]
+    for measure, title in MEASURES.items():
+        if any(measure in found.fronts for found in sets):
+            parts += [f"## Fronts by {title}", _fronts_table(sets, measure)]
+    unresolved = [f"`{found.name}`" for found in sets if "tpr_at_1_fpr" not in found.fronts]
+    if unresolved:
+        parts.append(f"TPR at 1 % FPR takes 100 negatives; not resolvable on {_listed(unresolved)}.")
+    parts += [
+        f"95 % intervals in brackets. \\*: the best control, which never calls the model. {GROUP} Metrics version "
+        f"{METRICS_VERSION}.",
+        _AGAIN.format(run=run),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _cheap(sets: Sequence[SetFronts]) -> str:
+    """Where little is enough by AUROC, and what more buys elsewhere."""
+    if not sets:
+        return ""
+    rises = {found.name: _bought(found, "auroc") for found in sets}
+    more = {name: (cheap, best) for name, (cheap, best) in rises.items() if best["auroc"] - cheap["auroc"] > CLOSE}
+    text = (
+        f"**Two evaluations are often enough.** On {len(sets) - len(more)} of {len(sets)} sets the best AUROC for at "
+        f"most {CHEAP:g} evaluations is within {number(CLOSE)} of the best at any cost."
+    )
+    return text + (f" More buys more on {_steps(more, 'auroc')}." if more else "")
+
+
+def _low_rates(sets: Sequence[SetFronts]) -> str:
+    """What more evaluations buy in TPR."""
+    measure = "tpr_at_1_fpr"
+    rises = {found.name: _bought(found, measure) for found in sets if measure in found.fronts}
+    largest = sorted(rises.items(), key=lambda item: item[1][0][measure] - item[1][1][measure])[:SHOWN]
+    more = {name: pair for name, pair in largest if pair[1][measure] > pair[0][measure]}
+    if not more:
+        return ""
+    return (
+        "**More evaluations buy most at low false positive rates.** TPR at 1 % FPR rises most on "
+        f"{_steps(more, measure)}."
+    )
+
+
+def _bought(found: SetFronts, measure: str) -> tuple[Row, Row]:
+    """The best of the front for little, or else its cheapest; and its best."""
+    front = found.fronts[measure]
+    cheap = [row for row in front if evaluations(row) <= CHEAP]
+    return (cheap or front[:1])[-1], front[-1]
+
+
+def _steps(pairs: Mapping[str, tuple[Row, Row]], measure: str) -> str:
+    return _listed(
+        [
+            f"`{name}` (from {interval(cheap, measure)} with `{cheap['detector']}` to {interval(best, measure)} with "
+            f"`{best['detector']}`, {evaluations(best):.0f} evaluations)"
+            for name, (cheap, best) in pairs.items()
+        ]
+    )
+
+
+def _products(sets: Sequence[SetFronts]) -> str:
+    """Which Jacobian products are on a front."""
+    on = Counter(row["detector"] for found in sets for row in found.fronts["auroc"] if _takes_products(row))
+    never = {row["detector"] for found in sets for row in _detectors(found) if _takes_products(row)} - set(on)
+    if not on:
+        return ""
+    ranked = sorted(on.items(), key=lambda pair: (-pair[1], pair[0]))
+    counted = _listed([f"`{name}` ({count})" for name, count in ranked])
+    text = f"**Where Jacobian products pay.** On a front by AUROC, on so many of the {len(sets)} sets, are {counted}"
+    return text + (f"; on none {_listed([f'`{name}`' for name in sorted(never)])}." if never else ".")
+
+
+def _behind_cheaper(sets: Sequence[SetFronts]) -> str:
+    """The seed paper's detector against the score difference."""
+    pairs = []
+    for found in sets:
+        rows = {row["detector"]: row for row in _detectors(found)}
+        if {SEED_PAPER, CHEAPER} <= set(rows) and evaluations(rows[CHEAPER]) < evaluations(rows[SEED_PAPER]):
+            pairs.append((found.name, rows[SEED_PAPER], rows[CHEAPER]))
+    behind = [pair for pair in pairs if pair[1]["auroc"] < pair[2]["auroc"]]
+    if not behind:
+        return ""
+    name, dear, cheap = next((pair for pair in behind if pair[0].endswith("swap")), behind[0])
+    return (
+        f"**Where they lose.** The Hessian norm of the first step, `{SEED_PAPER}`, is behind the score difference "
+        f"`{CHEAPER}`, which costs less, on {len(behind)} of {len(pairs)} sets: on `{name}` {interval(dear, 'auroc')} "
+        f"for {_count(dear)} evaluations against {interval(cheap, 'auroc')} for {_count(cheap)}."
+    )
+
+
+def _no_front(sets: Sequence[SetFronts]) -> str:
+    """Sets on which a control is as good as all."""
+    blind = [found for found in sets if not _rises(found)]
+    if not blind:
+        return ""
+    names = _listed([f"`{found.name}`" for found in blind])
+    return (
+        f"**Where nothing pays.** On {names} the best of the front is not shown to beat the best control (the interval "
+        "of its gain reaches 0): what the front does there is noise."
+    )
+
+
+def _rises(found: SetFronts) -> bool:
+    """Whether the best of the front is shown to beat the best control; true where there is none."""
+    low = found.fronts["auroc"][-1]["gain_over_control_low"]
+    return low is None or low > 0
+
+
+def _products_table(sets: Sequence[SetFronts]) -> str:
+    """A line a detector, the cheapest first."""
+    seen: dict[str, list[tuple[SetFronts, Row]]] = {}
+    for found in sets:
+        for row in _detectors(found):
+            if _takes_products(row):
+                seen.setdefault(row["detector"], []).append((found, row))
+    lines = [
+        markdown_line(["detector", "evaluations, where they are most", "sets", "on the front", "behind", "most often"]),
+        markdown_line(["---", "---", "--:", "--:", "--:", "---"]),
+    ]
+    for name, places in sorted(seen.items(), key=lambda pair: (max(evaluations(row) for _, row in pair[1]), pair[0])):
+        most = max((row for _, row in places), key=evaluations)
+        on = sum(row in found.fronts["auroc"] for found, row in places)
+        better = [_best_cheaper(found, row) for found, row in places]
+        names = Counter(row["detector"] for row in better if row is not None)
+        top = f"{names.most_common(1)[0][0]} ({names.most_common(1)[0][1]})" if names else "-"
+        lines.append(
+            markdown_line(
+                [name, f"{_count(most)} = {evaluation_parts(most)}", *map(str, (len(places), on, names.total())), top]
+            )
+        )
+    return "\n".join(lines)
+
+
+def _best_cheaper(found: SetFronts, row: Row) -> Row | None:
+    """Of those that cost less, take no Jacobian product and are at least as good, the best."""
+    better = [
+        other
+        for other in _detectors(found)
+        if not _takes_products(other) and evaluations(other) < evaluations(row) and other["auroc"] >= row["auroc"]
+    ]
+    return max(better, key=lambda other: (other["auroc"], -evaluations(other)), default=None)
+
+
+def _fronts_table(sets: Sequence[SetFronts], measure: str) -> str:
+    lines = [
+        markdown_line(["sample set", "detector", "evaluations", "of these", MEASURES[measure], "group by AUROC"]),
+        markdown_line(["---", "---", "--:", "---", "--:", "--:"]),
+    ]
+    for found in sets:
+        if measure not in found.fronts:
+            continue
+        control = [found.controls[measure]] if measure in found.controls else []
+        for index, row in enumerate([*control, *found.fronts[measure]]):
+            name = row["detector"] + (r" \*" if row["access"] in CONTROLS else "")
+            group = "-" if row["tie_group"] is None else str(row["tie_group"])
+            of_set = "" if index else found.name
+            lines.append(
+                markdown_line([of_set, name, _count(row), evaluation_parts(row), interval(row, measure), group])
+            )
+    return "\n".join(lines)
+
+
+def _detectors(found: SetFronts) -> list[Row]:
+    """Rows that may stand on a front."""
+    return [row for row in found.rows if row["access"] not in {*CONTROLS, ORACLE}]
+
+
+def _takes_products(row: Row) -> bool:
+    return bool(row["jvps"] + row["vjps"] > 0)
+
+
+def _count(row: Row) -> str:
+    return f"{evaluations(row):.2f}".rstrip("0").rstrip(".")
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -1,0 +1,228 @@
+"""The page on the figures of Jeon, Kim and No (arXiv 2412.04140): what they claim, and whether it holds here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from memdet.errors import UserError
+from memdet.tables.run_table import markdown_line
+from studies.seed_paper.measure import Json
+from studies.seed_paper.toy import RADIUS, SEPARATES
+from studies.seed_paper.verdicts import (
+    RANKS,
+    RATIO,
+    SIGNIFICANT,
+    counted,
+    digits,
+    interval,
+    judge_gap,
+    judge_identity,
+    judge_pixel,
+    judge_toy,
+    plain,
+    signed,
+)
+
+SCHEMA_VERSION = 1
+PARTS = ("toy-2d", "fashion-pixel", "tiny-sd-a")
+
+_INTRODUCTION = f"""\
+# The figures of the seed paper, again
+
+Jeon, Kim and No ([arXiv 2412.04140](https://arxiv.org/abs/2412.04140)) read memorization off the curvature of the
+learned log density. This page draws their figures on memdet's planted models, whose memorized items are known because
+they were planted. The claims are in our words. Every verdict is computed from the numbers by a rule with a fixed bound:
+
+- two groups are told apart if the AUROC is at least {SEPARATES};
+- two means agree if their ratio is within {RATIO:.0%} of 1, and one quantity follows another item by item if Spearman's
+  rank correlation is at least {RANKS};
+- one AUROC is above another if DeLong's test gives p < {SIGNIFICANT}.
+
+H is the symmetric part of the Jacobian of the score, S_c that of the conditional branch, S_D that of the difference
+J_c - J_u. Everything is exact: whole Jacobians, all eigenvalues. Eigenvalues are multiplied by sigma_t^2, so that times
+can be compared; an exact Hessian never goes below -1 on that scale (dotted line), a trained network may. Bands hold the
+middle half of the items.
+
+    memdet reproduce seed-paper
+
+measures and draws again, in about ten minutes of one core (`pip install 'memdet[figures]'` brings matplotlib). `--from
+docs/figures/seed-paper.json` draws from the stored numbers, `--only NAME` measures one model."""
+
+
+def read_document(path: Path) -> Json:
+    """What ``memdet reproduce seed-paper`` stored.
+
+    Raises:
+        UserError: Not such a file.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        known = document["schema_version"] == SCHEMA_VERSION and set(document["parts"]) <= set(PARTS)
+        if known:
+            render_page(document)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        known = False
+    if not known:
+        raise UserError(f"{path} is no file of numbers that memdet reproduce seed-paper wrote")
+    return dict(document)
+
+
+def write_document(document: Json) -> str:
+    """JSON with one line a list of numbers, so that the file can be read and compared."""
+    return _dumped(document, 0) + "\n"
+
+
+def render_page(document: Json) -> str:
+    """The page in Markdown, from stored numbers alone."""
+    parts = document["parts"]
+    blocks = [_INTRODUCTION]
+    if "toy-2d" in parts:
+        blocks += _toy(parts["toy-2d"])
+    if "fashion-pixel" in parts:
+        blocks += _pixel(parts["fashion-pixel"])
+    if "tiny-sd-a" in parts:
+        blocks += _identities(parts["tiny-sd-a"]) + _gap(parts["tiny-sd-a"])
+    blocks += ["## Measured with", "\n".join(_measured_with(parts))]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _toy(part: Json) -> list[str]:
+    settings, numbers = part["settings"], part["numbers"]
+    rows = [
+        [
+            f"{place['t']}",
+            kind.replace("exact", "closed form"),
+            signed(values["memorized"]),
+            signed(values["other"]),
+            digits(values["auroc"]),
+        ]
+        for place in (numbers["first"], numbers["last"])
+        for kind, values in ((kind, place[kind]) for kind in ("learned", "exact"))
+    ]
+    counts = numbers["counts"]
+    return [
+        f"## Figure 1: the plane (`{settings['model']}`, closed form `{settings['truth']}`)",
+        _picture("1", "Trajectories of the null branch in the plane, and the smallest eigenvalue along them"),
+        f"{settings['draws']} trajectories of the null branch ({settings['steps']} DDIM steps); {counts['memorized']} "
+        f"end within {RADIUS} of the tight mode (-2, 0) and count as memorized, {counts['other']} elsewhere. "
+        f"Bold: of each "
+        "group the one that ends nearest to its mode. Right: medians of all, the closed form at the points that the "
+        "network visits.",
+        str(judge_toy(numbers)),
+        _table(["t", "score", "memorized", "others", "AUROC"], rows),
+        f"Median error of the network's smallest eigenvalue times sigma_t^2, over all times: "
+        f"{plain(numbers['median_error']['memorized'])} on memorized trajectories, "
+        f"{plain(numbers['median_error']['other'])} on the others.",
+    ]
+
+
+def _pixel(part: Json) -> list[str]:
+    settings, numbers = part["settings"], part["numbers"]
+    rows = [
+        [f"{row['t']}", name, show(row[key]["memorized"]), show(row[key]["other"]), digits(row[key]["auroc"])]
+        for row in numbers
+        for name, key, show in (
+            ("positive eigenvalues", "positive", counted),
+            ("smallest eigenvalue", "smallest", signed),
+        )
+    ]
+    classes = settings["classes"]
+    return [
+        f"## Figure 2: whole spectra (`{settings['model']}`, d = 256)",
+        _picture("2", "Sorted eigenvalues of memorized and other generations at the first and the last step"),
+        f"{settings['items']} generations of the class {classes['memorized']} (one image, 100 times in the training "
+        f"set) and {settings['items']} of the class {classes['other']} (3,000 images), {settings['steps']} "
+        f"DDIM steps with "
+        f"guidance {settings['guidance']:g}; generations of one number share their noise. Spectra of S_c on these "
+        "guided trajectories. Not every generation of the memorized class is a copy: the model card says how many are.",
+        *map(str, judge_pixel(numbers)),
+        _table(["t", "median", "memorized", "others", "AUROC"], rows),
+        "AUROC of minus the number, or of minus the eigenvalue: above .5 means that the claim's direction is right.",
+    ]
+
+
+def _identities(part: Json) -> list[str]:
+    numbers = part["numbers"]
+    rows = [
+        [
+            f"{row['t']}",
+            title,
+            noise,
+            *(
+                f"{plain(row[name][group]['ratio'])} / {plain(row[name][group]['rank_correlation'])}"
+                for group in ("all", "memorized", "other")
+            ),
+        ]
+        for name, title in (("trace", "norm(s)^2, -tr H"), ("cubic", "norm(H s)^2, -tr H^3"))
+        for key, noise in (("per-item", "its own"), ("protocol", part["settings"]["noise"]))
+        for row in numbers[key]
+    ]
+    return [
+        f"## Figure 4: norms for traces (`{part['settings']['model']}`)",
+        _picture("4", "Squared norms against exact traces, item by item"),
+        f"{_who(part)}, on the unguided conditional trajectory, each with noise of its own. Both are equal in the mean "
+        "over x (the second one for a Gaussian density), which says nothing of single items.",
+        *(str(judge_identity(numbers["per-item"], name)) for name in ("trace", "cubic")),
+        _table(["t", "pair", "noise", "all: ratio of means / rank corr.", "memorized", "others"], rows, text=2),
+        "With shared noise all items start at the same x: the ratio at the first step is then that of one draw, and "
+        "the draw does not blur the order of the items.",
+    ]
+
+
+def _gap(part: Json) -> list[str]:
+    rows = [
+        [
+            f"{row['t']}",
+            symbol,
+            signed(row[name]["memorized"]),
+            signed(row[name]["other"]),
+            interval(row[name]),
+        ]
+        for row in part["numbers"]["eigenvalues"]
+        for symbol, name in (("S_c", "smallest"), ("S_D", "smallest_gap"))
+    ]
+    return [
+        f"## Figure 5: the conditional branch and the difference (`{part['settings']['model']}`)",
+        _picture("5", "Smallest eigenvalue of each item, of the conditional branch and of the difference"),
+        f"{_who(part)}, on the unguided conditional trajectory with the noise of the sample set "
+        f"({part['settings']['noise']}). Bars are medians; every panel has its own scale.",
+        str(judge_gap(part["numbers"]["eigenvalues"])),
+        _table(["t", "of", "memorized", "others", "AUROC [95 %]"], rows),
+    ]
+
+
+def _who(part: Json) -> str:
+    memorized, all_items = sum(part["data"]["labels"]), len(part["data"]["labels"])
+    return f"{memorized} memorized and {all_items - memorized} other test items of `{part['settings']['sample_set']}`"
+
+
+def _measured_with(parts: Json) -> list[str]:
+    settings = [parts[name]["settings"] for name in PARTS if name in parts]
+    return [f"- `{s['model']}` {s['fingerprint'][:12]}, seed {s['seed']}, torch {s['torch']}" for s in settings]
+
+
+def _picture(number: str, text: str) -> str:
+    return f"![{text}](figures/seed-figure-{number}.png)"
+
+
+def _table(headers: list[str], rows: Sequence[list[str]], text: int = 1) -> str:
+    """A time, as many columns of text, numbers."""
+    aligned = ["--:"] + ["---"] * text + ["--:"] * (len(headers) - 1 - text)
+    return "\n".join(markdown_line(cells) for cells in (headers, aligned, *rows))
+
+
+def _dumped(value: object, depth: int) -> str:
+    """Objects and lists of objects over several lines, lists of numbers on one."""
+    nested = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict) for v in value))
+    if not nested or not value:
+        return json.dumps(value)
+    space, end = " " * (depth + 1), " " * depth
+    if isinstance(value, dict):
+        inner = [f"{space}{json.dumps(key)}: {_dumped(entry, depth + 1)}" for key, entry in value.items()]
+        return "{\n" + ",\n".join(inner) + f"\n{end}}}"
+    assert isinstance(value, list)
+    return "[\n" + ",\n".join(space + _dumped(entry, depth + 1) for entry in value) + f"\n{end}]"

@@ -1,0 +1,91 @@
+"""Runs for the page, with known scores and hostile names."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from memdet.results.store import ITEMS, SCHEMA_VERSION, SCORES
+
+SCRIPT = "<script>alert(1)</script>"
+EVIL = "odd\"'><img src=x onerror=alert(2)>@x=1"
+HOSTILE = [
+    f"a prompt {SCRIPT}",
+    "</script></style><!--<b>bold</b>",
+    "quotes \" ' ` and ${1+1} {{ 7*7 }} &amp; \u2028 end",
+]
+# Label: access, forwards and JVPs an item and seed, and how far it separates.
+DETECTORS = {
+    "random": ("none", 0.0, 0.0, 0.0),
+    "wen2024": ("score", 2.0, 0.0, 1.0),
+    "jeon2025": ("gradient", 2.0, 2.0, 2.0),
+    "wen2024@steps=50": ("score", 100.0, 0.0, 6.0),
+    "copy-similarity": ("training-data", 1.0, 0.0, 9.0),
+    EVIL: ("score", 1.0, 0.0, -1.0),
+    "pia": ("score", 2.0, 0.0, 1.0),
+}
+STRATA = ("copies-4", "copies-16", f"copies{SCRIPT}")
+
+
+def write_run(path, *, seeds=2):
+    """Two sample sets: 120 negatives and memorized items of three strata, and a small one that resolves no 1 %."""
+    rng = np.random.default_rng(3)
+    rows, items, messages = [], {name: [] for name in ITEMS.names}, {}
+    for sample_set, sizes in (("large", (120, 90)), ("small & </script>", (20, 20))):
+        for index in range(sum(sizes)):
+            label = int(index >= sizes[0])
+            prompt = HOSTILE[index] if index < len(HOSTILE) else f"prompt number {index}"
+            values = (sample_set, f"{SCRIPT[:8]}{index:03d}", prompt, "no-such-model")
+            for name, value in zip(ITEMS.names, values, strict=True):
+                items[name].append(value)
+        for name, (_, forwards, jvps, shift) in DETECTORS.items():
+            for seed in range(seeds):
+                noise = rng.normal(size=sum(sizes))
+                for index in range(sum(sizes)):
+                    label = int(index >= sizes[0])
+                    stratum = STRATA[index % (3 if sample_set == "large" else 2)] if label else "single"
+                    absent = name == "pia"
+                    rows.append(
+                        {
+                            "sample_set": sample_set,
+                            "sample_set_version": 1,
+                            "item_id": f"{SCRIPT[:8]}{index:03d}",
+                            "cluster": f"c{index}",
+                            "stratum": stratum,
+                            "extraction": float(label),
+                            "label": label,
+                            "detector": name,
+                            "detector_version": 1,
+                            "seed": seed,
+                            "score": float("nan") if absent else round(float(noise[index] + shift * label), 1),
+                            "status": "not-applicable" if absent else "ok",
+                            "forwards": forwards,
+                            "jvps": jvps,
+                            "vjps": 0.0,
+                        }
+                    )
+        messages[sample_set] = {"pia": [f"the items are no images {SCRIPT}"]}
+    path.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCORES), path / "scores.parquet")
+    pq.write_table(pa.table(items, schema=ITEMS), path / "items.parquet")
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "settings": {
+            "sample_sets": [
+                {"id": name, "version": 1, "content_hash": "", "model": "no-such-model", "steps": 50, "guidance": 7.5}
+                | {"noise": "shared"}
+                for name in messages
+            ],
+            "detectors": [{"label": name, "access": access} for name, (access, *_) in DETECTORS.items()],
+            "device": "cpu",
+        },
+        "command": f"memdet run {SCRIPT}",
+        "seconds": {name: dict.fromkeys(DETECTORS, 1.5) for name in messages},
+        "messages": messages,
+        "finished": True,
+    }
+    (path / "run.json").write_text(json.dumps(manifest))
+    return path

@@ -1,0 +1,185 @@
+"""Class-conditional pixel pipelines against diffusers itself, and everything that can be wrong with one."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
+from safetensors.torch import load_file, save_file
+
+from memdet.curvature.products import JacobianOperator
+from memdet.errors import UserError
+from memdet.models import load_model
+from memdet.models.diffusers.class_conditional import ClassConditionalModel
+
+LABELS = ["coat", "bag", "boot"]
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    torch.manual_seed(0)
+    unet = UNet2DModel(
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(8, 16),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=4,
+        num_class_embeds=len(LABELS) + 1,
+    )
+    directory = tmp_path_factory.mktemp("models") / "classes"
+    scheduler = DDIMScheduler(steps_offset=1, set_alpha_to_one=False, clip_sample=False)
+    DDIMPipeline(unet=unet, scheduler=scheduler).save_pretrained(directory)
+    (directory / "labels.json").write_text(json.dumps(LABELS))
+    return directory
+
+
+@pytest.fixture
+def copied(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "copy")
+
+
+@pytest.fixture(scope="module")
+def model(saved):
+    return load_model(saved)
+
+
+def edit_json(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def noisy(n=3, seed=0):
+    return torch.randn(n, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def test_what_is_loaded(model):
+    assert isinstance(model, ClassConditionalModel)
+    assert model.latent_shape == (1, 8, 8)
+    assert model.parametrisation == "eps"
+    assert not model.takes_prompts
+    assert model.conditions == LABELS
+    assert model.schedule.timesteps(4) == [751, 501, 251, 1]
+
+
+@pytest.mark.parametrize("t", [1, 981])
+def test_eps_and_score_are_the_network_s(model, saved, t):
+    unet = UNet2DModel.from_pretrained(saved / "unet").eval()
+    x = noisy()
+    with torch.no_grad():
+        expected = unet(x, t, class_labels=torch.tensor([2, 0, 1])).sample
+        torch.testing.assert_close(model.eps(x, t, model.embed(["boot", "coat", "bag"])), expected)
+        null = unet(x, t, class_labels=torch.tensor([3, 3, 3])).sample
+        torch.testing.assert_close(model.eps(x, t, model.embed_null()), null)
+    sigma = (1 - DDIMScheduler.from_pretrained(saved / "scheduler").alphas_cumprod[t].double()).sqrt().item()
+    torch.testing.assert_close(model.score(x, t, model.embed_null()), -null / sigma, rtol=1e-4, atol=1e-4)
+
+
+def test_v_prediction(model, copied):
+    edit_json(copied / "scheduler" / "scheduler_config.json", prediction_type="v_prediction")
+    other = load_model(copied)
+    x, t = noisy(), 400
+    v = model.predict(x, t, model.embed_null())
+    expected = other.schedule.alpha(t) * v + other.schedule.sigma(t) * x
+    torch.testing.assert_close(other.eps(x, t, other.embed_null()), expected)
+
+
+@pytest.mark.parametrize("t", [21, 981])
+def test_forward_ad_passes_through_the_attention(model, saved, t):
+    """Float32 forward AD against float64 central differences, and against the transposed product."""
+    exact = load_model(saved, dtype=torch.float64)
+    x, v, u = noisy(), noisy(seed=1), noisy(seed=2)
+    labels = model.embed(LABELS)
+    product = JacobianOperator(lambda z: model.score(z, t, labels), x).mv(v)
+    operator = JacobianOperator(lambda z: exact.score(z, t, labels), x.double(), "fd", step=1e-5)
+    torch.testing.assert_close(product.double(), operator.mv(v.double()), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close((u * product).sum(), (operator.rmv(u.double()) * v).sum().float(), rtol=1e-4, atol=1e-4)
+
+
+def test_decode(model):
+    x0 = torch.tensor([-2.0, -1.0, 0.0, 1.0, 3.0]).view(-1, 1, 1, 1)
+    assert model.decode(x0).flatten().tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]
+
+
+def test_classes_without_names_are_numbers(copied):
+    (copied / "labels.json").unlink()
+    assert load_model(copied).conditions == ["0", "1", "2"]
+
+
+def test_a_pipeline_for_ddpm_is_read_too(model, copied):
+    edit_json(copied / "model_index.json", _class_name="DDPMPipeline", scheduler=["diffusers", "DDPMScheduler"])
+    assert load_model(copied).fingerprint() == model.fingerprint()
+
+
+def test_fingerprint_sees_names_configuration_and_weights(model, copied):
+    assert load_model(copied).fingerprint() == model.fingerprint()
+    (copied / "labels.json").write_text(json.dumps(LABELS[::-1]))
+    assert load_model(copied).fingerprint() != model.fingerprint()
+    (copied / "labels.json").write_text(json.dumps(LABELS))
+    weights = load_file(copied / "unet" / WEIGHTS)
+    weights["conv_in.bias"] += 1
+    save_file(weights, copied / "unet" / WEIGHTS, metadata={"format": "pt"})
+    assert load_model(copied).fingerprint() != model.fingerprint()
+
+
+# What can be wrong
+
+
+def test_an_unknown_condition(model):
+    with pytest.raises(UserError, match="no condition 'hat'.*knows 3: coat, bag, boot"):
+        model.embed(["bag", "hat"])
+
+
+def assert_refused(directory, *parts):
+    with pytest.raises(UserError) as caught:
+        load_model(directory)
+    assert "\n" not in str(caught.value)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("[", "is not valid JSON"),
+        ("{}", "is not a list of names"),
+        ('["a", 1, "b"]', "is not a list of names"),
+        ('["a", "b"]', "holds 2 different names; the unet has 3"),
+        ('["a", "b", "a"]', "holds 2 different names; the unet has 3"),
+    ],
+)
+def test_names_that_do_not_fit(copied, text, part):
+    (copied / "labels.json").write_text(text)
+    assert_refused(copied, "labels.json", part)
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"num_class_embeds": None}, "no table of class embeddings"),
+        ({"num_class_embeds": 1}, "no table of class embeddings"),
+        ({"class_embed_type": "timestep"}, "no table of class embeddings"),
+        ({"out_channels": 2}, "another number of channels"),
+    ],
+)
+def test_another_kind_of_network(copied, changes, part):
+    edit_json(copied / "unet" / "config.json", **changes)
+    assert_refused(copied, str(copied), part)
+
+
+def test_pickle_weights(copied):
+    (copied / "unet" / WEIGHTS).rename(copied / "unet" / "diffusion_pytorch_model.bin")
+    assert_refused(copied, "pickle", "DDIMPipeline.from_pretrained", "save_pretrained(NEW_DIR)")
+
+
+def test_missing_component(copied):
+    shutil.rmtree(copied / "scheduler")
+    assert_refused(copied, "scheduler is missing", "DDIMPipeline.save_pretrained")
+
+
+def test_another_network_class(copied):
+    edit_json(copied / "model_index.json", unet=["diffusers", "UNet1DModel"])
+    assert_refused(copied, "the unet is a UNet1DModel; memdet reads UNet2DModel")

@@ -1,0 +1,356 @@
+"""The page in a browser: what it says is what the table says, and nothing that it shows can run or fetch."""
+
+import base64
+import hashlib
+import io
+import os
+import re
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from memdet.metrics import compare_detectors, evaluate_table
+from memdet.page import to_html
+from memdet.page.render import PICTURE_BYTES
+from memdet.results.conditions import sources_of
+from memdet.results.images import FILE, IMAGES, key_of
+from memdet.results.store import read_manifest
+from memdet.tables import report_rows
+from memdet.tables.run_table import interval, number
+from tests.helpers.pages import EVIL, HOSTILE, SCRIPT, STRATA, write_run
+
+ROOT = Path(__file__).resolve().parents[2]
+COLUMNS = {"auroc": "AUROC", "tpr_at_1_fpr": "TPR at 1\u00a0% FPR", "gain_over_control": "Gain over control"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("run") / "run")
+
+
+@pytest.fixture(scope="module")
+def rows(run):
+    return report_rows([run])
+
+
+@pytest.fixture(scope="module")
+def html(run):
+    return to_html([run])
+
+
+@pytest.fixture(scope="module")
+def file(html, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    path.write_text(html, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        reason = "no Chromium is installed (apt-get install chromium)"
+        (pytest.fail if os.environ.get("MEMDET_REQUIRE_BROWSER") else pytest.skip)(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def visit(browser, file):
+    """Open the page; at the end demand that it complained of nothing and asked for nothing."""
+    contexts, faults = [], []
+
+    def call(path=file, width=1280, **options):
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: faults.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("request", lambda request: request.url.startswith(("file:", "data:")) or faults.append(request.url))
+        page.goto(path.as_uri())
+        return page
+
+    yield call
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def names_of(page):
+    return page.locator("#table tbody tr").evaluate_all("rows => rows.map(row => row.dataset.detector)")
+
+
+def cells_of(page, column):
+    index = page.locator("#table thead th").all_inner_texts().index(column)
+    cells = page.locator(f"#table tbody tr > :nth-child({index + 1})").all_inner_texts()
+    return dict(zip(names_of(page), [" ".join(cell.split()) for cell in cells], strict=True))
+
+
+def of_set(rows, name, *, ok=True):
+    return {row["detector"]: row for row in rows if row["sample_set"] == name and (row["status"] == "ok") is ok}
+
+
+@pytest.mark.parametrize("name", ["large", "small & </script>"])
+def test_the_table_is_that_of_the_report(visit, rows, name):
+    page = visit()
+    page.select_option("#set", label=name)
+    expected = of_set(rows, name)
+    assert set(names_of(page)) == set(expected)
+    for key, column in COLUMNS.items():
+        found = cells_of(page, column)
+        for label, row in expected.items():
+            missing = "not resolvable" if key == "tpr_at_1_fpr" else "-"
+            shown = missing if row[key] is None else interval(row, key, sign=key == "gain_over_control")
+            assert found[label] == shown, (label, key)
+    assert cells_of(page, "Rank corr.") == {label: number(row["rank_correlation"]) for label, row in expected.items()}
+    evaluations = {label: text.split()[0] for label, text in cells_of(page, "Evaluations").items()}
+    assert evaluations["jeon2025"] == "8"  # 2 F + 2 JVP under each of two seeds
+    assert page.locator("#absent li").all_text_contents() == [
+        f"pia \u2013 not-applicable: the items are no images {SCRIPT}."
+    ]
+
+
+def test_sorting_by_mouse_and_keyboard(visit, rows):
+    page = visit()
+    by = of_set(rows, "large")
+
+    def best(key, down):
+        return sorted(by, key=lambda label: (-by[label][key] if down else by[label][key], label))
+
+    assert names_of(page) == best("auroc", down=True)
+    page.click("#column-auroc button")
+    assert names_of(page) == best("auroc", down=False)
+    assert page.get_attribute("#column-auroc", "aria-sort") == "ascending"
+    page.focus("#column-tpr_at_1_fpr button")
+    page.keyboard.press("Enter")
+    assert names_of(page) == best("tpr_at_1_fpr", down=True)
+    assert page.get_attribute("#column-tpr_at_1_fpr", "aria-sort") == "descending"
+    assert page.get_attribute("#column-auroc", "aria-sort") is None
+    assert page.evaluate("document.activeElement.textContent").startswith("TPR")
+
+
+def test_filters(visit):
+    page = visit()
+    page.fill("#filter-text", "difference @steps")
+    assert names_of(page) == ["wen2024@steps=50"]
+    assert page.inner_text("#filter-count") == "1 of 6 detectors"
+    page.fill("#filter-text", "")
+    page.select_option("#filter-access", "gradient")
+    assert names_of(page) == ["jeon2025"]
+    page.select_option("#filter-access", "")
+    page.fill("#filter-cost", "8")
+    assert "wen2024@steps=50" not in names_of(page)
+    assert "jeon2025" in names_of(page)
+    page.uncheck("#filter-controls")
+    assert "random" not in names_of(page)
+
+
+def test_the_answer_is_the_best_within_the_budget(visit, rows):
+    page = visit()
+    large = of_set(rows, "large")
+    verdict = page.inner_text("#verdict")
+    assert "Use jeon2025" in verdict
+    tpr = [large["jeon2025"][f"tpr_at_1_fpr{end}"] for end in ("", "_low", "_high")]
+    assert "{:.0f} % [{:.0f}, {:.0f}]".format(*(100 * value for value in tpr)) in verdict
+    page.fill("#ask-budget", "5")  # 2 F under each of two seeds
+    assert "Use wen2024:" in page.inner_text("#verdict")
+    page.fill("#ask-budget", "")
+    assert "Use wen2024@steps=50" in page.inner_text("#verdict")
+    page.check("#ask-access input[value=training-data]")
+    assert "copy-similarity" in page.inner_text("#answers tbody tr:first-child")
+    page.fill("#ask-budget", "0")
+    assert "Use" not in page.inner_text("#verdict")
+
+
+def test_the_answer_says_where_a_rate_is_not_resolved(visit):
+    page = visit()
+    small = page.locator("#answers tbody tr").nth(1)
+    assert "not resolvable" in small.inner_text()
+    page.select_option("#ask-rate", label="10\u00a0%")
+    assert "not resolvable" not in small.inner_text()
+
+
+def test_curves_have_the_area_of_the_table(visit, rows):
+    page = visit()
+    for name in ("large", "small & </script>"):
+        page.select_option("#set", label=name)
+        page.click("#picker summary") if page.get_attribute("#picker", "open") is None else None
+        for label, row in of_set(rows, name).items():
+            box = page.locator("#picker label", has=page.get_by_text(label, exact=True)).locator("input")
+            box.check()
+            area = page.locator("#roc path[data-detector]").evaluate_all(
+                "(paths, label) => Number(paths.find(path => path.dataset.detector === label).dataset.area)", label
+            )
+            assert area == pytest.approx(row["auroc"], abs=1e-12)
+            box.uncheck()
+
+
+def test_an_item_opens_by_keyboard_with_its_scores(visit):
+    page = visit()
+    page.fill("#item-text", "number 177")
+    assert page.inner_text("#item-count") == "1 item of 210."
+    page.focus("#item-list summary")
+    page.keyboard.press("Enter")
+    body = page.locator("#item-list li .item-body")
+    body.wait_for()
+    shown = body.locator("tbody tr").all_inner_texts()
+    assert {text.split("\t")[0].strip(" *") for text in shown} == {
+        "random", "wen2024", "jeon2025", "wen2024@steps=50", "copy-similarity", EVIL,
+    }  # fmt: skip
+
+
+def test_items_are_sorted_and_filtered(visit):
+    page = visit()
+    page.select_option("#item-label", "1")
+    assert page.inner_text("#item-count") == "90 items of 210."
+    page.select_option("#item-stratum", label=STRATA[2])
+    assert page.inner_text("#item-count") == "30 items of 210."
+    page.select_option("#item-sort", label="score of the detector, highest first")
+    ranks = [int(text) for text in re.findall(r"rank (\d+) by", page.inner_text("#item-list"))]
+    assert ranks == sorted(ranks, reverse=True)
+    page.select_option("#item-sort", label="disagreement between detectors")
+    spread = [int(text) for text in re.findall(r"disagreement (\d+)", page.inner_text("#item-list"))]
+    assert spread == sorted(spread, reverse=True)
+    assert len(spread) == 20
+    page.click("#item-more")
+    assert page.locator("#item-list > li").count() == 30
+    assert page.locator("#item-more").is_hidden()
+
+
+def test_untrusted_text_is_only_text(visit, html):
+    page = visit()
+    page.fill("#item-text", "000")
+    assert page.inner_text("#item-list .prompt") == HOSTILE[0]
+    page.click("#item-list summary")
+    for words, prompt in (("bold", HOSTILE[1]), ("quotes", HOSTILE[2])):
+        page.fill("#item-text", words)
+        assert page.locator("#item-list .prompt").evaluate("element => element.textContent") == prompt
+    page.select_option("#item-detector", EVIL)
+    assert f"by {EVIL}" in page.inner_text("#item-list")
+    page.select_option("#set", label="small & </script>")
+    assert page.locator("img, iframe, b").count() == 0
+    assert page.locator("script").count() == 2
+    assert html.count("<script") == 2
+    assert html.count("</script") == 2
+
+
+def test_the_policy_admits_this_style_and_script_alone(html):
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html).group(1).replace("&#39;", "'")
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    for element in (r"<style>(.*?)</style>", r"<script>(.*?)</script>"):
+        (text,) = re.findall(element, html, re.DOTALL)
+        assert base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() in policy
+    assert not re.search(r"\b(?:src|href)=[\"']?https?:", html)
+
+
+def test_light_and_dark(visit):
+    def background(page):
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    light, dark = background(visit(color_scheme="light")), background(visit(color_scheme="dark"))
+    assert light != dark
+    page = visit(color_scheme="light")
+    page.click("#theme")
+    page.click("#theme")
+    assert page.inner_text("#theme") == "Colours: dark"
+    assert background(page) == dark
+
+
+def test_a_phone_scrolls_the_page_in_one_direction(visit):
+    page = visit(width=360)
+    for _ in page.locator("#set option").all():
+        for summary in page.locator("details:not([open]) > summary:visible").all()[:12]:
+            summary.click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.locator("#set").press("ArrowDown")
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 360)])
+def test_accessibility(visit, scheme, width):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = visit(color_scheme=scheme, width=width, bypass_csp=True)  # the checker is a script of its own
+    page.click("#item-list summary")
+    for name in ("roc-numbers", "cost-all", "set-facts", "provenance"):
+        page.click(f"#{name} > summary")
+    found = Axe().run(page).response["violations"]
+    assert [(rule["id"], [node["html"][:90] for node in rule["nodes"]][:4]) for rule in found] == []
+
+
+def test_the_same_run_gives_the_same_page(run, html):
+    assert to_html([run]) == html
+
+
+def test_two_runs_on_one_page(visit, run, tmp_path):
+    page_file = tmp_path / "two.html"
+    page_file.write_text(to_html([run, run]), encoding="utf-8")
+    page = visit(page_file)
+    names = page.locator("#set option").all_inner_texts()
+    assert names == [f"{name} (run {number})" for number in (1, 2) for name in ("large", "small & </script>")]
+
+
+def test_scores_that_float32_would_merge_keep_their_order():
+    from memdet.page.payload import _packed
+
+    near = np.array([1.0, 1.0 + 1e-12, 1e300])
+    assert np.frombuffer(base64.b64decode(_packed(near)), "<f8").tolist() == near.tolist()
+    assert len(base64.b64decode(_packed(np.array([0.5, 0.25])))) == 8
+
+
+def test_images_are_drawn_and_the_limit_is_held(visit, tmp_path):
+    run = write_run(tmp_path / "run")
+    with_images(run)
+    page_file = tmp_path / "page.html"
+    page_file.write_text(to_html([run]), encoding="utf-8")
+    page = visit(page_file)
+    page.fill("#item-text", "177")
+    page.click("#item-list summary")
+    captions = page.locator("#item-list .pictures canvas").evaluate_all("found => found.map(c => c.ariaLabel)")
+    assert captions == ["generation, seed 0", "generation, seed 1"]
+    page.wait_for_selector("#item-list .pictures canvas[data-drawn]")
+    red = page.locator("#item-list .pictures canvas").first.evaluate(
+        "canvas => canvas.getContext('2d').getImageData(4, 4, 1, 1).data[0]"
+    )
+    assert red == pytest.approx(177, abs=12)  # lossy
+    full = to_html([run])
+    small = to_html([run], picture_bytes=6_000)
+    assert len(small) < len(full)
+    assert "data:image/webp" in small
+    assert "data:image/webp" not in to_html([run], generations=0)
+
+
+def with_images(run):
+    """Two generations of each item of the larger set: grey of the item's number."""
+    manifest = read_manifest(run)
+    source = sources_of(run, manifest)["large"]
+    columns = {name: [] for name in IMAGES.names}
+    for number_of_item, item in enumerate(source.condition):
+        for seed in (0, 1):
+            buffer = io.BytesIO()
+            pixels = np.full((8, 8), number_of_item, np.uint8)
+            pixels[0] = np.random.default_rng(number_of_item + seed).integers(0, 256, 8)
+            Image.fromarray(pixels).save(buffer, format="PNG")
+            for name, value in zip(IMAGES.names, (*key_of(source, item, seed), buffer.getvalue()), strict=True):
+                columns[name].append(value)
+    pq.write_table(pa.table(columns, schema=IMAGES), run / FILE)
+
+
+@pytest.mark.slow
+def test_the_page_of_the_published_run_is_small_enough(monkeypatch):
+    # Few draws: they change the digits and not their number.
+    monkeypatch.setattr("memdet.tables.rows.evaluate_table", partial(evaluate_table, draws=20))
+    monkeypatch.setattr("memdet.page.payload.compare_detectors", partial(compare_detectors, draws=20))
+    text = to_html([ROOT / "results" / "controlled" / "reference"], generations=0)
+    assert len(text.encode()) + PICTURE_BYTES < 3_000_000

@@ -1,0 +1,57 @@
+"""Generations that are kept with a run are those of the model under the protocol."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from memdet.detectors import detector_classes, make_detectors
+from memdet.models import load_model
+from memdet.probing import Items, Probe
+from memdet.running import RunOptions, read_manifest, run
+from memdet.results.images import key_of, make_images, read_images
+from memdet.results.conditions import Source, sources_of
+from memdet.samplesets import load_sample_set
+
+
+@pytest.fixture
+def source():
+    """Two labels of ``fashion-multi``, one of which recalls a single image, with a short trajectory."""
+    sample_set = load_sample_set("fashion-multi-1")
+    tested = sample_set.items[sample_set.items["split"] == "test"]
+    items = [tested[tested["label"] == label].sort_values("extraction").iloc[-1] for label in (1, 0)]
+    settings = {"steps": 8, "guidance": 1.0, "noise": "shared"}
+    condition = {item["item_id"]: item["condition"] for item in items}
+    return Source(settings, sample_set, condition, dict.fromkeys(condition, "fashion-multi"))
+
+
+def test_images_are_the_ends_of_the_trajectories_and_made_once(source, tmp_path):
+    kept = make_images(tmp_path, [source], 2, progress=False)
+    assert set(kept) == {key_of(source, item, seed) for item in source.condition for seed in (0, 1)}
+    item, condition = next(iter(source.condition.items()))
+    alone = Items([item], [condition], [item], [0], has_prompts=False)
+    expected = Probe(load_model("fashion-multi"), alone, seed=1, steps=8, guidance=1.0, noise="shared").generated()
+    pixels = np.asarray(Image.open(io.BytesIO(kept[key_of(source, item, 1)])), float) / 255
+    assert pixels == pytest.approx(expected[0, 0].numpy(), abs=0.004)  # half a grey level, and rounding in batches
+    before = (tmp_path / "images.parquet").read_bytes()
+    assert make_images(tmp_path, [source], 2, progress=False) == kept == read_images(tmp_path)
+    assert (tmp_path / "images.parquet").read_bytes() == before
+
+
+def test_a_run_keeps_what_its_items_were_and_closed_forms_have_no_images(tmp_path):
+    sample_set = load_sample_set("mixture-2d")
+    run([sample_set], make_detectors(["random"], detector_classes()), tmp_path, RunOptions(seeds=1), progress=False)
+    (source,) = sources_of(tmp_path, read_manifest(tmp_path)).values()
+    items = sample_set.items
+    assert source.sample_set is not None
+    assert source.condition == dict(zip(items["item_id"], items["condition"], strict=True))
+    assert make_images(tmp_path, [source], 1, progress=False) == {}
+    assert not (tmp_path / "images.parquet").exists()
+
+
+def test_a_set_of_another_version_is_known_by_what_the_run_kept(tmp_path):
+    settings = {"id": "mixture-2d", "version": 7, "model": "mixture-2d", "steps": 2}
+    (source,) = sources_of(tmp_path, {"settings": {"sample_sets": [settings]}}).values()
+    assert source.sample_set is None
+    assert source.condition == {}
