@@ -26,6 +26,9 @@ from memdet.running.memory import give_back_memory
 from memdet.tables.set_statistics import groups_of, split_of
 
 CONTROLS = {"none", "text"}
+Row = dict[str, Any]
+"""A row of a table, with the keys of :data:`FIELDS`."""
+Rows = Sequence[Row]
 FIELDS = (
     "sample_set",
     "sample_set_version",
