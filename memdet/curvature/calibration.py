@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 
 from memdet.curvature.checks import finite
-from memdet.curvature.products import Backend, JacobianOperator, default_step
+from memdet.curvature.products import (
+    Backend,
+    Counter,
+    JacobianOperator,
+    Known,
+    default_step,
+    difference_of_halves,
+)
 
 Function = Callable[[Tensor], Tensor]
 
@@ -56,7 +63,7 @@ def calibrate(f: Function, x: Tensor, *, tolerance: float = 1e-3, rounds: int = 
     v = torch.randint(0, 2, x.shape, generator=torch.Generator().manual_seed(0)).to(x) * 2 - 1
     step = measured_step(f, x, v)
     names: tuple[Backend, ...] = ("jvp", "fd", "fd-one-sided")
-    operators = {name: JacobianOperator(f, x, name, step=step if name == "fd" else None, check=False) for name in names}
+    operators = {name: JacobianOperator(f, x, name, known=_steps(name, step), check=False) for name in names}
     reference = operators["jvp"].mv(v)
     finite("J v", reference)
     size = _norm(reference).clamp_min(1e-300)
@@ -73,6 +80,38 @@ def calibrate(f: Function, x: Tensor, *, tolerance: float = 1e-3, rounds: int = 
     seconds: dict[Backend, float] = {name: median(values) for name, values in times.items()}
     good = [name for name in names if errors[name] <= tolerance]
     return Calibration(min(good, key=lambda name: seconds[name]), step, seconds, errors, tolerance)
+
+
+def fastest_operator(
+    f: Function,
+    x: Tensor,
+    *,
+    pair: bool = False,
+    tolerance: float = 1e-3,
+    check: bool = True,
+    count: Counter | None = None,
+) -> tuple[JacobianOperator, Calibration]:
+    """The operator whose ``J v`` is fastest within ``tolerance`` on this very function, batch and device.
+
+    Args:
+        f, x, pair, check, count: As for `JacobianOperator`; calibration is not counted.
+        tolerance: Largest relative error that an item may have.
+
+    Returns:
+        The operator, and what was measured; central differences take the measured step.
+
+    Raises:
+        ValueError: A product is not finite, or the operator fails its check.
+
+    Example:
+        >>> x = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
+        >>> operator, calibration = fastest_operator(lambda z: z**2, x)
+        >>> operator.backend == calibration.backend, operator.mv(torch.ones_like(x)).round(decimals=3)
+        (True, tensor([[2., 4.]], dtype=torch.float64))
+    """
+    found = calibrate(difference_of_halves(f) if pair else f, x, tolerance=tolerance)
+    known = _steps(found.backend, found.step)
+    return JacobianOperator(f, x, found.backend, pair=pair, known=known, check=check, count=count), found
 
 
 def measured_step(f: Function, x: Tensor, v: Tensor) -> float:
@@ -110,6 +149,11 @@ def measured_step(f: Function, x: Tensor, v: Tensor) -> float:
     third = _norm(second - first) / (3 * wide**2)
     h = (noise / (8**0.5 * third.clamp_min(1e-300))) ** (1 / 3)
     return float(h.clamp(usual / 30, 0.1).median())
+
+
+def _steps(backend: Backend, measured: float) -> Known:
+    """The measured step where it holds: it is that of central differences."""
+    return Known(step=measured if backend == "fd" else None)
 
 
 def _norm(a: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, Protocol, cast, get_args
 
 import torch
@@ -24,6 +25,26 @@ class Counter(Protocol):
         """Add to the cost."""
 
 
+@dataclass(frozen=True)
+class Known:
+    """What a caller knows already of the function at ``x``, so that an operator need not find it.
+
+    Attributes:
+        value: ``f(x)`` (the difference, with ``pair``); else computed when first needed.
+        graph: ``x`` as a leaf and ``f`` of it, with the graph between them; for :meth:`JacobianOperator.rmv`.
+        exact: ``v -> J v``, for the backend ``closed-form``.
+        step: Of finite differences, as ``h norm(v) / norm(x)``; None takes what suits the dtype.
+    """
+
+    value: Tensor | None = None
+    graph: tuple[Tensor, Tensor] | None = None
+    exact: Product | None = None
+    step: float | None = None
+
+
+NOTHING_KNOWN = Known()
+
+
 class JacobianOperator:
     """Jacobian of ``f`` at each item of a batch.
 
@@ -35,20 +56,15 @@ class JacobianOperator:
         x: Where the Jacobian is taken, ``[batch, ...]``.
         backend: Of :meth:`mv`. ``jvp``: forward AD, exact; attention takes the plain kernel around the call.
             ``fd``: central difference, two forwards. ``fd-one-sided``: one forward beside the value at x.
-            ``closed-form``: calls ``exact``. ``vjp``: :meth:`mv` is refused and :meth:`rmv` alone is used, so that
-            nobody takes ``J^T v`` for ``J v`` unawares. ``auto``: the fastest of the first three within ``tolerance``
-            on this very function, batch and device; :attr:`calibration` says what was found.
+            ``closed-form``: calls what ``known`` gives as exact. ``vjp``: :meth:`mv` is refused and :meth:`rmv` alone
+            is used, so that nobody takes ``J^T v`` for ``J v`` unawares. :func:`memdet.curvature.fastest_operator`
+            measures which of the first three to take.
         pair: The Jacobian of the difference of two branches, computed in one batch: ``f`` is given x twice over, and
             the second half of its output is subtracted from the first.
-        value: ``f(x)`` (the difference, with ``pair``) if it is known already; else computed when first needed.
-        graph: ``x`` as a leaf and ``f`` of it, with the graph between them, if that was made already; for :meth:`rmv`.
-        step: Of finite differences, as ``h norm(v) / norm(x)``; None takes what suits the dtype, or what calibration
-            measured.
-        exact: ``v -> J v``, for the backend ``closed-form``.
-        tolerance: Relative error that ``auto`` accepts.
+        known: Of the function at ``x``.
         check: Test at construction that ``f`` is finite and not random, and that ``u . J v = J^T u . v``.
         compile: Run forward AD through ``torch.compile``; checked against the eager product at construction.
-        count: Told what each product costs; checks and calibration are not counted.
+        count: Told what each product costs; checks are not counted.
 
     Raises:
         ValueError: Unknown backend, a random or non-finite ``f``, or a failed check.
@@ -63,36 +79,24 @@ class JacobianOperator:
         self,
         f: Function,
         x: Tensor,
-        backend: Backend | Literal["auto"] = "jvp",
+        backend: Backend = "jvp",
         *,
         pair: bool = False,
-        value: Tensor | None = None,
-        graph: tuple[Tensor, Tensor] | None = None,
-        step: float | None = None,
-        exact: Product | None = None,
-        tolerance: float = 1e-3,
+        known: Known = NOTHING_KNOWN,
         check: bool = True,
         compile: bool = False,
         count: Counter | None = None,
     ) -> None:
-        if backend not in (*BACKENDS, "auto"):
-            raise ValueError(f"unknown backend {backend!r}; known: auto, {', '.join(BACKENDS)}")
-        if backend == "closed-form" and exact is None:
+        if backend not in BACKENDS:
+            raise ValueError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
+        if backend == "closed-form" and known.exact is None:
             raise ValueError("the backend closed-form needs the exact product")
-        self._f = _difference(f) if pair else f
+        self._f = difference_of_halves(f) if pair else f
         self._branches = 2 if pair else 1
-        self.x, self._value, self.step, self._exact = x, value, step, exact
-        self._graph = graph
+        self.x, self.step, self._exact = x, known.step, known.exact
+        self._value, self._graph = known.value, known.graph
         self.count: Counter = _uncounted
         self._forward_ad = torch.compile(_forward_ad) if compile else _forward_ad
-        self.calibration = None
-        if backend == "auto":
-            from memdet.curvature.calibration import calibrate
-
-            self.calibration = calibrate(self._f, x, tolerance=tolerance)
-            backend = self.calibration.backend
-            if step is None and backend == "fd":  # measured for that one
-                self.step = self.calibration.step
         self.backend: Backend = backend
         if check:
             checks.repeatable(self._f, x)
@@ -100,7 +104,7 @@ class JacobianOperator:
                 checks.compiled(self._forward_ad, _forward_ad, self._f, x)
             if backend != "vjp":
                 checks.adjoint(self.mv, self.rmv, x, backend)
-        self._graph, self._value = graph, value  # what the checks left behind was not paid for
+        self._graph, self._value = known.graph, known.value  # what the checks left behind was not paid for
         self.count = count or _uncounted
 
     @property
@@ -175,8 +179,8 @@ def _forward_ad(f: Function, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         return cast("tuple[Tensor, Tensor]", torch.func.jvp(f, (x,), (v,)))
 
 
-def _difference(f: Function) -> Function:
-    """First half of ``f([x, x])`` minus the second."""
+def difference_of_halves(f: Function) -> Function:
+    """The function ``x -> a - b``, with ``a`` and ``b`` the halves of ``f([x, x])``."""
 
     def difference(x: Tensor) -> Tensor:
         first, second = f(torch.cat([x, x])).chunk(2)

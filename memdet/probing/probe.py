@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from memdet.curvature import Backend, JacobianOperator, eigenvalues, jacobian_matrix
+from memdet.curvature import Backend, JacobianOperator, Known, eigenvalues, jacobian_matrix
 from memdet.errors import NotApplicableError
 from memdet.models import ClosedForm
 from memdet.models.diffusers.recording import AttentionLayer
@@ -209,7 +209,7 @@ class Probe(Evaluations):
             def score(z: Tensor) -> Tensor:
                 return self.model.score(z, t, embedding)
 
-            return JacobianOperator(score, rows, backend, value=value, check=False, count=cost.count).mv(vectors)
+            return JacobianOperator(score, rows, backend, known=Known(value), check=False, count=cost.count).mv(vectors)
 
         pairs = []
         if backend == "fd-one-sided":
@@ -326,7 +326,7 @@ class Probe(Evaluations):
             return self.model.exact_hessian_product(rows, t, embedding, v).to(v)
 
         def make() -> JacobianOperator:
-            return JacobianOperator(score, rows, backend, value=value, graph=graph, exact=exact, check=check)
+            return JacobianOperator(score, rows, backend, known=Known(value, graph, exact), check=check)
 
         if backend != "vjp" or check:
             return make()

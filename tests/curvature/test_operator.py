@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from memdet.curvature import JacobianOperator, calibrate, measured_step
+from memdet.curvature import JacobianOperator, Known, calibrate, fastest_operator, measured_step
 from tests.curvature.conftest import TOLERANCE, Count, jacobians, relative
 
 
@@ -50,15 +50,15 @@ def test_closed_form_product_is_the_one_given(network, points):
     x, v, _ = points
     count = Count(network)
     with pytest.raises(ValueError, match="closed-form.* disagree"):
-        JacobianOperator(network, x, "closed-form", exact=lambda w: 3 * w)
-    operator = JacobianOperator(count.f, x, "closed-form", exact=lambda w: 3 * w, count=count, check=False)
+        JacobianOperator(network, x, "closed-form", known=Known(exact=lambda w: 3 * w))
+    operator = JacobianOperator(count.f, x, "closed-form", known=Known(exact=lambda w: 3 * w), count=count, check=False)
     assert torch.equal(operator.mv(v), 3 * v)
     assert count.told == {"forwards": 0, "jvps": 1, "vjps": 0}
     with pytest.raises(ValueError, match="needs the exact product"):
         JacobianOperator(network, x, "closed-form")
 
 
-@pytest.mark.parametrize("backend", ["jvp", "vjp", "fd", "fd-one-sided", "auto"])
+@pytest.mark.parametrize("backend", ["jvp", "vjp", "fd", "fd-one-sided"])
 def test_self_check_passes_and_is_not_counted(network, points, backend):
     x, v, _ = points
     count = Count(network)
@@ -66,6 +66,17 @@ def test_self_check_passes_and_is_not_counted(network, points, backend):
     assert count.told == {"forwards": 0, "jvps": 0, "vjps": 0}
     if backend != "vjp":
         assert relative(operator.mv(v), (jacobians(network, x) @ v[:, :, None]).squeeze(2)) < 5e-3
+
+
+def test_the_fastest_operator_is_calibrated_and_nobody_pays_for_that(network, branches, points):
+    x, v, _ = points
+    count = Count(branches)
+    operator, found = fastest_operator(count.f, x, pair=True, tolerance=1.0, count=count)
+    assert count.told == {"forwards": 0, "jvps": 0, "vjps": 0}
+    assert operator.backend == found.backend
+    assert operator.step == (found.step if found.backend == "fd" else None)
+    expected = jacobians(network, x) - 0.5 * jacobians(network, x + 1)
+    assert relative(operator.mv(v), (expected @ v[:, :, None]).squeeze(2)) < TOLERANCE[found.backend]
 
 
 class WrongDerivative(torch.autograd.Function):
@@ -130,7 +141,7 @@ def test_calibration_leaves_out_what_is_not_exact_enough(network, points):
     assert calibration.errors["fd-one-sided"] > 1e-3
     assert set(calibration.seconds) == {"jvp", "fd", "fd-one-sided"}
     assert str(calibration).startswith("jvp, the fastest product within 1e-03: jvp ")
-    assert JacobianOperator(rough, x, "auto").backend == "jvp"
+    assert fastest_operator(rough, x)[0].backend == "jvp"
 
 
 def test_calibration_takes_the_fastest_that_is(network, points):

@@ -8,7 +8,7 @@ import torch
 from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
 
-from memdet.curvature.products import JacobianOperator
+from memdet.curvature import JacobianOperator, Known
 from memdet.errors import UserError
 from memdet.models import load_model
 from memdet.models.diffusers.class_conditional import ClassConditionalModel
@@ -94,7 +94,7 @@ def test_forward_ad_passes_through_the_attention(model, saved, t):
     x, v, u = noisy(), noisy(seed=1), noisy(seed=2)
     labels = model.embed(LABELS)
     product = JacobianOperator(lambda z: model.score(z, t, labels), x).mv(v)
-    operator = JacobianOperator(lambda z: exact.score(z, t, labels), x.double(), "fd", step=1e-5)
+    operator = JacobianOperator(lambda z: exact.score(z, t, labels), x.double(), "fd", known=Known(step=1e-5))
     torch.testing.assert_close(product.double(), operator.mv(v.double()), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close((u * product).sum(), (operator.rmv(u.double()) * v).sum().float(), rtol=1e-4, atol=1e-4)
 
