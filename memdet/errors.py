@@ -8,7 +8,15 @@ class UserError(Exception):
 
     The message is one line that says what is wrong, where, and how to mend it. The command line prints it without a
     traceback and exits with code 2.
+
+    Args:
+        message: Names parameters in backquotes.
+        parameters: Those of them that are options of the command line too; it shows `` `name` `` as ``--name``.
     """
+
+    def __init__(self, message: str = "", *, parameters: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.parameters = parameters
 
 
 class NotApplicableError(Exception):

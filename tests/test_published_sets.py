@@ -9,13 +9,14 @@ import yaml
 
 from memdet.auditing.audit import audit
 from memdet.auditing.text import summary_markdown, to_markdown
-from memdet.samplesets import load_sample_set, load_spec, load_suite, specs_directory
+from memdet.samplesets import Fetcher, load_sample_set, load_spec, load_suite, specs_directory
 from memdet.tables.run_table import interval, number
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "published-sets.md").read_text(encoding="utf-8")
 AUDITS = {path.stem: json.loads(path.read_text()) for path in (ROOT / "results" / "audits").glob("*.json")}
 FILES = ROOT.parent / "shared" / "data" / "prompts"
+FETCHER = Fetcher(FILES, offline=True)
 PUBLISHED = ["jeon-sd1", "nemo-sd1-laion"]
 CONTROLLED = load_suite("controlled").sample_sets
 needs_files = pytest.mark.skipif(not FILES.is_dir(), reason=f"the published prompt files are not in {FILES}")
@@ -72,7 +73,7 @@ def test_every_published_set_is_on_the_page():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_audits_of_published_sets_can_be_made_again(name):
-    result = audit(load_sample_set(name, files=FILES, offline=True))
+    result = audit(load_sample_set(name, fetcher=FETCHER))
     assert same(without_verdict(result), without_verdict(AUDITS[name]))
     assert result["verdict"].split(":")[0] == AUDITS[name]["verdict"].split(":")[0] == "flagged"
 
@@ -106,7 +107,7 @@ def test_audits_hold_no_prompts():
 
 @needs_files
 def test_strata_and_counts_of_the_files():
-    jeon = load_sample_set("jeon-sd1", files=FILES, offline=True).items
+    jeon = load_sample_set("jeon-sd1", fetcher=FETCHER).items
     assert jeon.groupby(["label", "stratum"]).size().to_dict() == {
         (0, "coco"): 200,
         (0, "lexica"): 100,
@@ -116,7 +117,7 @@ def test_strata_and_counts_of_the_files():
     }
     assert jeon.loc[jeon["stratum"] == "tuxemon", "condition"].str.contains("tuxemon").all()
     assert jeon["condition"].iloc[-1] == "A vibrant street festival in New Orleans"
-    nemo = load_sample_set("nemo-sd1-laion", files=FILES, offline=True).items
+    nemo = load_sample_set("nemo-sd1-laion", fetcher=FETCHER).items
     assert nemo.groupby(["label", "stratum"]).size().to_dict() == {(0, "control"): 500, (1, "TM"): 388, (1, "VM"): 112}
     assert nemo["condition"].tolist()[:500] == jeon["condition"].tolist()[:500]
 

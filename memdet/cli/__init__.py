@@ -72,7 +72,7 @@ def _run(arguments: list[str] | None) -> int:
     try:
         result: Any = group.main(args=arguments, prog_name="memdet", standalone_mode=False)
     except UserError as error:
-        return _complain(str(error))
+        return _complain(_with_flags(error))
     except click.exceptions.Abort:
         click.echo("memdet: interrupted; the same command resumes a run", err=True)
         return 130
@@ -88,6 +88,14 @@ def _run(arguments: list[str] | None) -> int:
         click.echo("memdet: interrupted; the same command resumes a run", err=True)
         return 130
     return result if isinstance(result, int) else 0
+
+
+def _with_flags(error: UserError) -> str:
+    """The message of the library, with options of the command line where it names parameters."""
+    message = str(error)
+    for name in error.parameters:
+        message = message.replace(f"`{name}`", f"--{name.replace('_', '-')}")
+    return message
 
 
 def _complain(message: str) -> int:

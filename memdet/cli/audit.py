@@ -46,13 +46,14 @@ def command(
     from memdet.auditing.audit import audit
     from memdet.auditing.text import FORMATS, SUMMARIES
     from memdet.cli.output import show
-    from memdet.samplesets import load_prompt_pair, load_sample_set, load_suite
+    from memdet.samplesets import Fetcher, load_prompt_pair, load_sample_set, load_suite
 
     if memorized is not None and control is not None:
         sets = [load_prompt_pair(memorized, control, column=column)]
     else:
         names = load_suite(suite).sample_sets if suite else [str(spec)]
-        sets = [load_sample_set(name, files=files, offline=offline) for name in names]
+        fetcher = Fetcher(files, offline)
+        sets = [load_sample_set(name, fetcher=fetcher) for name in names]
     results = [audit(sample_set) for sample_set in sets]
     show(SUMMARIES[form](results) if suite else FORMATS[form](results[0]), out)
     return 1 if strict and any(result["flagged"] is not False for result in results) else 0

@@ -85,7 +85,7 @@ def command(
     Controls are always scored too. The same command resumes an interrupted run.
     """
     from memdet.detectors import detector_classes, make_detectors, with_controls
-    from memdet.samplesets import load_sample_set, load_samples_file, load_suite
+    from memdet.samplesets import Fetcher, load_sample_set, load_samples_file, load_suite
 
     if (model is None) != (samples is None):
         raise UserError("--model and --samples go together: a model directory and a file of items")
@@ -98,7 +98,8 @@ def command(
     references = [*(chosen.sample_sets if chosen else ()), *specs]
     wanted = list(names) or list(chosen.detectors if chosen else load_suite("quick").detectors)
     detectors = with_controls(make_detectors(wanted, classes), classes)
-    sets = [load_sample_set(reference, files=files, offline=offline) for reference in dict.fromkeys(references)]
+    fetcher = Fetcher(files, offline)
+    sets = [load_sample_set(reference, fetcher=fetcher) for reference in dict.fromkeys(references)]
     if samples is not None and model is not None:
         sets.append(load_samples_file(samples, model=model, noise=noise or "shared"))
     if len({s.id for s in sets}) < len(sets):

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from memdet.errors import UserError
+from memdet.io_utils import weights_directory
 from memdet.results.store import read_items
 from memdet.samplesets import SampleSet, load_sample_set, sample_set_ids
-from memdet.samplesets.fetch import zoo_weights_directory
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Source:
     @property
     def ships(self) -> bool:
         """Whether all its models ship with memdet."""
-        return all((zoo_weights_directory() / name).is_dir() for name in self.model.values())
+        return all((weights_directory() / name).is_dir() for name in self.model.values())
 
 
 def sources_of(run: Path, manifest: Mapping[str, Any]) -> dict[str, Source]:

@@ -303,7 +303,7 @@ def load_models(sample_sets: Sequence[SampleSet], options: RunOptions) -> dict[s
             except UserError as error:
                 known = [asset for asset in sample_set.spec.assets if asset.name == "model"] if sample_set.spec else []
                 notes = "".join(f"; {sample_set.id}: {' '.join([a.address, a.status, *a.mirrors])}" for a in known)
-                raise UserError(f"{error}{notes}") from None
+                raise UserError(f"{error}{notes}", parameters=error.parameters) from None
     return models
 
 

@@ -1,6 +1,6 @@
 """Sample sets: specs, data and checksums, without torch."""
 
-from memdet.samplesets.fetch import specs_directory
+from memdet.samplesets.fetch import Fetcher, specs_directory
 from memdet.samplesets.load import (
     SampleSet,
     load_sample_set,
@@ -15,6 +15,7 @@ from memdet.samplesets.prompts import PromptFile, read_prompts, scan_set
 from memdet.samplesets.spec import Protocol, SampleSetSpec, SuiteSpec, json_schema
 
 __all__ = [
+    "Fetcher",
     "PromptFile",
     "Protocol",
     "SampleSet",

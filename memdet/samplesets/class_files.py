@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from memdet.errors import UserError
-from memdet.samplesets.fetch import read_source
+from memdet.samplesets.fetch import Fetcher
 from memdet.samplesets.file_formats import Table, parse_json_lines, read_table
 from memdet.samplesets.spec import FilesSource, Part
 from memdet.samplesets.strict_yaml import decode, first_line
@@ -17,9 +17,7 @@ from memdet.samplesets.strict_yaml import decode, first_line
 USUAL = ("prompt", "caption", "text")
 
 
-def read_parts(
-    source: FilesSource, spec_path: Path, *, files: Path | None = None, offline: bool = False
-) -> tuple[Table, str]:
+def read_class_files(source: FilesSource, spec_path: Path, fetcher: Fetcher) -> tuple[Table, str]:
     """Read the parts of a sample set one below the other.
 
     An id is the part's name and the number of the prompt in it. Clusters are families of near-duplicates among all
@@ -27,7 +25,8 @@ def read_parts(
 
     Args:
         source: From the spec.
-        spec_path, files, offline: As for :func:`memdet.samplesets.fetch.read_source`.
+        spec_path: The spec file, from which local paths start and which errors name.
+        fetcher: Where remote files may come from.
 
     Returns:
         A table with the columns ``id, prompt, part, cluster, stratum``, and a SHA-256 over those of the files.
@@ -41,7 +40,7 @@ def read_parts(
     known: list[str] = []
     hashes = []
     for part in source.parts:
-        path, data, sha256 = read_source(part.source, spec_path, files=files, offline=offline)
+        path, data, sha256 = fetcher.read(part.source, spec_path)
         hashes.append(sha256)
         table = read_prompts(path, data, part.prompt, part.separator, [*filter(None, [part.cluster, part.stratum])])
         prompts = table.columns["prompt"]
@@ -129,7 +128,10 @@ def _column(path: Path, data: bytes, suffix: str, separator: str) -> str:
     if len(names) == 1:
         return names[0]
     shown = ", ".join(repr(name)[:40] for name in names[:12]) or "none"
-    raise UserError(f"{path} has columns {shown} and none is named {', '.join(USUAL)}; name it with --column")
+    raise UserError(
+        f"{path} has columns {shown} and none is named {', '.join(USUAL)}; name the right one as `column`",
+        parameters=("column",),
+    )
 
 
 def _names(path: Path, data: bytes, suffix: str, separator: str) -> list[str]:

@@ -1,13 +1,18 @@
-"""Where the data file of a sample set is, and its checksum."""
+"""Where files come from that a sample set or a model needs, and their checksums."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
-from importlib.resources import files
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from memdet.errors import UserError
+from memdet.io_utils import sha256_of, weights_directory
 from memdet.samplesets.spec import (
     BundledSource,
     HubSource,
@@ -19,145 +24,205 @@ from memdet.samplesets.spec import (
 )
 from memdet.samplesets.strict_yaml import first_line, read_bytes
 
+_GIVE = "pass its directory as `files`"
+_ADVICE = f"check the network, look for a mirror, or download the file elsewhere and {_GIVE}"
+
 
 def specs_directory() -> Path:
     """The ``datasets_spec`` directory: inside an installed package, or beside it in a checkout."""
-    package = Path(str(files("memdet")))
+    package = Path(str(resources.files("memdet")))
     inside = package / "datasets_spec"
     return inside if inside.is_dir() else package.parent / "datasets_spec"
 
 
-def zoo_weights_directory() -> Path:
-    """Where the planted models and their item tables lie."""
-    return Path(str(files("memdet"))) / "zoo" / "weights"
+@dataclass(frozen=True)
+class Fetcher:
+    """Knows where remote files may come from; whatever loads data or models asks it.
 
-
-def read_source(
-    source: OneFile, spec_path: Path, *, files: Path | None = None, offline: bool = False
-) -> tuple[Path, bytes, str]:
-    """Find or fetch the data file and compare its checksum.
-
-    Args:
-        source: From the spec.
-        spec_path: The spec file, from which local paths start and which errors name.
+    Attributes:
         files: Directory of the user's copies of remote files; the checksum, not the name, says which is which.
-        offline: Take remote files from ``files`` or the cache alone.
+        offline: Take remote files from ``files`` or the cache alone, and open no connection.
 
-    Returns:
-        Path, content and SHA-256 of the file.
-
-    Raises:
-        UserError: The file is missing, cannot be fetched, or is not the one that the spec means.
+    Example:
+        >>> Fetcher(offline=True)
+        Fetcher(files=None, offline=True)
     """
-    path = _locate(source, spec_path, files, offline)
-    data = read_bytes(path)
-    found = hashlib.sha256(data).hexdigest()
-    expected = None if isinstance(source, ManualSource) else source.sha256
-    if expected is not None and found != expected:
-        raise UserError(
-            f"{path}: checksum differs: {spec_path} expects sha256 {expected}, found {found}; restore the file, "
-            "or give changed data a new version and checksum in the spec"
-        )
-    return path, data, found
 
+    files: Path | None = None
+    offline: bool = False
 
-def _locate(source: OneFile, spec_path: Path, files: Path | None, offline: bool) -> Path:
-    match source:
-        case BundledSource(file=file):
-            return specs_directory() / file
-        case ZooSource(model=model, file=file):
-            path = zoo_weights_directory() / model / file
-            if not path.is_file():
-                raise UserError(f"{path} does not exist (needed by {spec_path}); run `memdet zoo build {model}`")
-            return path
-        case LocalSource(path=path):
-            return spec_path.parent / Path(path).expanduser()
-        case UrlSource(url=url, sha256=sha256):
-            suffix = _suffix(url)
-            return _given(files, sha256, suffix) or _fetch_url(source, suffix, spec_path, offline)
-        case HubSource(file=file, sha256=sha256):
-            return _given(files, sha256, Path(file).suffix) or _fetch_hub(source, spec_path, offline)
-        case ManualSource(file=file, address=address):
-            if files is not None and (files / file).is_file():
-                return files / file
+    def read(self, source: OneFile, spec_path: Path) -> tuple[Path, bytes, str]:
+        """Find or fetch the data file of a spec and compare its checksum.
+
+        Args:
+            source: From the spec.
+            spec_path: The spec file, from which local paths start and which errors name.
+
+        Returns:
+            Path, content and SHA-256 of the file.
+
+        Raises:
+            UserError: The file is missing, cannot be fetched, or is not the one that the spec means.
+        """
+        path = self._locate(source, spec_path)
+        data = read_bytes(path)
+        found = hashlib.sha256(data).hexdigest()
+        expected = None if isinstance(source, ManualSource) else source.sha256
+        if expected is not None and found != expected:
             raise UserError(
-                f"{address} (needed by {spec_path}) has no known checksum, so memdet does not fetch it; download it as "
-                f"{file} and pass its directory with --files"
+                f"{path}: checksum differs: {spec_path} expects sha256 {expected}, found {found}; restore the file, "
+                "or give changed data a new version and checksum in the spec"
             )
+        return path, data, found
+
+    def hub_snapshot(self, reference: str, allow: Sequence[str], ignore: Sequence[str]) -> Path:
+        """Find or fetch a model repository of the Hugging Face hub.
+
+        Args:
+            reference: ``org/name`` or ``org/name@revision``.
+            allow: Patterns of the files to take.
+            ignore: Patterns of files to leave, among those.
+
+        Returns:
+            The directory in the hub's cache.
+
+        Raises:
+            UserError: The hub does not give it, or it is not in the cache and ``offline`` is set.
+        """
+        from huggingface_hub import snapshot_download
+
+        repository, _, revision = reference.partition("@")
+        try:
+            return Path(
+                snapshot_download(
+                    repository,
+                    revision=revision or None,
+                    allow_patterns=list(allow),
+                    ignore_patterns=list(ignore),
+                    local_files_only=self.offline,
+                )
+            )
+        except Exception as error:  # the hub client raises many kinds; the user needs one line
+            if self.offline:
+                raise UserError(
+                    f"{reference!r} is no local directory and not in the hub's cache, and `offline` fetches nothing; "
+                    "run once without it, or name a directory",
+                    parameters=("offline",),
+                ) from None
+            raise UserError(
+                f"{reference!r} is no local directory and the hub did not give it "
+                f"({type(error).__name__}: {first_line(error)})"
+            ) from error
+
+    def _locate(self, source: OneFile, spec_path: Path) -> Path:
+        match source:
+            case BundledSource(file=file):
+                return specs_directory() / file
+            case ZooSource(model=model, file=file):
+                path = weights_directory() / model / file
+                if not path.is_file():
+                    raise UserError(f"{path} does not exist (needed by {spec_path}); run `memdet zoo build {model}`")
+                return path
+            case LocalSource(path=path):
+                return spec_path.parent / Path(path).expanduser()
+            case UrlSource(url=url, sha256=sha256):
+                suffix = _suffix(url)
+                return self._given(sha256, suffix) or self._from_url(source, suffix, spec_path)
+            case HubSource(file=file, sha256=sha256):
+                return self._given(sha256, Path(file).suffix) or self._from_hub(source, spec_path)
+            case ManualSource(file=file, address=address):
+                if self.files is not None and (self.files / file).is_file():
+                    return self.files / file
+                raise UserError(
+                    f"{address} (needed by {spec_path}) has no known checksum, so memdet does not fetch it; download "
+                    f"it as {file} and {_GIVE}",
+                    parameters=("files",),
+                )
+
+    def _given(self, sha256: str, suffix: str) -> Path | None:
+        """The user's copy of a file, by its checksum."""
+        if self.files is None:
+            return None
+        if not self.files.is_dir():
+            raise UserError(
+                f"`files` {self.files} is no directory; name the one that holds the downloaded files",
+                parameters=("files",),
+            )
+        candidates = (path for path in sorted(self.files.glob(f"*{suffix}")) if path.is_file())
+        return next((path for path in candidates if hashlib.sha256(read_bytes(path)).hexdigest() == sha256), None)
+
+    def _from_url(self, source: UrlSource, suffix: str, spec_path: Path) -> Path:
+        import platformdirs
+
+        cache = Path(platformdirs.user_cache_dir("memdet")) / "samplesets"
+        name = source.sha256 + suffix
+        if self.offline:
+            cached = cache / name
+            if cached.is_file() and sha256_of(cached) == source.sha256:
+                return cached
+            raise _not_here(source.url, spec_path)
+        problems = []
+        for address in (source.url, *source.mirrors):
+            try:
+                return _retrieve(address, source.sha256, cache, name)
+            except OSError as error:  # the network's errors and the disk's
+                problems.append(f"{address} (needed by {spec_path}) cannot be fetched: {first_line(error)}")
+            except ValueError as error:  # pooch's word for a wrong checksum
+                got = re.search(r"got:?\s+([0-9a-f]{64})", str(error))
+                found = got[1] if got else "another file"
+                problems.append(
+                    f"{address}: checksum differs: {spec_path} expects sha256 {source.sha256}, found {found}"
+                )
+        raise UserError(f"{'; '.join(problems)}; {_ADVICE}", parameters=("files",))
+
+    def _from_hub(self, source: HubSource, spec_path: Path) -> Path:
+        import huggingface_hub
+
+        address = f"https://huggingface.co/datasets/{source.repo}/resolve/{source.revision}/{source.file}"
+        try:
+            return Path(
+                huggingface_hub.hf_hub_download(
+                    source.repo,
+                    source.file,
+                    revision=source.revision,
+                    repo_type="dataset",
+                    local_files_only=self.offline,
+                )
+            )
+        except Exception as error:  # its client raises many classes, and each of them means that the file is not here
+            if self.offline:
+                raise _not_here(address, spec_path) from None
+            raise UserError(
+                f"{address} (needed by {spec_path}) cannot be fetched: {first_line(error)}; {_ADVICE}",
+                parameters=("files",),
+            ) from None
 
 
 def _suffix(address: str) -> str:
     return Path(address.partition("?")[0].partition("#")[0]).suffix
 
 
-def _given(files: Path | None, sha256: str, suffix: str) -> Path | None:
-    """The user's copy of a file, by its checksum."""
-    if files is None:
-        return None
-    if not files.is_dir():
-        raise UserError(f"--files {files} is no directory; name the one that holds the downloaded files")
-    return next(
-        (
-            path
-            for path in sorted(files.glob(f"*{suffix}"))
-            if path.is_file() and hashlib.sha256(read_bytes(path)).hexdigest() == sha256
-        ),
-        None,
-    )
-
-
-def _fetch_url(source: UrlSource, suffix: str, spec_path: Path, offline: bool) -> Path:
-    import platformdirs
+def _retrieve(address: str, sha256: str, cache: Path, name: str) -> Path:
     import pooch
 
-    cache = Path(platformdirs.user_cache_dir("memdet")) / "samplesets"
-    name, known = source.sha256 + suffix, f"sha256:{source.sha256}"
-    if offline:
-        cached = cache / name
-        if cached.is_file() and hashlib.sha256(read_bytes(cached)).hexdigest() == source.sha256:
-            return cached
-        raise _not_here(source.url, spec_path)
-    pooch.get_logger().setLevel("WARNING")
-    problems = []
-    for address in (source.url, *source.mirrors):
-        try:
-            return Path(pooch.retrieve(address, known_hash=known, fname=name, path=cache))
-        except OSError as error:  # the network's errors and the disk's
-            problems.append(f"{address} (needed by {spec_path}) cannot be fetched: {first_line(error)}")
-        except ValueError as error:  # pooch's word for a wrong checksum
-            got = re.search(r"got:?\s+([0-9a-f]{64})", str(error))
-            found = got[1] if got else "another file"
-            problems.append(f"{address}: checksum differs: {spec_path} expects sha256 {source.sha256}, found {found}")
-    raise UserError(f"{'; '.join(problems)}; {_ADVICE}")
+    with _level(pooch.get_logger(), logging.WARNING):  # it tells of each download otherwise
+        return Path(pooch.retrieve(address, known_hash=f"sha256:{sha256}", fname=name, path=cache))
 
 
-def _fetch_hub(source: HubSource, spec_path: Path, offline: bool) -> Path:
-    import huggingface_hub
-
-    address = f"https://huggingface.co/datasets/{source.repo}/resolve/{source.revision}/{source.file}"
+@contextmanager
+def _level(logger: logging.Logger, level: int) -> Iterator[None]:
+    """Set the level of another library's logger, which the whole process shares, for a block alone."""
+    before = logger.level
+    logger.setLevel(level)
     try:
-        return Path(
-            huggingface_hub.hf_hub_download(
-                source.repo,
-                source.file,
-                revision=source.revision,
-                repo_type="dataset",
-                local_files_only=offline,
-            )
-        )
-    except Exception as error:  # its client raises many classes, and each of them means that the file is not here
-        if offline:
-            raise _not_here(address, spec_path) from None
-        raise UserError(
-            f"{address} (needed by {spec_path}) cannot be fetched: {first_line(error)}; {_ADVICE}"
-        ) from None
-
-
-_ADVICE = "check the network, look for a mirror, or download the file elsewhere and pass its directory with --files"
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _not_here(address: str, spec_path: Path) -> UserError:
     return UserError(
-        f"{address} (needed by {spec_path}) is not in the cache, and --offline fetches nothing; run once without it, "
-        "or download the file and pass its directory with --files"
+        f"{address} (needed by {spec_path}) is not in the cache, and `offline` fetches nothing; run once without it, "
+        f"or download the file and {_GIVE}",
+        parameters=("offline", "files"),
     )

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from memdet.errors import UserError
-from memdet.samplesets.class_files import read_parts
-from memdet.samplesets.fetch import read_source, specs_directory
+from memdet.samplesets.class_files import read_class_files
+from memdet.samplesets.fetch import Fetcher, specs_directory
 from memdet.samplesets.file_formats import Table, parse_json_lines, read_table
 from memdet.samplesets.spec import Columns, FilesSource, Protocol, SampleSetSpec, SuiteSpec, label_text
 from memdet.samplesets.strict_yaml import nearest, read_bytes, read_yaml
@@ -93,13 +93,12 @@ def load_suite(name: str) -> SuiteSpec:
     return read_yaml(specs_directory() / "suites" / f"{name}.yaml", SuiteSpec)
 
 
-def load_sample_set(reference: str | Path, *, files: Path | None = None, offline: bool = False) -> SampleSet:
+def load_sample_set(reference: str | Path, *, fetcher: Fetcher | None = None) -> SampleSet:
     """Load a sample set with its items, fetching and checking the data.
 
     Args:
         reference: An id from ``memdet list samples``, or the path of a YAML file.
-        files: Directory of the user's copies of remote files, known by their checksums.
-        offline: Take remote files from ``files`` or the cache alone, and open no connection.
+        fetcher: Where remote files may come from; the network and the cache if not given.
 
     Raises:
         UserError: Unknown id, a mistake in the spec, or data that are missing, changed or wrong.
@@ -110,10 +109,11 @@ def load_sample_set(reference: str | Path, *, files: Path | None = None, offline
     """
     path = _spec_path(reference)
     spec = read_yaml(path, SampleSetSpec)
+    fetcher = fetcher or Fetcher()
     if isinstance(spec.source, FilesSource):
-        table, sha256 = read_parts(spec.source, path, files=files, offline=offline)
+        table, sha256 = read_class_files(spec.source, path, fetcher)
     else:
-        file, data, sha256 = read_source(spec.source, path, files=files, offline=offline)
+        file, data, sha256 = fetcher.read(spec.source, path)
         table = read_table(file, data, _named(spec.columns))
     model = spec.model
     if model.startswith(("./", "../")):  # like a local source, it starts at the spec file

@@ -89,7 +89,7 @@ def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
 
 def first_line(error: BaseException) -> str:
     """What an exception says, shortened to a line."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
 def _example(model: type[BaseModel]) -> str:

@@ -64,8 +64,8 @@ def test_a_column_can_be_named(files: dict[str, Path]):
 BAD = {
     "missing.txt": (None, ["missing.txt does not exist"]),
     "empty.txt": (b"\n \n", ["holds no prompts", "one a line or row"]),
-    "empty.csv": (b"", ["empty.csv", "columns none", "--column"]),
-    "headless.csv": (b"a,b\n1,2\n", ["'a', 'b'", "--column"]),
+    "empty.csv": (b"", ["empty.csv", "columns none", "`column`"]),
+    "headless.csv": (b"a,b\n1,2\n", ["'a', 'b'", "`column`"]),
     "gap.csv": (b"prompt,b\n,2\n", ["line 2", "the prompt is empty"]),
     "number.jsonl": (b'{"prompt": 3}\n', ["line 1", "not text"]),
     "half.jsonl": (b'{"prompt": "\\ud800"}\n', ["line 1", "surrogate"]),

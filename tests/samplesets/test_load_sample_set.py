@@ -150,7 +150,7 @@ def test_relative_paths_start_at_the_spec(spec: Fields, write: Write, monkeypatc
 def test_planted_items_lie_beside_the_weights(
     spec: Fields, write: Write, refused: Refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    monkeypatch.setattr(sources, "zoo_weights_directory", lambda: tmp_path)
+    monkeypatch.setattr(sources, "weights_directory", lambda: tmp_path)
     roles = ["verbatim", "single", "narrow", "single", "verbatim"]
     frame = pd.DataFrame(
         {
@@ -290,7 +290,7 @@ def test_a_mistake_in_a_suite_is_located(refused: Refused, monkeypatch: pytest.M
 
 
 def test_specs_lie_in_the_package_or_beside_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(sources, "files", lambda name: tmp_path / name)
+    monkeypatch.setattr(sources.resources, "files", lambda name: tmp_path / name)
     assert specs_directory() == tmp_path / "datasets_spec"
     (tmp_path / "memdet" / "datasets_spec").mkdir(parents=True)
     assert specs_directory() == tmp_path / "memdet" / "datasets_spec"

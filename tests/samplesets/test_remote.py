@@ -1,18 +1,21 @@
 """Remote sources against a server on this machine; nothing leaves it."""
 
 import hashlib
+import logging
+import pickle
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import huggingface_hub
+import pooch
 import pytest
 
-from memdet.samplesets import load_sample_set
+from memdet.samplesets import Fetcher, load_sample_set
 
 DATA = "name,text,role\na,x,copied\nb,y,once\n"
 SHA = hashlib.sha256(DATA.encode()).hexdigest()
@@ -161,10 +164,15 @@ def test_offline_takes_the_cache_and_opens_no_socket(
     path = write(spec, None)
     load_sample_set(path)
     close_sockets()
-    assert len(load_sample_set(path, offline=True).items) == 2
+    assert len(load_sample_set(path, fetcher=Fetcher(offline=True)).items) == 2
     (tmp_path / CACHED / f"{SHA}.csv").write_text("damaged")
     for _ in range(2):
-        refused(lambda: load_sample_set(path, offline=True), address, "--offline fetches nothing", "--files")
+        refused(
+            lambda: load_sample_set(path, fetcher=Fetcher(offline=True)),
+            address,
+            "`offline` fetches nothing",
+            "`files`",
+        )
         (tmp_path / CACHED / f"{SHA}.csv").unlink(missing_ok=True)
 
 
@@ -177,7 +185,11 @@ def test_offline_asks_the_hub_for_local_files_alone(
     spec["source"] = HUB | {"repo": "memdet-tests/no-such-dataset"}
     path = write(spec, None)
     close_sockets()
-    refused(lambda: load_sample_set(path, offline=True), "memdet-tests/no-such-dataset", "--offline fetches nothing")
+    refused(
+        lambda: load_sample_set(path, fetcher=Fetcher(offline=True)),
+        "memdet-tests/no-such-dataset",
+        "`offline` fetches nothing",
+    )
 
 
 def test_the_users_copy_is_known_by_its_checksum(
@@ -192,10 +204,12 @@ def test_the_users_copy_is_known_by_its_checksum(
     copies.mkdir()
     close_sockets()
     (copies / "items.csv").write_text("another file of that name")
-    refused(lambda: load_sample_set(path, files=copies, offline=True), "https://example.org/items.csv", "--files")
+    refused(
+        lambda: load_sample_set(path, fetcher=Fetcher(copies, offline=True)), "https://example.org/items.csv", "`files`"
+    )
     (copies / "renamed.csv").write_text(DATA, newline="\n")
-    assert len(load_sample_set(path, files=copies, offline=True).items) == 2
-    refused(lambda: load_sample_set(path, files=tmp_path / "nowhere"), "nowhere is no directory")
+    assert len(load_sample_set(path, fetcher=Fetcher(copies, offline=True)).items) == 2
+    refused(lambda: load_sample_set(path, fetcher=Fetcher(tmp_path / "nowhere")), "nowhere is no directory")
 
 
 def test_a_file_without_a_checksum_is_not_fetched(
@@ -203,5 +217,56 @@ def test_a_file_without_a_checksum_is_not_fetched(
 ):
     spec["source"] = {"kind": "manual", "file": "items.csv", "address": address}
     path = write(spec, None)
-    refused(lambda: load_sample_set(path), address, "no known checksum", "download it as items.csv", "--files")
-    assert len(load_sample_set(path, files=tmp_path / "served").items) == 2
+    refused(lambda: load_sample_set(path), address, "no known checksum", "download it as items.csv", "`files`")
+    assert len(load_sample_set(path, fetcher=Fetcher(tmp_path / "served")).items) == 2
+
+
+def test_a_hub_model_is_asked_for_by_revision_and_patterns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    asked: list[Any] = []
+
+    def snapshot(*args: Any, **kwargs: Any) -> str:
+        asked.append((args, kwargs))
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    assert Fetcher().hub_snapshot("org/name@abc", ["*.json"], ["*.fp16.*"]) == tmp_path
+    assert Fetcher(offline=True).hub_snapshot("org/name", ("*.json",), ()) == tmp_path
+    patterns = {"allow_patterns": ["*.json"], "ignore_patterns": ["*.fp16.*"]}
+    assert asked == [
+        (("org/name",), {"revision": "abc", "local_files_only": False, **patterns}),
+        (("org/name",), {"revision": None, "local_files_only": True, **patterns | {"ignore_patterns": []}}),
+    ]
+
+
+def test_a_hub_model_that_is_not_there_is_one_line(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, close_sockets: Callable[[], None]
+):
+    name = "memdet-tests/no-such-model"
+    close_sockets()
+    refused(lambda: Fetcher(offline=True).hub_snapshot(name, ["*.json"], []), name, "`offline` fetches nothing")
+
+    def snapshot(*args: Any, **kwargs: Any) -> str:
+        raise huggingface_hub.errors.HfHubHTTPError("\nno such repository\nand more", response=Response())
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    refused(lambda: Fetcher().hub_snapshot(name, ["*.json"], []), name, "(HfHubHTTPError: no such repository)")
+
+
+class Response:
+    headers: ClassVar[dict[str, str]] = {}
+    request = None
+
+
+def test_a_fetcher_travels_to_another_process():
+    assert pickle.loads(pickle.dumps(Fetcher(Path("copies"), offline=True))) == Fetcher(Path("copies"), True)
+
+
+def test_the_level_of_poochs_logger_stays_the_users(address: str, spec: dict[str, Any], write: Callable[..., Path]):
+    spec["source"] = {"kind": "url", "url": address, "sha256": SHA}
+    before = pooch.get_logger().level
+    pooch.get_logger().setLevel(logging.DEBUG)
+    try:
+        load_sample_set(write(spec, None))
+        assert pooch.get_logger().level == logging.DEBUG
+    finally:
+        pooch.get_logger().setLevel(before)
