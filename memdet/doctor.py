@@ -212,13 +212,13 @@ def check_detectors() -> Iterator[Finding]:
 
 def check_models() -> Iterator[Finding]:
     """Models that ship with memdet: their checksums hold and they load."""
+    from memdet.io_utils import weights_directory
     from memdet.models import load_model, model_names
-    from memdet.models.load import zoo_directory
 
     expected: dict[str, list[tuple[str, Path]]] = {}
     for line in (files("memdet") / "zoo" / "SHA256SUMS").read_text(encoding="utf-8").splitlines():
         digest, name = line.split(maxsplit=1)
-        expected.setdefault(name.partition("/")[0], []).append((digest, zoo_directory() / name))
+        expected.setdefault(name.partition("/")[0], []).append((digest, weights_directory() / name))
     good = []
     for name in sorted({*model_names(), *expected}):
         mend = f"reinstall memdet, or train it again: memdet zoo build {name}"

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from memdet import doctor
-from memdet.models import load as loading
+from memdet.io_utils import weights_directory
 from memdet.samplesets import load as sets
 
 
@@ -169,8 +169,8 @@ def test_broken_detector_of_another_package(monkeypatch):
 
 @pytest.fixture
 def zoo(tmp_path, monkeypatch):
-    directory = shutil.copytree(loading.zoo_directory(), tmp_path / "weights")
-    monkeypatch.setattr(loading, "zoo_directory", lambda: directory)
+    directory = shutil.copytree(weights_directory(), tmp_path / "zoo" / "weights")
+    monkeypatch.setattr("memdet.io_utils.files", lambda package: tmp_path)
     return directory
 
 
@@ -194,7 +194,7 @@ def test_checksums_cover_all_that_decides_a_model():
     listed = dict(
         reversed(line.split(maxsplit=1)) for line in (files("memdet") / "zoo" / "SHA256SUMS").read_text().splitlines()
     )
-    weights = loading.zoo_directory()
+    weights = weights_directory()
     found = {
         path.relative_to(weights).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in weights.rglob("*")

@@ -45,7 +45,7 @@ class HashedPrompts(ScoreModel):
     The cost of a row is the same for every prompt, timestep and branch.
     """
 
-    name, latent_shape, parametrisation, takes_prompts = "stub", (4, 64, 64), "eps", True
+    name, latent_shape, prediction_type, takes_prompts = "stub", (4, 64, 64), "eps", True
     device, dtype = torch.device("cpu"), torch.float32
 
     def __init__(self) -> None:

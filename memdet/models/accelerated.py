@@ -76,7 +76,7 @@ class Accelerated(ScoreModel):
     def __init__(self, model: ScoreModel, mode: Mode, network: Network) -> None:
         self.eager, self._mode, self._network = model, mode, network
         self.name, self.latent_shape, self.schedule = model.name, model.latent_shape, model.schedule
-        self.parametrisation, self.device, self.dtype = model.parametrisation, model.device, model.dtype
+        self.prediction_type, self.device, self.dtype = model.prediction_type, model.device, model.dtype
         self.takes_prompts = model.takes_prompts  # type: ignore[misc]
         self._checked: set[Hashable] = set()
 

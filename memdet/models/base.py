@@ -11,7 +11,7 @@ from torch import Tensor
 
 from memdet.errors import NotApplicableError
 from memdet.models.diffusers.recording import AttentionLayer
-from memdet.models.prediction_type import Parametrisation, eps_from_output
+from memdet.models.prediction_type import PredictionType, eps_from_output
 from memdet.models.schedule import NoiseSchedule
 
 
@@ -22,7 +22,7 @@ class ScoreModel(ABC):
         name: As the user named it.
         latent_shape: Of one noisy sample, without the batch.
         schedule: Noise of every timestep.
-        parametrisation: What :meth:`predict` returns.
+        prediction_type: What :meth:`predict` returns.
         device, dtype: Of the inputs.
         takes_prompts: Whether conditions are text, so that text controls have something to read.
     """
@@ -30,10 +30,15 @@ class ScoreModel(ABC):
     name: str
     latent_shape: tuple[int, ...]
     schedule: NoiseSchedule
-    parametrisation: Parametrisation
+    prediction_type: PredictionType
     device: torch.device
     dtype: torch.dtype
     takes_prompts: ClassVar[bool] = False
+
+    @property
+    def parametrisation(self) -> PredictionType:
+        """The name that :attr:`prediction_type` had."""
+        return self.prediction_type
 
     @abstractmethod
     def embed(self, conditions: Sequence[str]) -> Tensor:
@@ -49,7 +54,7 @@ class ScoreModel(ABC):
 
     @abstractmethod
     def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
-        """Raw network output at ``x`` ``[batch, *latent_shape]``, in :attr:`parametrisation`. Differentiable in x."""
+        """Raw network output at ``x`` ``[batch, *latent_shape]``, in :attr:`prediction_type`. Differentiable in x."""
 
     def network(self, x: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
         """As :meth:`predict`, with the timestep as a tensor (int64, no dimensions) on the device, and no wait for it.
@@ -108,9 +113,9 @@ class ScoreModel(ABC):
         raise NotApplicableError(f"{self.name} has no middle block")
 
     def eps(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
-        """Noise prediction at ``x``, whatever the network's parametrisation."""
+        """Noise prediction at ``x``, whatever the network predicts."""
         output = self.predict(x, t, embedding)
-        return eps_from_output(output, x, self.schedule.alpha(t), self.schedule.sigma(t), self.parametrisation)
+        return eps_from_output(output, x, self.schedule.alpha(t), self.schedule.sigma(t), self.prediction_type)
 
     def score(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
         """Gradient of the log density of ``x_t`` given the condition: ``-eps / sigma``."""

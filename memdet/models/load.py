@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import pkgutil
 import re
-from importlib.resources import files
 from pathlib import Path
 
 import torch
 
 from memdet.errors import UserError
+from memdet.io_utils import weights_directory
 from memdet.models.base import ScoreModel
+from memdet.models.closed_form.catalogue import CLOSED_FORM
+from memdet.models.names import model_names
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _HUB_FILES = ("model_index.json", "labels.json", "*/*.json", "*/*.txt", "*/*.model", "*/*.safetensors")
 _HUB_SKIPPED = ("*.fp16.*", "*.non_ema.*", "safety_checker/*", "feature_extractor/*")
-
-
-def zoo_directory() -> Path:
-    """Where the planted models' weights lie."""
-    return Path(str(files("memdet") / "zoo" / "weights"))
-
-
-def model_names() -> list[str]:
-    """Closed-form and planted models that ship with memdet."""
-    from memdet.models.closed_form.catalogue import CLOSED_FORM
-
-    planted = [path.name for path in zoo_directory().iterdir() if (path / "model_index.json").is_file()]
-    return sorted([*CLOSED_FORM, *planted])
 
 
 def load_model(
@@ -56,11 +46,10 @@ def load_model(
         >>> load_model("mixture-2d").latent_shape
         (2,)
     """
-    from memdet.models.closed_form.catalogue import CLOSED_FORM
-
     name, device = str(reference), torch.device(device)
     if name in CLOSED_FORM:
-        return CLOSED_FORM[name](device)
+        model: ScoreModel = pkgutil.resolve_name(CLOSED_FORM[name])(device)
+        return model
     directory = resolve_directory(name, offline=offline)
     name = name.rstrip("/").rsplit("/", 1)[-1]
     from memdet.models.diffusers.class_conditional import PIPELINES, ClassConditionalModel
@@ -78,8 +67,8 @@ def load_model(
 
 def resolve_directory(reference: str, *, offline: bool = False) -> Path:
     """Directory of a pipeline, fetched from the hub if need be (cached there by huggingface_hub)."""
-    if (zoo_directory() / reference / "model_index.json").is_file():
-        return zoo_directory() / reference
+    if (weights_directory() / reference / "model_index.json").is_file():
+        return weights_directory() / reference
     path = Path(reference).expanduser()
     if path.exists():
         return path

@@ -10,11 +10,11 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-Parametrisation = Literal["eps", "x0", "v", "flow"]
-PARAMETRISATIONS: tuple[Parametrisation, ...] = get_args(Parametrisation)
+PredictionType = Literal["eps", "x0", "v", "flow"]
+PREDICTION_TYPES: tuple[PredictionType, ...] = get_args(PredictionType)
 
 
-def eps_from_output(output: Tensor, x: Tensor, alpha: float, sigma: float, kind: Parametrisation) -> Tensor:
+def eps_from_output(output: Tensor, x: Tensor, alpha: float, sigma: float, kind: PredictionType) -> Tensor:
     """Noise prediction from what the network returned at ``x``.
 
     Args:
@@ -35,7 +35,7 @@ def eps_from_output(output: Tensor, x: Tensor, alpha: float, sigma: float, kind:
     return (x + alpha * output) / (alpha + sigma)
 
 
-def output_from_eps(eps: Tensor, x: Tensor, alpha: float, sigma: float, kind: Parametrisation) -> Tensor:
+def output_from_eps(eps: Tensor, x: Tensor, alpha: float, sigma: float, kind: PredictionType) -> Tensor:
     """Inverse of :func:`eps_from_output`; needs ``alpha > 0`` unless ``kind`` is ``eps``."""
     if kind == "eps":
         return eps

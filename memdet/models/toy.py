@@ -79,7 +79,7 @@ class ToyModel(ScoreModel):
     ) -> None:
         self.name = name or directory.name
         self.device, self.dtype, self._directory = torch.device(device), dtype, directory
-        self.schedule, self.parametrisation, self.latent_shape = toy_schedule(), "eps", (2,)
+        self.schedule, self.prediction_type, self.latent_shape = toy_schedule(), "eps", (2,)
         read_index(directory)
         config = read_json(directory / CONFIG_FILE)
         try:

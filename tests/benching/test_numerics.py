@@ -23,7 +23,7 @@ POSITIVE, NEGATIVE = 3, 5
 class Linear(ScoreModel):
     """eps = a M x with M far from symmetric; in anything but float64 it is too large by 1 + DELTA."""
 
-    name, latent_shape, parametrisation = "linear", (4,), "eps"
+    name, latent_shape, prediction_type = "linear", (4,), "eps"
     device = torch.device("cpu")
     schedule = NoiseSchedule.from_betas(np.linspace(1e-4, 0.02, 100))
 

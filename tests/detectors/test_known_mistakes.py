@@ -94,10 +94,10 @@ def test_a_jacobian_vector_product_is_no_vector_jacobian_product(trained):
     assert all(abs(a / b - 1) > 0.02 for a, b in zip(straight, transposed, strict=True))
 
 
-@pytest.mark.parametrize("parametrisation", ["v", "x0", "flow"])
-def test_a_v_prediction_is_no_prediction_of_the_clean_sample(parametrisation):
+@pytest.mark.parametrize("prediction_type", ["v", "x0", "flow"])
+def test_a_v_prediction_is_no_prediction_of_the_clean_sample(prediction_type):
     """The score is -x - (alpha / sigma) v, with the -x that belongs in the derivative too."""
-    model = make_mixture(NAME, parametrisation=parametrisation)
+    model = make_mixture(NAME, prediction_type=prediction_type)
     probe = Probe(model, make_items(["some"]))
     x, t = probe.noise, 501
     alpha, sigma = probe.model.schedule.alpha(t), probe.model.schedule.sigma(t)
@@ -108,7 +108,7 @@ def test_a_v_prediction_is_no_prediction_of_the_clean_sample(parametrisation):
     (v,) = probe.directions(1)
     product = probe.jacobian_product(x, t, "cond", v).flatten()
     torch.testing.assert_close(product, hessian @ v[0].double().flatten())
-    if parametrisation == "v":
+    if prediction_type == "v":
         output = model.predict(x, t, model.embed(["some"])).flatten()
         torch.testing.assert_close(-flat - alpha / sigma * output, score)
         assert not torch.allclose((alpha * output - flat) / sigma**2, score, rtol=0.1)

@@ -95,7 +95,7 @@ def test_a_sign_flip_drops_as_far_as_it_can(baseline, tmp_path):
 def test_a_wrong_prediction_type_is_caught_in_every_detector(wrong, baseline, tmp_path, monkeypatch):
     def load(*arguments, **options):
         model = original(*arguments, **options)
-        model.parametrisation = wrong
+        model.prediction_type = wrong
         return model
 
     original = runner.load_model
@@ -141,7 +141,7 @@ def many_seeds(request, tmp_path_factory):
     spec["protocol"] |= {"steps": 5, "noise": request.param}
     (place / "hard.yaml").write_text(yaml.safe_dump(spec))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(CLOSED_FORM, "hard", hard)
+        patch.setitem(CLOSED_FORM, "hard", f"{__name__}:{hard.__name__}")
         detectors = make_detectors(HARD, detector_classes())
         run([load_sample_set(place / "hard.yaml")], detectors, place / "run", RunOptions(seeds=202), progress=False)
     return place / "run"

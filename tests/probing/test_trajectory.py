@@ -39,7 +39,7 @@ def test_exact_flow_of_a_gaussian():
         weights=[1.0],
         conditions={"all": [1.0]},
         schedule=NoiseSchedule.rectified_flow(),
-        parametrisation="flow",
+        prediction_type="flow",
     )
     probe = Probe(model, make_items(["all"]), steps=250)
     expected = torch.tensor([[0.5, -0.2, 1.0]]) + 0.3 * probe.noise

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 import memdet.zoo as zoo
 from memdet.errors import UserError
 from memdet.models import load_model
-from memdet.models.closed_form.catalogue import mixture_2d
+from memdet.models.closed_form.mixture_2d import mixture_2d
 from memdet.models.toy import ToyModel
 from memdet.zoo.toy_2d import recipe as toy
 from memdet.zoo.toy_2d.recipe import TOY_2D, Toy2D

@@ -124,7 +124,7 @@ class _FreeTextEncoder(ScoreModel):
     def __init__(self, model: ScoreModel) -> None:
         self._inner = model
         self.name, self.latent_shape, self.schedule = model.name, model.latent_shape, model.schedule
-        self.parametrisation, self.device, self.dtype = model.parametrisation, model.device, model.dtype
+        self.prediction_type, self.device, self.dtype = model.prediction_type, model.device, model.dtype
 
     def embed(self, conditions: Sequence[str]) -> Tensor:
         with sdpa_kernel(list(KERNELS.values())):

@@ -1,29 +1,12 @@
-"""Named closed-form models. They compute in float64, whatever the networks of a run compute in."""
+"""Names of the closed-form models, and where each is built. Imports no torch: whoever asks for names waits for nothing.
+
+They compute in float64, whatever the networks of a run compute in.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
-import torch
-
-from memdet.models.closed_form.base import ClosedForm
-from memdet.models.closed_form.mixture import GaussianMixture
-from memdet.models.closed_form.oracle_16k import oracle_16k
-from memdet.models.schedule import NoiseSchedule
-
-
-def mixture_2d(device: torch.device) -> GaussianMixture:
-    """Two modes in the plane, tight and broad, in the ratio 5 : 95 (the toy example of arXiv 2412.04140)."""
-    return GaussianMixture(
-        "mixture-2d",
-        means=torch.tensor([[-2.0, 0.0], [1.0, 0.0]]),
-        stds=[0.02, 1.0],
-        weights=[0.05, 0.95],
-        conditions={"tight": [1.0, 0.0], "broad": [0.0, 1.0]},
-        schedule=NoiseSchedule.from_betas(np.linspace(1e-4, 0.02, 1_000)),
-        device=device,
-    )
-
-
-CLOSED_FORM: dict[str, Callable[[torch.device], ClosedForm]] = {"mixture-2d": mixture_2d, "oracle-16k": oracle_16k}
+CLOSED_FORM = {
+    "mixture-2d": "memdet.models.closed_form.mixture_2d:mixture_2d",
+    "oracle-16k": "memdet.models.closed_form.oracle_16k:oracle_16k",
+}
+"""Of each name the function that builds the model on a ``torch.device``, as ``module:function``."""

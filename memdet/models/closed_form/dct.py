@@ -12,7 +12,7 @@ from torch import Tensor
 
 from memdet.errors import UserError
 from memdet.models.closed_form.base import ClosedForm
-from memdet.models.prediction_type import Parametrisation, output_from_eps
+from memdet.models.prediction_type import PredictionType, output_from_eps
 from memdet.models.schedule import NoiseSchedule
 
 
@@ -28,7 +28,7 @@ class DCTGaussian(ClosedForm):
         spectrum: Variances ``l`` of the null branch, ``[d]``, none negative.
         conditions: Mean and spectrum under each condition.
         schedule: Noise of every timestep.
-        parametrisation: What :meth:`predict` returns; the score is the same for each.
+        prediction_type: What :meth:`predict` returns; the score is the same for each.
         device: Of the parameters.
         dtype: Of the inputs and outputs.
 
@@ -43,13 +43,13 @@ class DCTGaussian(ClosedForm):
         spectrum: Tensor,
         conditions: Mapping[str, tuple[Tensor, Tensor]],
         schedule: NoiseSchedule,
-        parametrisation: Parametrisation = "eps",
+        prediction_type: PredictionType = "eps",
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float64,
     ) -> None:
         self.name = name
         self.schedule = schedule
-        self.parametrisation = parametrisation
+        self.prediction_type = prediction_type
         self.device = torch.device(device)
         self.dtype = dtype
         self.latent_shape = tuple(mean.shape)
@@ -72,11 +72,11 @@ class DCTGaussian(ClosedForm):
         return torch.zeros(1, 1, dtype=torch.int64, device=self.device)
 
     def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
-        """What a perfect network of this parametrisation would return."""
+        """What a perfect network of this prediction type would return."""
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         centred = x.double().flatten(1) - alpha * self._means[embedding[:, 0]]
         eps = -sigma * self._times_hessian(centred, t, embedding).view_as(x)
-        return output_from_eps(eps, x.double(), alpha, sigma, self.parametrisation).to(x.dtype)
+        return output_from_eps(eps, x.double(), alpha, sigma, self.prediction_type).to(x.dtype)
 
     def exact_hessian_product(self, x: Tensor, t: int, embedding: Tensor, v: Tensor) -> Tensor:
         """``H v``, ``[batch, *latent_shape]`` in float64; it does not depend on where ``x`` is."""
@@ -93,7 +93,7 @@ class DCTGaussian(ClosedForm):
 
     def fingerprint(self) -> str:
         """SHA-256 of the means, the spectra and the schedule."""
-        digest = hashlib.sha256(repr((self.parametrisation, self.latent_shape, list(self._rows))).encode())
+        digest = hashlib.sha256(repr((self.prediction_type, self.latent_shape, list(self._rows))).encode())
         for tensor in (self._means, self._variances):
             digest.update(tensor.cpu().numpy().tobytes())
         digest.update(self.schedule.alphas.tobytes() + self.schedule.sigmas.tobytes())

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from memdet.errors import UserError
 from memdet.models.closed_form.base import ClosedForm
-from memdet.models.prediction_type import Parametrisation, output_from_eps
+from memdet.models.prediction_type import PredictionType, output_from_eps
 from memdet.models.schedule import NoiseSchedule
 
 
@@ -31,7 +31,7 @@ class GaussianMixture(ClosedForm):
         weights: ``[K]``, of the null branch, at least one of them positive.
         conditions: Component weights ``[K]`` under each condition, at least one of them positive.
         schedule: Noise of every timestep.
-        parametrisation: What :meth:`predict` returns; the score is the same for each.
+        prediction_type: What :meth:`predict` returns; the score is the same for each.
         latent_shape: Shape of one sample, ``(d,)`` if not given.
         device: Of the parameters.
         dtype: Of the inputs and outputs.
@@ -45,14 +45,14 @@ class GaussianMixture(ClosedForm):
         weights: Sequence[float],
         conditions: Mapping[str, Sequence[float]],
         schedule: NoiseSchedule,
-        parametrisation: Parametrisation = "eps",
+        prediction_type: PredictionType = "eps",
         latent_shape: tuple[int, ...] | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float64,
     ) -> None:
         self.name = name
         self.schedule = schedule
-        self.parametrisation = parametrisation
+        self.prediction_type = prediction_type
         self.device = torch.device(device)
         self.dtype = dtype
         self.latent_shape = latent_shape or (means.shape[1],)
@@ -74,7 +74,7 @@ class GaussianMixture(ClosedForm):
         conditions: Mapping[str, Sequence[int]],
         schedule: NoiseSchedule,
         copies: Sequence[float] | None = None,
-        parametrisation: Parametrisation = "eps",
+        prediction_type: PredictionType = "eps",
     ) -> GaussianMixture:
         """The perfect model of a finite training set: point masses, and conditions that are subsets of them.
 
@@ -84,7 +84,7 @@ class GaussianMixture(ClosedForm):
             conditions: Indices of the points of each condition.
             schedule: Noise of every timestep.
             copies: How often each point is in the training set; once if not given.
-            parametrisation: What :meth:`predict` returns.
+            prediction_type: What :meth:`predict` returns.
 
         Returns:
             A mixture whose denoiser is the weighted mean of the points (the softmax of De Bortoli, arXiv 2208.05314).
@@ -100,7 +100,7 @@ class GaussianMixture(ClosedForm):
                 for key, chosen in conditions.items()
             },
             schedule=schedule,
-            parametrisation=parametrisation,
+            prediction_type=prediction_type,
             latent_shape=tuple(points.shape[1:]),
             device=points.device,
         )
@@ -117,10 +117,10 @@ class GaussianMixture(ClosedForm):
         return self._null[None]
 
     def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
-        """What a perfect network of this parametrisation would return."""
+        """What a perfect network of this prediction type would return."""
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         eps = -sigma * self._exact_score(x, t, embedding)
-        return output_from_eps(eps, x.double(), alpha, sigma, self.parametrisation).to(x.dtype)
+        return output_from_eps(eps, x.double(), alpha, sigma, self.prediction_type).to(x.dtype)
 
     def exact_hessian_product(self, x: Tensor, t: int, embedding: Tensor, v: Tensor) -> Tensor:
         """``H v``, where H is the Hessian of the log density at ``x``.
@@ -183,7 +183,7 @@ class GaussianMixture(ClosedForm):
 
     def fingerprint(self) -> str:
         """SHA-256 of the mixture's parameters and schedule."""
-        digest = hashlib.sha256(repr((self.parametrisation, self.latent_shape, sorted(self._conditions))).encode())
+        digest = hashlib.sha256(repr((self.prediction_type, self.latent_shape, sorted(self._conditions))).encode())
         tensors = [
             self._means,
             self._variances,

@@ -32,7 +32,7 @@ class Skewed(ClosedForm):
         self.wrapped, self.amount = wrapped, amount
         self.name = f"{wrapped.name}-skewed"
         self.latent_shape, self.schedule = wrapped.latent_shape, wrapped.schedule
-        self.parametrisation = wrapped.parametrisation
+        self.prediction_type = wrapped.prediction_type
         self.device, self.dtype = wrapped.device, wrapped.dtype
         if torch.Size(self.latent_shape).numel() % 2:
             raise ValueError(f"the halves of a latent of shape {self.latent_shape} cannot be swapped")
@@ -46,10 +46,10 @@ class Skewed(ClosedForm):
         return self.wrapped.embed_null()
 
     def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
-        """What a network with this score would return, in the wrapped model's parametrisation."""
+        """What a network with this score would return, in the wrapped model's prediction type."""
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         eps = self.wrapped.eps(x.double(), t, embedding) - self.amount / sigma * _turn(x.double())
-        return output_from_eps(eps, x.double(), alpha, sigma, self.parametrisation).to(x.dtype)
+        return output_from_eps(eps, x.double(), alpha, sigma, self.prediction_type).to(x.dtype)
 
     def exact_hessian_product(self, x: Tensor, t: int, embedding: Tensor, v: Tensor) -> Tensor:
         """``J v = H v + amount / sigma^2 K v``, ``[batch, *latent_shape]`` in float64."""

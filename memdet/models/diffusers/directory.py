@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from memdet.errors import NotApplicableError, UserError
-from memdet.models.prediction_type import Parametrisation
+from memdet.models.prediction_type import PredictionType
 from memdet.models.schedule import NoiseSchedule
 
 INDEX_FILE = "model_index.json"
-_PREDICTION_TYPES: dict[str, Parametrisation] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+_PREDICTION_TYPES: dict[str, PredictionType] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 _PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth")
 _ANY_PIPELINE = "a directory written by StableDiffusionPipeline.save_pretrained or DDIMPipeline.save_pretrained"
 _HASHED = {".json", ".txt", ".model", ".safetensors"}
@@ -54,7 +54,7 @@ class DiffusersSchedule(NoiseSchedule):
         return list(self._timesteps[steps])
 
 
-def read_schedule(directory: Path) -> tuple[DiffusersSchedule, Parametrisation]:
+def read_schedule(directory: Path) -> tuple[DiffusersSchedule, PredictionType]:
     """Noise schedule of a directory, and what its network predicts.
 
     Raises:

@@ -57,7 +57,7 @@ class StableDiffusionModel(ScoreModel):
         self._text_encoder = self._load_network("text_encoder")
         self._tokenizer = load_component(directory, "tokenizer", self._classes["tokenizer"])
         self._vae: Any = None
-        self.schedule, self.parametrisation = read_schedule(directory)
+        self.schedule, self.prediction_type = read_schedule(directory)
         self.latent_shape = _latent_shape(directory, self._unet.config)
 
     def embed(self, conditions: Sequence[str]) -> Tensor:

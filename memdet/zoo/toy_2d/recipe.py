@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from memdet.models.closed_form.catalogue import mixture_2d
+from memdet.models.closed_form.mixture_2d import mixture_2d
 from memdet.models.toy import ToyModel, ToyNetwork, save_toy, toy_schedule
 from memdet.zoo.fashion_pixel.second_order import jacobian
 from memdet.zoo.training import Schedule, train

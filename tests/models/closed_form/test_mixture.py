@@ -8,16 +8,16 @@ import torch
 from numpy.polynomial.hermite_e import hermegauss
 
 from memdet.errors import UserError
-from memdet.models import PARAMETRISATIONS, GaussianMixture, NoiseSchedule
+from memdet.models import PREDICTION_TYPES, GaussianMixture, NoiseSchedule
 from tests.helpers.problems import MIXTURES, exact_hessian, exact_score, make_mixture
 
-CASES = list(itertools.product(MIXTURES, PARAMETRISATIONS, [29, 249, 499, 899]))
+CASES = list(itertools.product(MIXTURES, PREDICTION_TYPES, [29, 249, 499, 899]))
 
 
-def problem(name, parametrisation, t):
+def problem(name, prediction_type, t):
     """Model, points in the bulk of the noisy density, and embeddings of both conditions and the null branch."""
-    options = {"schedule": NoiseSchedule.rectified_flow()} if parametrisation == "flow" else {}
-    model = make_mixture(name, parametrisation=parametrisation, **options)
+    options = {"schedule": NoiseSchedule.rectified_flow()} if prediction_type == "flow" else {}
+    model = make_mixture(name, prediction_type=prediction_type, **options)
     weights = [*MIXTURES[name]["conditions"].values(), MIXTURES[name]["weights"]]
     embedding = torch.cat([model.embed(list(MIXTURES[name]["conditions"])), model.embed_null()])
     generator = torch.Generator().manual_seed(t)
@@ -28,19 +28,19 @@ def problem(name, parametrisation, t):
     return model, x, embedding, weights, alpha, sigma
 
 
-@pytest.mark.parametrize(("name", "parametrisation", "t"), CASES)
-def test_score_is_the_gradient_of_the_log_density(name, parametrisation, t):
-    model, x, embedding, weights, alpha, sigma = problem(name, parametrisation, t)
+@pytest.mark.parametrize(("name", "prediction_type", "t"), CASES)
+def test_score_is_the_gradient_of_the_log_density(name, prediction_type, t):
+    model, x, embedding, weights, alpha, sigma = problem(name, prediction_type, t)
     score = model.score(x, t, embedding)
     for row, weight in enumerate(weights):
         expected = exact_score(x[row].flatten(), name, weight, alpha, sigma)
         torch.testing.assert_close(score[row].flatten(), expected, rtol=1e-8, atol=1e-8 / sigma)
 
 
-@pytest.mark.parametrize(("name", "parametrisation", "t"), CASES)
-def test_derivative_of_the_converted_score_is_the_hessian(name, parametrisation, t):
+@pytest.mark.parametrize(("name", "prediction_type", "t"), CASES)
+def test_derivative_of_the_converted_score_is_the_hessian(name, prediction_type, t):
     """The ``-x`` term of a converted score must be in the derivative."""
-    model, x, embedding, weights, alpha, sigma = problem(name, parametrisation, t)
+    model, x, embedding, weights, alpha, sigma = problem(name, prediction_type, t)
     for row, weight in enumerate(weights):
         jacobian = torch.autograd.functional.jacobian(
             lambda flat, row=row: model.score(flat.view(1, *model.latent_shape), t, embedding[row : row + 1]).flatten(),
@@ -50,9 +50,9 @@ def test_derivative_of_the_converted_score_is_the_hessian(name, parametrisation,
         torch.testing.assert_close(jacobian, expected, rtol=1e-7, atol=1e-8 / sigma**2)
 
 
-@pytest.mark.parametrize(("name", "parametrisation", "t"), CASES)
-def test_hessian_product_and_spectrum(name, parametrisation, t):
-    model, x, embedding, weights, alpha, sigma = problem(name, parametrisation, t)
+@pytest.mark.parametrize(("name", "prediction_type", "t"), CASES)
+def test_hessian_product_and_spectrum(name, prediction_type, t):
+    model, x, embedding, weights, alpha, sigma = problem(name, prediction_type, t)
     v = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     product = model.exact_hessian_product(x, t, embedding, v)
     spectrum = model.exact_spectrum(x, t, embedding)
@@ -162,7 +162,7 @@ def test_latent_shape_must_hold_the_dimensions():
         {"stds": [0.5, 0.1, 0.8, 0.0, 0.31]},
         {"weights": [0.2, 0.1, 0.4, 0.2, 0.1]},
         {"conditions": {"some": [0.0, 0.3, 0.0, 0.2, 0.5]}},
-        {"parametrisation": "v"},
+        {"prediction_type": "v"},
         {"schedule": NoiseSchedule.rectified_flow()},
     ],
 )

@@ -10,7 +10,7 @@ from scipy.fft import dct as scipy_dct
 
 from memdet.errors import UserError
 from memdet.models import (
-    PARAMETRISATIONS,
+    PREDICTION_TYPES,
     ClosedForm,
     DCTGaussian,
     GaussianMixture,
@@ -40,29 +40,29 @@ def jacobian(model, x, t, embedding):
     return torch.autograd.functional.jacobian(lambda z: model.score(z, t, embedding)[0], x).reshape(d, d)
 
 
-def gaussian(shape=(2, 3), parametrisation="eps", schedule=SD):
+def gaussian(shape=(2, 3), prediction_type="eps", schedule=SD):
     d = int(np.prod(shape))
     spectra = 1 / torch.arange(1.0, d + 1, dtype=torch.float64), torch.linspace(0, 0.3, d, dtype=torch.float64)
     means = normal(*shape, seed=1), normal(*shape, seed=2)
-    return DCTGaussian("g", means[0], spectra[0], {"c": (means[1], spectra[1])}, schedule, parametrisation)
+    return DCTGaussian("g", means[0], spectra[0], {"c": (means[1], spectra[1])}, schedule, prediction_type)
 
 
-def models(parametrisation="eps", schedule=SD):
+def models(prediction_type="eps", schedule=SD):
     """One of each closed form at a small d, with the conditions and the null branch as a batch of embeddings."""
-    options = {"parametrisation": parametrisation, "schedule": schedule}
+    options = {"prediction_type": prediction_type, "schedule": schedule}
     built = [make_mixture(name, **options) for name in MIXTURES]
-    built += [gaussian(parametrisation=parametrisation, schedule=schedule), Skewed(built[1], 0.3)]
+    built += [gaussian(prediction_type=prediction_type, schedule=schedule), Skewed(built[1], 0.3)]
     conditions = [list(MIXTURES[name]["conditions"]) for name in MIXTURES]
     for model, known in zip(built, [*conditions, ["c", "c"], conditions[1]], strict=True):
         yield model, torch.cat([model.embed(known), model.embed_null()])
 
 
 @pytest.mark.parametrize("t", TIMES)
-@pytest.mark.parametrize("parametrisation", PARAMETRISATIONS)
-def test_curvature_is_that_of_the_score(parametrisation, t):
+@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
+def test_curvature_is_that_of_the_score(prediction_type, t):
     """Product, spectrum, trace and differences against dense Jacobians, by autograd through every conversion."""
-    schedule = NoiseSchedule.rectified_flow() if parametrisation == "flow" else SD
-    for model, embedding in models(parametrisation, schedule):
+    schedule = NoiseSchedule.rectified_flow() if prediction_type == "flow" else SD
+    for model, embedding in models(prediction_type, schedule):
         assert isinstance(model, ClosedForm)
         sigma = schedule.sigma(t)
         x, v = sigma * normal(3, *model.latent_shape), normal(3, *model.latent_shape, seed=5)
@@ -141,7 +141,7 @@ def test_rescaled_sample(t):
     alpha, sigma = SD.alpha(t), SD.sigma(t)
     name = "fewer components than dimensions"
     model = make_mixture(name)
-    rescaled = make_mixture(name, schedule=NoiseSchedule(np.ones(1), np.array([sigma / alpha])), parametrisation="x0")
+    rescaled = make_mixture(name, schedule=NoiseSchedule(np.ones(1), np.array([sigma / alpha])), prediction_type="x0")
     x, v, e = normal(2, *model.latent_shape), normal(2, *model.latent_shape, seed=3), model.embed_null()
     denoised = rescaled.predict(x / alpha, 0, e)
     torch.testing.assert_close((alpha * denoised - x) / sigma**2, model.score(x, t, e), rtol=1e-9, atol=1e-9)
@@ -155,7 +155,7 @@ def test_rescaled_sample(t):
 def test_edm_denoiser(t):
     """``alpha = 1``: the score is ``(D - x) / sigma^2``, and its derivative the Hessian of the density."""
     name = "more components than dimensions"
-    model = make_mixture(name, schedule=EDM, parametrisation="x0")
+    model = make_mixture(name, schedule=EDM, prediction_type="x0")
     sigma, x, e = EDM.sigma(t), normal(1, 2), model.embed_null()
     torch.testing.assert_close(model.score(x, t, e), (model.predict(x, t, e) - x) / sigma**2)
     expected = exact_hessian(x.flatten(), name, MIXTURES[name]["weights"], 1.0, sigma)
@@ -166,7 +166,7 @@ def test_edm_denoiser(t):
 def test_empirical_set_in_many_dimensions(t):
     """The denoiser is the softmax-weighted mean, ``H = (alpha^2 Cov[x_0 | x_t] - sigma^2 I) / sigma^4``."""
     points = normal(5, *BIG) * 0.1
-    model = GaussianMixture.empirical("set", points, {"two": [0, 3]}, SD, copies=[1, 2, 1, 5, 1], parametrisation="x0")
+    model = GaussianMixture.empirical("set", points, {"two": [0, 3]}, SD, copies=[1, 2, 1, 5, 1], prediction_type="x0")
     alpha, sigma = SD.alpha(t), SD.sigma(t)
     x, v = alpha * points[3:4] + sigma * normal(1, *BIG, seed=4), normal(1, *BIG, seed=6)
     embedding = model.embed(["two"])

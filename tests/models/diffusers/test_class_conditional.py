@@ -59,7 +59,7 @@ def noisy(n=3, seed=0):
 def test_what_is_loaded(model):
     assert isinstance(model, ClassConditionalModel)
     assert model.latent_shape == (1, 8, 8)
-    assert model.parametrisation == "eps"
+    assert model.prediction_type == "eps"
     assert not model.takes_prompts
     assert model.conditions == LABELS
     assert model.schedule.timesteps(4) == [751, 501, 251, 1]

@@ -74,7 +74,7 @@ def test_v_prediction(random_model, copy_of_pipeline, t):
     directory = copy_of_pipeline()
     edit_json(directory / "scheduler" / "scheduler_config.json", prediction_type="v_prediction")
     model = load_model(directory)
-    assert model.parametrisation == "v"
+    assert model.prediction_type == "v"
     x, embedding = latents(), model.embed(PROMPTS)
     with torch.no_grad():
         v = random_model.predict(x, t, embedding)
