@@ -1,8 +1,8 @@
 """Sample sets: specs, data and checksums, without torch."""
 
 from memdet.samplesets.fetch import Fetcher, specs_directory
+from memdet.samplesets.items import Item
 from memdet.samplesets.load import (
-    SampleSet,
     load_sample_set,
     load_samples_file,
     load_spec,
@@ -12,10 +12,12 @@ from memdet.samplesets.load import (
 )
 from memdet.samplesets.prompt_pair import load_prompt_pair
 from memdet.samplesets.prompts import PromptFile, read_prompts, scan_set
+from memdet.samplesets.sample_set import SampleSet
 from memdet.samplesets.spec import Protocol, SampleSetSpec, SuiteSpec, json_schema
 
 __all__ = [
     "Fetcher",
+    "Item",
     "PromptFile",
     "Protocol",
     "SampleSet",

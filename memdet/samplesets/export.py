@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from memdet.errors import UserError
-from memdet.samplesets.load import SampleSet
+from memdet.samplesets.items import png_of_image
+from memdet.samplesets.sample_set import SampleSet
 from memdet.samplesets.spec import SampleSetSpec
 
 if TYPE_CHECKING:
@@ -161,19 +162,8 @@ def _table(sample_set: SampleSet, spec: SampleSetSpec, split: str) -> pd.DataFra
     columns |= {name: name for name in ("model", "extraction", "image") if getattr(spec.columns, name) is not None}
     table = items[list(columns)].rename(columns=columns)
     if "image" in table:
-        table["image"] = table["image"].map(lambda image: {"bytes": _png(image), "path": "image.png"})
+        table["image"] = table["image"].map(lambda image: {"bytes": png_of_image(image), "path": "image.png"})
     return table.reset_index(drop=True)
-
-
-def _png(image: Any) -> bytes:
-    """Of float32 ``[channels, height, width]`` in [-1, 1]."""
-    import numpy as np
-    from PIL import Image
-
-    pixels = np.rint((image.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _parquet(table: pd.DataFrame) -> bytes:

@@ -21,13 +21,13 @@ class Table:
     """Columns of a data file, and where each of its rows stands.
 
     Attributes:
-        path: The file.
+        path: The file, or words for what is none.
         columns: Values by column.
         lines: Line (or row) number of each row.
         unit: ``line`` or ``row``.
     """
 
-    path: Path
+    path: Path | str
     columns: dict[str, list[Any]]
     lines: Sequence[int]
     unit: str = "line"

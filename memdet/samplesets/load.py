@@ -2,58 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
 
 from memdet.errors import UserError
 from memdet.samplesets.class_files import read_class_files
 from memdet.samplesets.fetch import Fetcher, specs_directory
-from memdet.samplesets.file_formats import Table, parse_json_lines, read_table
-from memdet.samplesets.spec import Columns, FilesSource, Protocol, SampleSetSpec, SuiteSpec, label_text
-from memdet.samplesets.strict_yaml import nearest, read_bytes, read_yaml
+from memdet.samplesets.file_formats import Table, read_table
+from memdet.samplesets.items import check_items, content_hash, image_of_png, items_frame
+from memdet.samplesets.sample_set import SampleSet
+from memdet.samplesets.spec import Columns, FilesSource, SampleSetSpec, SuiteSpec, label_text
+from memdet.samplesets.strict_yaml import nearest, read_yaml
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
-
-_SAMPLE_KEYS = ("prompt", "memorized", "id", "cluster", "stratum")
-
-
-@dataclass(frozen=True, eq=False)
-class SampleSet:
-    """Items with a label for one model, and the protocol under which they are scored.
-
-    Attributes:
-        id, version, title, task: From the spec; of a samples file its name, 1, its name and ``prompt``.
-        model: What :func:`memdet.load_model` takes; the first one, of a set that spans models.
-        protocol: Steps, guidance, seeds and noise.
-        items: A row an item in the order of the file: ``item_id, condition, model, label`` (1 memorized, 0 not;
-            None in a scan), ``cluster, stratum, split`` (``dev`` or ``test``), ``extraction`` (measured share of
-            copies, NaN where it is not known), ``image`` (float32 ``[channels, height, width]`` in
-            [-1, 1]; None in the task ``prompt``).
-        has_prompts: Whether the conditions are text.
-        content_hash: SHA-256 over the spec and the data file.
-        spec: None for a samples file.
-    """
-
-    id: str
-    version: int
-    title: str
-    task: str
-    model: str | None
-    protocol: Protocol
-    items: pd.DataFrame
-    has_prompts: bool
-    content_hash: str
-    spec: SampleSetSpec | None
 
 
 def sample_set_ids() -> list[str]:
@@ -154,37 +119,7 @@ def load_samples_file(
     Raises:
         UserError: Bad setting, or a line with a mistake.
     """
-    path = Path(path).expanduser()
-    try:
-        protocol = Protocol.model_validate({"steps": steps, "guidance": guidance, "seeds": seeds, "noise": noise})
-    except ValidationError as error:
-        problem = error.errors()[0]
-        raise UserError(f"{path}: {problem['loc'][0]}={problem['input']!r}: {problem['msg']}") from None
-    data = read_bytes(path)
-    columns: dict[str, list[Any]] = {name: [] for name in ("item_id", "condition", "label", "cluster", "stratum")}
-    n = 0
-    for n, row in enumerate(parse_json_lines(path, data), start=1):
-        _check_sample(row, f"{path}, line {n}")
-        item = row.get("id", f"item-{n:05d}")
-        values = (item, row["prompt"], row["memorized"], row.get("cluster", item), row.get("stratum", "all"))
-        for column, value in zip(columns.values(), values, strict=True):
-            column.append(value)
-    columns |= {"split": ["test"] * n, "model": [model] * n, "extraction": [math.nan] * n, "image": [None] * n}
-    table = Table(path, columns, range(1, n + 1))
-    _check_items(table, 'write "memorized": 1 for the memorized prompts and 0 for the others')
-    settings = {"protocol": protocol.model_dump(mode="json")}
-    return SampleSet(
-        id=path.stem,
-        version=1,
-        title=path.name,
-        task="prompt",
-        model=model,
-        protocol=protocol,
-        items=items_frame(columns),
-        has_prompts=True,
-        content_hash=content_hash(settings, hashlib.sha256(data).hexdigest()),
-        spec=None,
-    )
+    return SampleSet.from_jsonl(path, model=model, noise=noise, steps=steps, guidance=guidance, seeds=seeds)
 
 
 def _spec_path(reference: str | Path) -> Path:
@@ -234,7 +169,7 @@ def _items(columns: Columns, table: Table, model: str) -> pd.DataFrame:
     items["image"] = [_image(table, columns.image, index) for index in kept]
     shown = ", ".join(repr(value)[:40] for value in sorted(set(values))[:8])
     advice = f"column {label.column!r} holds {shown or 'nothing'}: correct columns.label in the spec"
-    _check_items(Table(table.path, items, [table.lines[index] for index in kept], table.unit), advice)
+    check_items(Table(table.path, items, [table.lines[index] for index in kept], table.unit), advice)
     return items_frame(items)
 
 
@@ -266,61 +201,7 @@ def _image(table: Table, column: str | None, index: int) -> NDArray[np.float32] 
     """A PNG as float32 ``[channels, height, width]`` in [-1, 1]; None without a column."""
     if column is None:
         return None
-    import numpy as np
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(table.columns[column][index])) as image:
-            pixels = np.asarray(image, dtype=np.float32)
+        return image_of_png(table.columns[column][index])
     except (TypeError, ValueError, OSError) as error:
         raise UserError(f"{table.where(index)}: column {column!r} holds no PNG image: {error}") from None
-    return (pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)) / 127.5 - 1
-
-
-def _check_sample(row: dict[str, Any], where: str) -> None:
-    for key in row:
-        if key not in _SAMPLE_KEYS:
-            known = f"known ones are {', '.join(_SAMPLE_KEYS)}"
-            raise UserError(f"{where}: unknown key {key!r}: {nearest(key, _SAMPLE_KEYS, known)}")
-    for key in ("prompt", "memorized"):
-        if key not in row:
-            raise UserError(f'{where}: key {key!r} is missing; write {{"prompt": "...", "memorized": 0 or 1}}')
-    if type(row["memorized"]) is not int or row["memorized"] not in (0, 1):
-        raise UserError(f"{where}: memorized is {json.dumps(row['memorized'])[:40]}; write the number 0 or 1")
-    for key in ("prompt", "id", "cluster", "stratum"):
-        if key in row and not (isinstance(row[key], str) and row[key].strip()):
-            raise UserError(f"{where}: {key} is {json.dumps(row[key])[:40]}; write text in quotes that is not empty")
-
-
-def _check_items(table: Table, advice: str) -> None:
-    """What must hold for every sample set, wherever it comes from."""
-    columns = table.columns
-    seen: dict[str, int] = {}
-    for index, item in enumerate(columns["item_id"]):
-        if item in seen:
-            first = f"{table.unit} {table.lines[seen[item]]}"
-            raise UserError(f"{table.where(index)}: item id {item!r} is also in {first}; give each item its own id")
-        seen[item] = index
-        if columns["split"][index] not in ("dev", "test"):
-            raise UserError(f"{table.where(index)}: split is {columns['split'][index]!r}; write dev or test")
-        for name in ("item_id", "condition", "cluster", "stratum"):
-            if any("\ud800" <= letter <= "\udfff" for letter in columns[name][index]):
-                raise UserError(f"{table.where(index)}: {name} holds half a surrogate pair; write whole characters")
-    tested = {label for label, split in zip(columns["label"], columns["split"], strict=True) if split == "test"}
-    if len(tested) < 2:
-        have = {frozenset({1}): "only memorized items", frozenset({0}): "no memorized items"}
-        raise UserError(f"{table.path} has {have.get(frozenset(tested), 'no labelled items')} to test; {advice}")
-
-
-def items_frame(columns: dict[str, list[Any]]) -> pd.DataFrame:
-    """The table of items, its columns in their order."""
-    import pandas as pd
-
-    names = ["item_id", "condition", "model", "label", "cluster", "stratum", "split", "extraction", "image"]
-    return pd.DataFrame({name: columns[name] for name in names}).astype({"label": "int64"})
-
-
-def content_hash(description: dict[str, Any], sha256: str) -> str:
-    """SHA-256 over a description and the hash of a data file."""
-    canonical = json.dumps(description, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(f"{canonical}\n{sha256}".encode()).hexdigest()

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from memdet.samplesets.class_files import read_prompts
-from memdet.samplesets.load import SampleSet, content_hash, items_frame
+from memdet.samplesets.items import content_hash, items_frame
+from memdet.samplesets.sample_set import SampleSet
 from memdet.samplesets.spec import Protocol
 from memdet.samplesets.strict_yaml import read_bytes
 

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from memdet.errors import UserError
 from memdet.samplesets.file_formats import parse_json_lines, read_table
-from memdet.samplesets.load import SampleSet, content_hash
+from memdet.samplesets.items import content_hash
+from memdet.samplesets.sample_set import SampleSet
 from memdet.samplesets.spec import Protocol
 from memdet.samplesets.strict_yaml import decode, nearest, read_bytes
 
@@ -130,7 +131,8 @@ def scan_set(
         protocol = Protocol(steps=steps, guidance=guidance, seeds=seeds, noise="shared")
     except ValidationError as error:
         problem = error.errors()[0]
-        raise UserError(f"--{problem['loc'][0]} {problem['input']!r}: {problem['msg']}") from None
+        name = str(problem["loc"][0])
+        raise UserError(f"`{name}` {problem['input']!r}: {problem['msg']}", parameters=(name,)) from None
     scanned = {prompt.text for prompt in prompts.prompts}
     others = [prompt for prompt in reference.prompts if prompt.text not in scanned] if reference else []
     if reference is not None and not others:

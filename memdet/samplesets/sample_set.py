@@ -1,0 +1,211 @@
+"""A sample set: items with a label, the model that they are about, and the protocol."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from memdet.errors import UserError
+from memdet.io_utils import printable
+from memdet.samplesets import frames
+from memdet.samplesets.items import Item, content_hash, items_frame, rows_sha256
+from memdet.samplesets.samples_file import read_samples
+from memdet.samplesets.spec import Protocol, SampleSetSpec
+
+if TYPE_CHECKING:
+    import datasets
+    import pandas as pd
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SampleSet:
+    """Items with a label for one model, and the protocol under which they are scored.
+
+    It has a length and gives its items one after the other.
+
+    Attributes:
+        id, version, title, task: From the spec; of a samples file its name, 1, its name and ``prompt``.
+        model: What :func:`memdet.load_model` takes; the first one, of a set that spans models; None where the set
+            names none.
+        protocol: Steps, guidance, seeds and noise.
+        items: A row an item in the order of the file: ``item_id, condition, model, label`` (1 memorized, 0 not;
+            None in a scan), ``cluster, stratum, split`` (``dev`` or ``test``), ``extraction`` (measured share of
+            copies, NaN where it is not known), ``image`` (float32 ``[channels, height, width]`` in
+            [-1, 1]; None in the task ``prompt``).
+        has_prompts: Whether the conditions are text.
+        content_hash: SHA-256 over the spec and the data file.
+        spec: None for a samples file or a data frame.
+
+    Example:
+        >>> import pandas as pd
+        >>> mine = SampleSet.from_pandas(pd.DataFrame({"prompt": ["a cat", "a dog"], "label": [1, 0]}), id="mine")
+        >>> mine
+        SampleSet('mine', version 1: 2 items, 1 memorized, 1 not; test 2; no model; 50 steps, guidance 7.5, 1 seed)
+        >>> [(item.id, item.label) for item in mine]
+        [('item-00001', 1), ('item-00002', 0)]
+    """
+
+    id: str
+    version: int
+    title: str
+    task: str
+    model: str | None
+    protocol: Protocol
+    items: pd.DataFrame
+    has_prompts: bool
+    content_hash: str
+    spec: SampleSetSpec | None
+
+    @classmethod
+    def from_pandas(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        model: str | None = None,
+        id: str = "data-frame",
+        noise: str = "shared",
+        steps: int = 50,
+        guidance: float = 7.5,
+        seeds: int = 1,
+    ) -> SampleSet:
+        """Make a sample set of a data frame, which is checked as strictly as a file.
+
+        Args:
+            frame: A row an item. Columns: ``prompt`` (or ``condition``, where it is no text) and ``label`` (or
+                ``memorized``; 1 or 0) must be there. ``item_id`` (or ``id``), ``cluster``, ``stratum``, ``split``
+                (``dev`` or ``test``), ``model``, ``extraction`` (0 to 1, or NaN) and ``image`` (float ``[channels,
+                height, width]`` in [-1, 1], or a PNG) may be.
+            model: The model that has or has not memorized them, if the frame has no such column; None where it is
+                chosen later.
+            id: Name of the set.
+            noise: ``shared`` or ``per-item``.
+            steps: Of the DDIM scheduler.
+            guidance: Classifier-free guidance.
+            seeds: Number of noise seeds.
+
+        Raises:
+            UserError: Bad setting, column or value; names the row, from 1.
+        """
+        protocol = _protocol(id, noise=noise, steps=steps, guidance=guidance, seeds=seeds)
+        table, has_prompts = frames.read_frame(frame, model)
+        columns = table.columns
+        hashed = [name for name in columns if name != "model" or "model" in frame]
+        rows = zip(*(columns[name] for name in sorted(hashed)), strict=True)
+        settings = {"protocol": protocol.model_dump(mode="json"), "has_prompts": has_prompts}
+        return cls(
+            id=id,
+            version=1,
+            title=id,
+            task="image" if columns["image"][0] is not None else "prompt",
+            model=model or columns["model"][0] or None,
+            protocol=protocol,
+            items=items_frame(columns),
+            has_prompts=has_prompts,
+            content_hash=content_hash(settings, rows_sha256(rows)),
+            spec=None,
+        )
+
+    @classmethod
+    def from_jsonl(
+        cls,
+        path: str | Path,
+        *,
+        model: str,
+        noise: str = "shared",
+        steps: int = 50,
+        guidance: float = 7.5,
+        seeds: int = 1,
+    ) -> SampleSet:
+        """Load a user's own items from JSON Lines ``{"prompt": "...", "memorized": 1}``.
+
+        Args:
+            path: The file; ``id``, ``cluster`` and ``stratum`` are optional keys.
+            model: The model that has or has not memorized them.
+            noise: ``shared`` or ``per-item``.
+            steps: Of the DDIM scheduler.
+            guidance: Classifier-free guidance.
+            seeds: Number of noise seeds.
+
+        Raises:
+            UserError: Bad setting, or a line with a mistake.
+        """
+        path = Path(path).expanduser()
+        protocol = _protocol(str(path), noise=noise, steps=steps, guidance=guidance, seeds=seeds)
+        table, sha256 = read_samples(path, model)
+        return cls(
+            id=path.stem,
+            version=1,
+            title=path.name,
+            task="prompt",
+            model=model,
+            protocol=protocol,
+            items=items_frame(table.columns),
+            has_prompts=True,
+            content_hash=content_hash({"protocol": protocol.model_dump(mode="json")}, sha256),
+            spec=None,
+        )
+
+    def with_model(self, model: str) -> SampleSet:
+        """The same items, all of them about another model."""
+        return dataclasses.replace(self, model=model, items=self.items.assign(model=model))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The items as a data frame of their own, which :meth:`from_pandas` takes.
+
+        Returns:
+            A row an item: ``item_id``, ``prompt`` (``condition`` where it is no text), ``label``, ``cluster``,
+            ``stratum``, ``split``; ``model``, ``extraction`` and ``image`` where they are known.
+        """
+        return frames.to_pandas(self.items, self.has_prompts)
+
+    def to_datasets(self) -> datasets.DatasetDict:
+        """The items as datasets of the library ``datasets``, one a split, with the columns of :meth:`to_pandas`."""
+        return frames.to_datasets(self.to_pandas())
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Item]:
+        names = ["item_id", "condition", "label", "cluster", "stratum", "split", "model"]
+        for item, condition, label, cluster, stratum, split, model in zip(
+            *(self.items[name] for name in names), strict=True
+        ):
+            yield Item(item, condition, None if label is None else int(label), cluster, stratum, split, model or None)
+
+    def __repr__(self) -> str:
+        return f"SampleSet({self.id!r}, version {self.version}: {self._facts()})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the facts and the first items."""
+        shown = [name for name in self.items if name not in ("image", "extraction")]
+        head = self.items.head(_SHOWN)[shown].map(lambda value: printable(str(value)))
+        more = f"<p>and {len(self) - _SHOWN} more</p>" if len(self) > _SHOWN else ""
+        title = escape(printable(f"{self.id} v{self.version}"))
+        return f"<p><b>{title}</b>: {escape(printable(self._facts()))}</p>{head.to_html(index=False)}{more}"
+
+    def _facts(self) -> str:
+        memorized, others = (int((self.items["label"] == label).sum()) for label in (1, 0))
+        labels = f", {memorized} memorized, {others} not" if memorized or others else ", no labels"
+        splits = ", ".join(f"{split} {n}" for split, n in sorted(self.items["split"].value_counts().items()))
+        models = self.items["model"].nunique()
+        model = f"{models} models" if models > 1 else f"model {self.model}" if self.model else "no model"
+        p = self.protocol
+        seeds = f"{p.seeds} seed" + ("s" if p.seeds != 1 else "")
+        protocol = f"{p.steps} steps, guidance {p.guidance:g}, {seeds}"
+        return f"{len(self)} items{labels}; {splits}; {model}; {protocol}"
+
+
+def _protocol(where: str, **settings: str | float) -> Protocol:
+    try:
+        return Protocol.model_validate(settings)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UserError(f"{where}: {problem['loc'][0]}={problem['input']!r}: {problem['msg']}") from None
