@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import shutil
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from memdet.errors import UserError
+from memdet.io_utils import sha256_of, weights_directory
 from memdet.running.description import processor
 
 if TYPE_CHECKING:
@@ -212,7 +212,6 @@ def check_detectors() -> Iterator[Finding]:
 
 def check_models() -> Iterator[Finding]:
     """Models that ship with memdet: their checksums hold and they load."""
-    from memdet.io_utils import weights_directory
     from memdet.models import load_model, model_names
 
     expected: dict[str, list[tuple[str, Path]]] = {}
@@ -223,7 +222,7 @@ def check_models() -> Iterator[Finding]:
     for name in sorted({*model_names(), *expected}):
         mend = f"reinstall memdet, or train it again: memdet zoo build {name}"
         of_model = expected.get(name, [])
-        wrong = next((path for digest, path in of_model if not path.is_file() or _sha256(path) != digest), None)
+        wrong = next((path for digest, path in of_model if not path.is_file() or sha256_of(path) != digest), None)
         if wrong is not None:
             what = "differs from its checksum" if wrong.is_file() else "is missing"
             yield Finding(f"model {name}", "problem", f"{wrong} {what}", mend)
@@ -284,7 +283,7 @@ def check_addresses(*, offline: bool = False) -> Iterator[Finding]:
     """Remote assets of the sample sets, and the hub: whether they answer."""
     addresses = _addresses()
     if offline:
-        yield Finding("assets", "ok", f"not asked, since --offline: {', '.join(addresses)}")
+        yield Finding("assets", "ok", f"not asked, to stay offline: {', '.join(addresses)}")
         return
     answers: dict[str, str] = {}
     threads = [
@@ -370,11 +369,6 @@ def _is_installed(name: str) -> bool:
 
 def _attend(x: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.scaled_dot_product_attention(x, x.sin(), x.cos())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _memory() -> str:
