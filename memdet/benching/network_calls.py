@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 
 from memdet.curvature import JacobianOperator
 from memdet.models import ScoreModel
-from memdet.models.accelerated import Accelerated
+from memdet.models.wrapped import layers
 
 Kind = Literal["forward", "graph", "jvp", "vjp"]
 
@@ -37,8 +37,8 @@ class Call:
 def recorded_calls(model: ScoreModel) -> Iterator[list[Call]]:
     """Inside, every network call of the model is noted in the list that this yields."""
     calls: list[Call] = []
-    # What an accelerated model does not accelerate, attention say, it asks of the one inside.
-    models = [model, model.eager] if isinstance(model, Accelerated) else [model]
+    # What a wrapper does not change, attention say, it asks of the model inside.
+    models = layers(model)
     inside = False
 
     def noting(predict: Callable[[Tensor, int, Tensor], Tensor]) -> Callable[[Tensor, int, Tensor], Tensor]:

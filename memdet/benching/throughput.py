@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -19,7 +19,7 @@ from memdet.benching.subprocess_memory import peak_of_process
 from memdet.benching.timing import device_state, seconds_of, warm_up
 from memdet.detectors import Detector
 from memdet.errors import UserError
-from memdet.models import load_model
+from memdet.models import ClosedForm, ScoreModel, WrappedModel, load_model
 from memdet.models.accelerated import Accelerated, Mode, accelerate
 from memdet.models.device import synchronise
 from memdet.probing import Cost
@@ -118,6 +118,28 @@ class Throughput:
         return ratio(self.seconds, self.forward)
 
 
+class Encoded(WrappedModel):
+    """A model that keeps what it has encoded: encoders are no cost of a detector."""
+
+    def __init__(self, inner: ScoreModel) -> None:
+        super().__init__(inner)
+        self._known: dict[tuple[str, ...], Tensor] = {}
+        self._null: Tensor | None = None
+
+    def embed(self, conditions: Sequence[str]) -> Tensor:
+        """Encode conditions, once each batch of them."""
+        key = tuple(conditions)
+        if key not in self._known:
+            self._known[key] = self.inner.embed(conditions)
+        return self._known[key]
+
+    def embed_null(self) -> Tensor:
+        """Encode the null condition, once."""
+        if self._null is None:
+            self._null = self.inner.embed_null()
+        return self._null
+
+
 class Bench:
     """A model and batches of items, ready to be measured.
 
@@ -137,11 +159,9 @@ class Bench:
         eager = load_model(self.model_name, device=options.device, dtype=options.dtype)
         synchronise(eager.device)
         self.load_seconds = time.perf_counter() - started
-        encode, null = eager.embed, cache(eager.embed_null)
-        embed = cache(lambda texts: encode(list(texts)))
-        eager.embed = lambda conditions: embed(tuple(conditions))  # type: ignore[method-assign]  # encoders are no cost
-        eager.embed_null = null  # type: ignore[method-assign]
-        self.model = accelerate(eager, options.accelerate)
+        # A closed form looks its conditions up in a table, and has to be seen as one.
+        kept = eager if isinstance(eager, ClosedForm) else Encoded(eager)
+        self.model = accelerate(kept, options.accelerate)
         self._prepared: dict[int, tuple[float, float]] = {}
         rows = sample_set.items
         rows = rows[rows["split"] == "test"]

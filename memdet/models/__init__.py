@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from memdet.models.prediction_type import PREDICTION_TYPES as PARAMETRISATIONS
     from memdet.models.prediction_type import PredictionType as Parametrisation
     from memdet.models.schedule import NoiseSchedule
+    from memdet.models.wrapped import WrappedModel
 
 _HOMES = {
     "ClosedForm": "closed_form.base",
@@ -30,6 +31,7 @@ _HOMES = {
     "PredictionType": "prediction_type",
     "ScoreModel": "base",
     "Skewed": "closed_form.skewed",
+    "WrappedModel": "wrapped",
     "load_model": "load",
     "model_names": "names",
     "zoo_directory": "names",
@@ -47,6 +49,7 @@ __all__ = [
     "PredictionType",
     "ScoreModel",
     "Skewed",
+    "WrappedModel",
     "load_model",
     "model_names",
     "zoo_directory",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from typing import Literal, Protocol, get_args
 
 import torch
@@ -11,7 +11,7 @@ from torch.autograd import forward_ad
 
 from memdet.errors import UserError
 from memdet.models.base import ScoreModel, time_on
-from memdet.models.diffusers.recording import AttentionLayer
+from memdet.models.wrapped import WrappedModel, layers
 
 Mode = Literal["off", "compile", "cuda-graphs"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -31,7 +31,20 @@ class Capture(Protocol):
 
 
 class AccelerationError(UserError):
-    """An accelerated network that cannot be built, or differs from the eager one; the whole run is concerned."""
+    """An accelerated network that cannot be built, or differs from the eager one; the whole run is concerned.
+
+    Args:
+        mode: How it was accelerated.
+        problem: What is wrong, to follow the mode in a sentence.
+    """
+
+    def __init__(self, mode: Mode, problem: str) -> None:
+        super().__init__(f"`accelerate` {mode} {problem}: use `accelerate` off", parameters=("accelerate",))
+        self._given = mode, problem
+
+    def __reduce__(self) -> tuple[type[AccelerationError], tuple[Mode, str]]:
+        """How it crosses from one process to another."""
+        return type(self), self._given
 
 
 def accelerate(model: ScoreModel, mode: Mode, capture: Capture | None = None) -> ScoreModel:
@@ -47,37 +60,34 @@ def accelerate(model: ScoreModel, mode: Mode, capture: Capture | None = None) ->
         capture: Records a graph; None takes CUDA's.
 
     Raises:
-        UserError: CUDA graphs on another device.
+        AccelerationError: CUDA graphs on another device.
     """
-    if mode == "off" or isinstance(model, Accelerated):
+    if mode == "off" or any(isinstance(layer, Accelerated) for layer in layers(model)):
         return model
     if mode == "cuda-graphs" and capture is None:
         if model.device.type != "cuda":
-            raise UserError(f"--accelerate cuda-graphs needs a CUDA device, {model.name} is on {model.device.type}")
+            raise AccelerationError(mode, f"needs a CUDA device, {model.name} is on {model.device.type}")
         capture = CudaCapture(model.device)
-    if type(model).network is ScoreModel.network:
+    if type(layers(model)[-1]).network is ScoreModel.network:
         return model
     network = Compiled(model.network) if capture is None or mode == "compile" else Graphs(model.network, capture)
     return Accelerated(model, mode, network)
 
 
-class Accelerated(ScoreModel):
+class Accelerated(WrappedModel):
     """A score model whose forwards go through another network, where that is possible.
+
+    Attention and the bottleneck are read from the eager network, whose hooks see it.
 
     Args:
         model: What is accelerated; answers all else.
         mode: Named in errors.
         network: Like :meth:`ScoreModel.network` of the model, without gradients.
-
-    Attributes:
-        eager: The model.
     """
 
     def __init__(self, model: ScoreModel, mode: Mode, network: Network) -> None:
-        self.eager, self._mode, self._network = model, mode, network
-        self.name, self.latent_shape, self.schedule = model.name, model.latent_shape, model.schedule
-        self.prediction_type, self.device, self.dtype = model.prediction_type, model.device, model.dtype
-        self.takes_prompts = model.takes_prompts  # type: ignore[misc]
+        super().__init__(model)
+        self._mode, self._network = mode, network
         self._checked: set[Hashable] = set()
 
     def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
@@ -87,7 +97,7 @@ class Accelerated(ScoreModel):
             AccelerationError: The accelerated network cannot be built, or differs from the eager one.
         """
         if torch.is_grad_enabled() or _transforms():
-            return self.eager.predict(x, t, embedding)
+            return self.inner.predict(x, t, embedding)
         time = time_on(x.device, t)
         key = shape_of(x, embedding)
         if key in self._checked:
@@ -99,11 +109,9 @@ class Accelerated(ScoreModel):
             raise
         except Exception as error:  # compilers and devices raise many kinds
             reason = next(iter(str(error).strip().splitlines()), "")
-            raise AccelerationError(
-                f"--accelerate {self._mode} fails for {self.name} at a batch of {len(x)}"
-                f" ({type(error).__name__}: {reason}): use --accelerate off"
-            ) from error
-        self._compare(output, self.eager.predict(x, t, embedding))
+            where = f"{self.name} at a batch of {len(x)}"
+            raise AccelerationError(self._mode, f"fails for {where} ({type(error).__name__}: {reason})") from error
+        self._compare(output, self.inner.predict(x, t, embedding))
         self._checked.add(key)
         return output
 
@@ -122,58 +130,16 @@ class Accelerated(ScoreModel):
     def _compare(self, found: Tensor, expected: Tensor) -> None:
         if found.shape != expected.shape or found.dtype != expected.dtype:
             what = f"gives {found.dtype} {tuple(found.shape)} instead of {expected.dtype} {tuple(expected.shape)}"
-            raise AccelerationError(f"--accelerate {self._mode}: {self.name} {what}: use --accelerate off")
+            raise AccelerationError(self._mode, f"is wrong: {self.name} {what}")
         difference = (found.double() - expected.double()).flatten(1).norm(dim=1)
         error = float((difference / expected.double().flatten(1).norm(dim=1).clamp_min(1e-300)).max())
         allowed = BOUNDS[expected.dtype]
         if not error <= allowed:
             raise AccelerationError(
-                f"--accelerate {self._mode}: the output of {self.name} at a batch of {len(found)} differs from the"
-                f" eager one by {error:.1e} (relative), allowed {allowed:.0e} in {_name(expected.dtype)}:"
-                " use --accelerate off"
+                self._mode,
+                f"is wrong: the output of {self.name} at a batch of {len(found)} differs from the eager one by"
+                f" {error:.1e} (relative), allowed {allowed:.0e} in {_name(expected.dtype)}",
             )
-
-    # What the model answers itself
-
-    def network(self, x: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
-        """The eager network."""
-        return self.eager.network(x, t, embedding)
-
-    def embed(self, conditions: Sequence[str]) -> Tensor:
-        """Encode conditions."""
-        return self.eager.embed(conditions)
-
-    def embed_null(self) -> Tensor:
-        """Encode the null condition."""
-        return self.eager.embed_null()
-
-    def fingerprint(self) -> str:
-        """That of the model: weights and configuration are the same."""
-        return self.eager.fingerprint()
-
-    def decode(self, x0: Tensor) -> Tensor:
-        """Images of clean latents."""
-        return self.eager.decode(x0)
-
-    def training_images(self) -> Tensor:
-        """Training images that are known."""
-        return self.eager.training_images()
-
-    def attention(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, list[AttentionLayer]]:
-        """Noise prediction and cross-attention, by the eager network, whose hooks see it."""
-        return self.eager.attention(x, t, embedding)
-
-    def bottleneck(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        """Noise prediction and middle block, by the eager network, whose hooks see it."""
-        return self.eager.bottleneck(x, t, embedding)
-
-    def end_positions(self, conditions: Sequence[str]) -> Tensor:
-        """Position of the end token."""
-        return self.eager.end_positions(conditions)
-
-    def are_cut(self, conditions: Sequence[str]) -> list[bool]:
-        """Whether conditions are longer than what is read."""
-        return self.eager.are_cut(conditions)
 
 
 class Compiled:

@@ -121,6 +121,10 @@ class ScoreModel(ABC):
         """Gradient of the log density of ``x_t`` given the condition: ``-eps / sigma``."""
         return -self.eps(x, t, embedding) / self.schedule.sigma(t)
 
+    def __repr__(self) -> str:
+        what = f"{self.name!r}, latent {self.latent_shape}, {self.prediction_type}, {self.device}"
+        return f"{type(self).__name__}({what}, {str(self.dtype).removeprefix('torch.')})"
+
 
 def time_on(device: torch.device, t: int) -> Tensor:
     """A timestep as a tensor without dimensions, int64; filled on the device, so that nobody waits for a copy."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from memdet.errors import UserError
 
@@ -29,14 +29,40 @@ class NoiseSchedule:
     @classmethod
     def from_betas(cls, betas: NDArray[np.float64], offset: int = 1) -> NoiseSchedule:
         """Variance-preserving schedule: ``alpha^2 = prod (1 - beta)``, ``sigma^2 = 1 - alpha^2``."""
-        alphas_cumprod = np.cumprod(1 - betas)
-        return cls(np.sqrt(alphas_cumprod), np.sqrt(1 - alphas_cumprod), offset=offset)
+        return cls.vp(np.cumprod(1 - betas), offset=offset)
+
+    @classmethod
+    def vp(cls, alphas_cumprod: ArrayLike, offset: int = 1) -> NoiseSchedule:
+        """Variance-preserving schedule: ``alpha^2`` is given, ``sigma^2 = 1 - alpha^2``.
+
+        Args:
+            alphas_cumprod: ``[T]``, the products of ``1 - beta`` up to each timestep, as schedulers of diffusers keep
+                them; an array, a list or a tensor on the CPU.
+            offset: Added to evenly spaced timesteps.
+
+        Raises:
+            ValueError: Not a falling sequence of numbers between 0 and 1, neither of them included.
+
+        Example:
+            >>> NoiseSchedule.vp([0.96, 0.36]).alpha(1), NoiseSchedule.vp([0.96, 0.36]).sigma(1)
+            (0.6, 0.8)
+        """
+        squares = np.asarray(alphas_cumprod, dtype=np.float64)
+        if squares.ndim != 1 or not len(squares) or not ((squares > 0) & (squares < 1)).all():
+            raise ValueError("alphas_cumprod is a sequence of numbers between 0 and 1, neither of them included")
+        if (np.diff(squares) > 0).any():
+            raise ValueError("alphas_cumprod falls with the timestep: noise grows")
+        return cls(np.sqrt(squares), np.sqrt(1 - squares), offset=offset)
 
     @classmethod
     def rectified_flow(cls, length: int = 1_000) -> NoiseSchedule:
         """Straight paths: at index ``i`` the time is ``(i + 1) / length``, ``alpha = 1 - time``, ``sigma = time``."""
         time = np.arange(1, length + 1) / length
         return cls(1 - time, time)
+
+    def __repr__(self) -> str:
+        length, first, last = len(self.alphas), self.sigmas[0], self.sigmas[-1]
+        return f"{type(self).__name__}({length} timesteps, sigma {first:.4g} to {last:.4g})"
 
     def alpha(self, t: int) -> float:
         """Factor of the clean sample at timestep ``t``."""

@@ -11,7 +11,7 @@ from memdet.benching.numerics import audit as numerics
 from memdet.benching.numerics.audit import audit
 from memdet.detectors import detector_classes, make_detectors
 from memdet.errors import UserError
-from memdet.models import NoiseSchedule, ScoreModel
+from memdet.models import NoiseSchedule, ScoreModel, load_model
 from memdet.probing import Probe
 from memdet.samplesets import Protocol, SampleSet, load_sample_set
 from tests.helpers.problems import make_items
@@ -45,6 +45,18 @@ class Linear(ScoreModel):
 
     def fingerprint(self):
         return "linear"
+
+
+def test_attention_is_read_under_the_audit(monkeypatch):
+    """What the audit wraps has tokens still: its scores in float64 are those of the model alone, to its rounding."""
+    sample_set = load_sample_set("tiny-sd-a-verbatim")
+    (detector,) = make_detectors(["ren2024-layer-entropy"], detector_classes())
+    found = audit(sample_set, [detector], items=2, dtypes=["float32"], kernels=["math"])
+    (row,) = [row for row in found.measured if row.subject == detector.label]
+    assert (row.status, row.message) == ("ok", "")
+    model, frame = load_model("tiny-sd-a", dtype=torch.float64), numerics._balanced(sample_set.items, 2)
+    (_, probe) = next(numerics._batches(sample_set, frame, model, seed=0))
+    torch.testing.assert_close(row.reference, detector.score(probe).tolist())
 
 
 class NoBackward(Linear):

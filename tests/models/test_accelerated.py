@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 
@@ -9,8 +11,7 @@ from memdet.curvature import JacobianOperator
 from memdet.detectors import detector_classes, make_detectors
 from memdet.errors import UserError
 from memdet.models import load_model
-from memdet.models.accelerated import BOUNDS, Accelerated, AccelerationError, accelerate
-from memdet.models.base import ScoreModel
+from memdet.models.accelerated import BOUNDS, AccelerationError, accelerate
 from memdet.running import RunOptions, read_manifest, run
 from memdet.samplesets import load_sample_set
 
@@ -117,8 +118,12 @@ def test_the_rest_is_the_model_s(random_model, graphed):
     assert graphed.fingerprint() == random_model.fingerprint()
     assert graphed.takes_prompts is True
     assert graphed.name == random_model.name
-    own = {name for name, value in vars(ScoreModel).items() if callable(value) and not name.startswith("_")}
-    assert own - set(vars(Accelerated)) == {"eps", "score"}  # these two rest on predict; all else is handed on
+
+
+def test_a_failed_check_can_be_told_by_another_process():
+    error = pickle.loads(pickle.dumps(AccelerationError("compile", "fails for a")))
+    assert str(error) == "`accelerate` compile fails for a: use `accelerate` off"
+    assert error.parameters == ("accelerate",)
 
 
 @torch.no_grad()
@@ -127,7 +132,7 @@ def test_a_wrong_network_is_refused(random_model, error):
     fast = accelerate(random_model, "cuda-graphs", FakeCapture(error))
     x, embedding = batch(random_model, 2)
     for _ in range(2):  # and not only once
-        with pytest.raises(AccelerationError, match=r"--accelerate cuda-graphs.*differs.*float32.*--accelerate off"):
+        with pytest.raises(AccelerationError, match=r"`accelerate` cuda-graphs.*differs.*float32.*`accelerate` off"):
             fast.predict(x, 500, embedding)
 
 
@@ -178,7 +183,7 @@ def toy():
 
 
 def test_a_failed_check_ends_a_run_instead_of_filling_rows(tmp_path, toy):
-    with pytest.raises(AccelerationError, match="--accelerate off"):
+    with pytest.raises(AccelerationError, match="`accelerate` off"):
         toy_run(tmp_path / "run", accelerate(toy, "cuda-graphs", FakeCapture(0.01)))
 
 

@@ -82,3 +82,25 @@ def test_rectified_flow_is_a_straight_path():
     schedule = NoiseSchedule.rectified_flow(100)
     assert (schedule.alpha(24), schedule.sigma(24)) == (pytest.approx(0.75), pytest.approx(0.25))
     np.testing.assert_allclose(schedule.alphas + schedule.sigmas, 1)
+
+
+def test_a_variance_preserving_schedule_from_the_products():
+    ddim = stable_diffusion()
+    made = NoiseSchedule.vp(ddim.alphas_cumprod)
+    np.testing.assert_allclose(made.alphas**2, ddim.alphas_cumprod.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(made.alphas**2 + made.sigmas**2, 1)
+    betas = scaled_linear_betas()
+    same = NoiseSchedule.vp(np.cumprod(1 - betas), offset=0)
+    np.testing.assert_array_equal(same.alphas, NoiseSchedule.from_betas(betas).alphas)
+    assert same.timesteps(10)[-1] == 0
+
+
+@pytest.mark.parametrize("products", [[], [0.5, 0.0], [1.0, 0.5], [0.5, 0.9], [0.9, float("nan")], [[0.9, 0.5]], 0.5])
+def test_products_that_are_none(products):
+    with pytest.raises(ValueError, match="alphas_cumprod"):
+        NoiseSchedule.vp(products)
+
+
+def test_what_a_schedule_is_shown_as():
+    assert repr(NoiseSchedule.rectified_flow(100)) == "NoiseSchedule(100 timesteps, sigma 0.01 to 1)"
+    assert repr(DiffusersSchedule(stable_diffusion().config)).startswith("DiffusersSchedule(1000 timesteps, sigma 0.02")

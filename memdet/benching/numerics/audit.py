@@ -18,7 +18,7 @@ from tqdm import tqdm
 from memdet.curvature import Backend
 from memdet.detectors import Detector
 from memdet.errors import NotApplicableError, UserError
-from memdet.models import ScoreModel, load_model
+from memdet.models import ScoreModel, WrappedModel, load_model
 from memdet.probing import Items, Probe
 from memdet.running.batch_size import ELEMENTS_PER_BATCH, LARGEST_BATCH
 from memdet.running.batching import items_of, probe_of
@@ -118,27 +118,16 @@ class ForcedProbe(Probe):
             super()._check(x, t, backend)
 
 
-class _FreeTextEncoder(ScoreModel):
+class _FreeTextEncoder(WrappedModel):
     """The model, with conditions encoded by whatever kernel torch picks: text masks rule some kernels out."""
-
-    def __init__(self, model: ScoreModel) -> None:
-        self._inner = model
-        self.name, self.latent_shape, self.schedule = model.name, model.latent_shape, model.schedule
-        self.prediction_type, self.device, self.dtype = model.prediction_type, model.device, model.dtype
 
     def embed(self, conditions: Sequence[str]) -> Tensor:
         with sdpa_kernel(list(KERNELS.values())):
-            return self._inner.embed(conditions)
+            return self.inner.embed(conditions)
 
     def embed_null(self) -> Tensor:
         with sdpa_kernel(list(KERNELS.values())):
-            return self._inner.embed_null()
-
-    def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
-        return self._inner.predict(x, t, embedding)
-
-    def fingerprint(self) -> str:
-        return self._inner.fingerprint()
+            return self.inner.embed_null()
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from memdet.models.closed_form.base import ClosedForm
 from memdet.models.prediction_type import output_from_eps
+from memdet.models.wrapped import WrappedModel
 
 
-class Skewed(ClosedForm):
+class Skewed(WrappedModel, ClosedForm):
     """Adds ``amount / sigma^2 K x`` to the score of a closed form, with K skew-symmetric.
 
     K swaps the halves of a flat latent and changes the sign of one, ``K (a, b) = (-b, a)``: orthogonal, ``K^T = -K``,
@@ -29,21 +28,11 @@ class Skewed(ClosedForm):
     """
 
     def __init__(self, wrapped: ClosedForm, amount: float) -> None:
+        super().__init__(wrapped)
         self.wrapped, self.amount = wrapped, amount
         self.name = f"{wrapped.name}-skewed"
-        self.latent_shape, self.schedule = wrapped.latent_shape, wrapped.schedule
-        self.prediction_type = wrapped.prediction_type
-        self.device, self.dtype = wrapped.device, wrapped.dtype
         if torch.Size(self.latent_shape).numel() % 2:
             raise ValueError(f"the halves of a latent of shape {self.latent_shape} cannot be swapped")
-
-    def embed(self, conditions: Sequence[str]) -> Tensor:
-        """As the wrapped model."""
-        return self.wrapped.embed(conditions)
-
-    def embed_null(self) -> Tensor:
-        """As the wrapped model."""
-        return self.wrapped.embed_null()
 
     def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
         """What a network with this score would return, in the wrapped model's prediction type."""

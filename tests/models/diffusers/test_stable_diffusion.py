@@ -241,3 +241,8 @@ def test_network_that_needs_more_inputs(copy_of_pipeline, changes, part):
     directory = copy_of_pipeline()
     edit_json(directory / "unet" / "config.json", **changes)
     assert_refused(directory, part)
+
+
+def test_what_a_model_is_shown_as(random_model):
+    shape = tuple(random_model.latent_shape)
+    assert repr(random_model) == f"StableDiffusionModel('random-sd', latent {shape}, eps, cpu, float32)"
