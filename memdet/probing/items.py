@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from memdet.errors import NotApplicableError
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Items:
     """A batch of items.
 
@@ -28,3 +30,19 @@ class Items:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        if self.images is not None:
+            return f"Items({len(self)} images of shape {tuple(self.images.shape[1:])})"
+        return f"Items({len(self)} {'prompts' if self.has_prompts else 'conditions'})"
+
+    @property
+    def prompts(self) -> Sequence[str]:
+        """The conditions, where they are text.
+
+        Raises:
+            NotApplicableError: They are not.
+        """
+        if not self.has_prompts:
+            raise NotApplicableError("the conditions of this sample set are not text")
+        return self.conditions

@@ -2,70 +2,184 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import TypeVar
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
+from typing import Literal, Self, TypeVar
 
-import torch
 from torch import Tensor
 
-from memdet.curvature import Backend, JacobianOperator, Known, eigenvalues, jacobian_matrix
-from memdet.errors import NotApplicableError
-from memdet.models import ClosedForm
+from memdet.curvature import Backend
+from memdet.models import ScoreModel
 from memdet.models.diffusers.recording import AttentionLayer
+from memdet.probing.branch_policy import Branch
+from memdet.probing.context import DEFAULT_PROTOCOL, Context
 from memdet.probing.cost import Cost
-from memdet.probing.evaluations import Branch, Evaluations
-from memdet.probing.trajectory import Trajectory
+from memdet.probing.draws import Draws
+from memdet.probing.evaluator import Evaluator, SeedMemory
+from memdet.probing.from_sample_set import dev_items, items_of, tested_by
+from memdet.probing.items import Items
+from memdet.probing.jacobians import Jacobians
+from memdet.probing.recordings import Recordings
+from memdet.probing.trajectory import Places, Trajectory
+from memdet.samplesets import SampleSet
 
-LARGEST_MATRIX = 4_096
-R = TypeVar("R")
+T = TypeVar("T")
 
 
-class Probe(Evaluations):
+class Probe:
     """Gives detectors noise, predictions, trajectories, Jacobian products, attention and generations.
 
     Each quantity is computed once however many detectors ask, and charged in full to every detector that asks, so the
-    cost of a row is what the detector would cost alone. Tensors that come from the probe must not be changed in place.
-    Where all items share the starting noise, it is one tensor expanded over the batch, and what depends on it alone is
-    evaluated once a seed. The arguments are those of :class:`~memdet.probing.evaluations.Evaluations`.
+    cost of a row is what the detector would cost alone. Tensors that come from the probe must not be changed in place:
+    :meth:`charge` refuses a detector that did. Where all items share the starting noise, it is one tensor expanded over
+    the batch, and what depends on it alone is evaluated once a seed.
+
+    Latents are ``[batch, *latent_shape]``. What the model or the sample set does not have raises `NotApplicableError`:
+    trajectories from noise where the items are images, text where conditions are classes, whole Jacobians of more than
+    4,096 dimensions.
+
+    Args:
+        model: Score model; None serves detectors that never ask for it.
+        items: The batch.
+        context: Protocol, seed and policy; by default 50 steps, guidance 7.5, seed 0 and one noise for all items.
+        memory: What the batches of a seed share; its own if None.
+        dev: Items of the dev split for :meth:`calibrate`; None or none if there are none.
+
+    Attributes:
+        evaluator: Where the model is asked.
+        seed: Of all draws.
+        steps, guidance: Of the default trajectory.
     """
+
+    def __init__(
+        self,
+        model: ScoreModel | None,
+        items: Items,
+        context: Context | None = None,
+        *,
+        memory: SeedMemory | None = None,
+        dev: Items | None = None,
+    ) -> None:
+        context, memory = context or Context(DEFAULT_PROTOCOL), memory or SeedMemory()
+        self._compose(Evaluator(model, items, context, memory, dev=dev))
+
+    def _compose(self, evaluator: Evaluator) -> None:
+        self.evaluator, context = evaluator, evaluator.context
+        self.seed, self.steps, self.guidance = context.seed, context.protocol.steps, context.protocol.guidance
+        self._draws, self._jacobians, self._recordings = Draws(evaluator), Jacobians(evaluator), Recordings(evaluator)
+        self._places = Places(evaluator, self._draws)
+
+    @classmethod
+    def of(
+        cls, model: ScoreModel, sample_set: SampleSet, *, seed: int = 0, rows: slice | Sequence[int] | None = None
+    ) -> Self:
+        """A probe of test items of a sample set under its protocol, with the dev items of the same model.
+
+        Args:
+            model: Whose items are taken where the set knows it by name; else all are.
+            sample_set: Gives items and protocol.
+            seed: Of all draws.
+            rows: Positions among these items; None for all. Costs are those of a batch of all.
+
+        Raises:
+            UserError: An image of another shape than the model takes.
+        """
+        tested = tested_by(model, sample_set)
+        part = tested if rows is None else tested.iloc[rows if isinstance(rows, slice) else list(rows)]
+        dev = dev_items(sample_set, tested["model"].unique(), model)
+        return cls(model, items_of(part, sample_set, model), Context(sample_set.protocol, seed, len(tested)), dev=dev)
+
+    def __repr__(self) -> str:
+        model = self.evaluator.model.name if self.evaluator.has_model else "no model"
+        return f"{type(self).__name__}({model}, {len(self)} item{'s'[: len(self) != 1]}, seed {self.seed})"
+
+    def __len__(self) -> int:
+        return len(self.evaluator)
+
+    # What the items are
+
+    @property
+    def model(self) -> ScoreModel:
+        """The score model."""
+        return self.evaluator.model
+
+    @property
+    def prompts(self) -> Sequence[str]:
+        """Text of each item, where the conditions are text."""
+        return self.evaluator.items.prompts
+
+    @property
+    def images(self) -> Tensor:
+        """Image of each item, in the task ``image``."""
+        return self.evaluator.images
+
+    @property
+    def clusters(self) -> Sequence[str]:
+        """Family of near-duplicates of each item; what is fitted must keep a family on one side."""
+        return self.evaluator.items.clusters
+
+    @property
+    def labels(self) -> Sequence[int]:
+        """Labels, for supervised controls alone; PermissionError for a detector that does not declare itself one."""
+        return self.evaluator.labels
+
+    # Draws
+
+    def uniform(self) -> Tensor:
+        """A random number in [0, 1) an item, from the seed and the item alone, ``[batch]`` in float64."""
+        return self._draws.uniform()
+
+    @property
+    def noise(self) -> Tensor:
+        """The starting noise x_T."""
+        return self._draws.starting_noise(0)
+
+    def starting_noise(self, draw: int) -> Tensor:
+        """One of several independent starting noises, for methods that generate more than once a seed; 0 is `noise`."""
+        return self._draws.starting_noise(draw)
+
+    def directions(
+        self, count: int, kind: Literal["rademacher", "gaussian"] = "rademacher", *, draw: int = 0
+    ) -> list[Tensor]:
+        """Probe vectors of the seed, the same for all items. Other draws of one seed are other vectors."""
+        return self._draws.directions(count, kind, draw)
+
+    # What the model answers
+
+    def eps(self, x: Tensor, t: int, branch: Branch) -> Tensor:
+        """Noise prediction. One forward."""
+        return self.evaluator.eps(x, t, branch)
+
+    def score(self, x: Tensor, t: int, branch: Branch) -> Tensor:
+        """Score ``-eps / sigma``. One forward, shared with :meth:`eps`."""
+        return self.evaluator.score(x, t, branch)
+
+    def difference(self, x: Tensor, t: int) -> Tensor:
+        """``D = eps_c - eps_u``. Two forwards."""
+        return self.evaluator.difference(x, t)
+
+    def both(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        """Noise predictions of the conditional and of the null branch. Two forwards, in one call where that pays."""
+        return self.evaluator.both(x, t)
+
+    def step(self, key: Hashable, move: Callable[[Tensor, Tensor], Tensor], x: Tensor, eps: Tensor) -> Tensor:
+        """``move(x, eps)``; where all items are at one place and move alike, made once a seed, and shared."""
+        return self.evaluator.step(key, move, x, eps)
 
     # Where detectors look
 
-    def trajectory(self, steps: int | None = None, guidance: float | None = None, draw: int = 0) -> Trajectory:
-        """DDIM trajectory of the protocol, or with other steps, guidance or starting noise; extended lazily.
-
-        Raises:
-            NotApplicableError: The items are images, which a trajectory from noise does not meet.
-        """
-        if self._items.images is not None:
-            raise NotApplicableError("the items are images; a trajectory from noise does not meet them")
-        length = self.steps if steps is None else steps
-        scale = self.guidance if guidance is None else guidance
-        start = self.starting_noise(draw)
-        return self._remember(("trajectory", length, scale, draw), lambda: Trajectory(self, start, length, scale))
-
-    def generated(self, draw: int = 0) -> Tensor:
-        """Image at the end of the protocol's trajectory, ``[batch, channels, height, width]`` in [0, 1].
-
-        In the task ``image`` it is the item's own image. Decoding is no network evaluation.
-
-        Raises:
-            NotApplicableError: The model's samples are not images.
-        """
-        clean = self.clean(draw)
-        return self._remember(("generated", draw), lambda: self.model.decode(clean))
-
     @property
-    def training_images(self) -> Tensor:
-        """Training images of the model that are known, ``[n, channels, height, width]`` in [0, 1].
+    def timesteps(self) -> list[int]:
+        """Timesteps of the default trajectory, first (noisiest) to last."""
+        return self._places.timesteps
 
-        Raises:
-            NotApplicableError: None are known.
-        """
-        if "training-images" not in self._seed_memo:
-            self._seed_memo["training-images"] = self.model.training_images()
-        images: Tensor = self._seed_memo["training-images"]
-        return images
+    def nearest_timestep(self, t: int) -> int:
+        """The timestep of the default trajectory that is nearest to ``t``; of two the noisier."""
+        return self._places.nearest_timestep(t)
+
+    def trajectory(self, steps: int | None = None, guidance: float | None = None, draw: int = 0) -> Trajectory:
+        """DDIM trajectory of the protocol, or with other steps, guidance or starting noise; extended lazily."""
+        return self._places.trajectory(steps, guidance, draw)
 
     def at(self, t: int | None, guidance: float = 1.0) -> tuple[Tensor, int]:
         """Where a detector of one time looks: on the trajectory, or at the noisy image ``alpha x_0 + sigma noise``.
@@ -78,98 +192,44 @@ class Probe(Evaluations):
         Returns:
             Latents and their timestep.
         """
-        timesteps = self.timesteps
-        index = 0 if t is None else timesteps.index(self.nearest_timestep(t))
-        if self._items.images is not None:
-            alpha, sigma = self.model.schedule.alpha(timesteps[index]), self.model.schedule.sigma(timesteps[index])
-            noisy = self._remember(("noisy", index), lambda: alpha * self._place(self.images) + sigma * self.noise)
-            return noisy, timesteps[index]
-        if t is None:
-            return self.noise, timesteps[0]
-        return self.trajectory(guidance=guidance).state(index), timesteps[index]
-
-    def nearest_timestep(self, t: int) -> int:
-        """The timestep of the default trajectory that is nearest to ``t``; of two the noisier."""
-        return min(self.timesteps, key=lambda timestep: abs(timestep - t))
+        return self._places.at(t, guidance)
 
     def clean(self, draw: int = 0) -> Tensor:
-        """What is judged, without noise, ``[batch, *latent_shape]``: the image, or the end of the trajectory."""
-        if self._items.images is not None:
-            return self._remember(("clean",), lambda: self._place(self.images))
-        return self.trajectory(draw=draw).clean()
+        """What is judged, without noise: the image, or the end of the trajectory."""
+        return self._places.clean(draw)
+
+    def generated(self, draw: int = 0) -> Tensor:
+        """Image of :meth:`clean`, ``[batch, channels, height, width]`` in [0, 1]. Decoding is no network evaluation."""
+        return self._places.generated(draw)
+
+    @property
+    def training_images(self) -> Tensor:
+        """Training images of the model that are known, ``[n, channels, height, width]`` in [0, 1]."""
+        return self._places.training_images
 
     # What the model computes on the way
 
     def attention(self, x: Tensor, t: int, branch: Branch) -> list[AttentionLayer]:
-        """Cross-attention of every layer, averaged over heads. One forward, which also gives :meth:`eps`.
-
-        Raises:
-            NotApplicableError: The model has no cross-attention.
-        """
-        return self._recorded("attention", self.model.attention, x, t, branch)
+        """Cross-attention of every layer, averaged over heads. One forward, which also gives :meth:`eps`."""
+        return self._recordings.attention(x, t, branch)
 
     def bottleneck(self, x: Tensor, t: int, branch: Branch) -> Tensor:
-        """Activation of the network's middle block, ``[batch, ...]``. One forward, which also gives :meth:`eps`.
-
-        Raises:
-            NotApplicableError: The model has no middle block.
-        """
-        return self._recorded("bottleneck", self.model.bottleneck, x, t, branch)
+        """Activation of the network's middle block, ``[batch, ...]``. One forward, which also gives :meth:`eps`."""
+        return self._recordings.bottleneck(x, t, branch)
 
     @property
     def end_positions(self) -> Tensor:
-        """Position of each prompt's end token among those of :meth:`attention`, int64 ``[batch]``; padding follows.
-
-        Raises:
-            NotApplicableError: The conditions are not text.
-        """
+        """Position of each prompt's end token among those of :meth:`attention`, int64 ``[batch]``; padding follows."""
         return self.model.end_positions(self.prompts)
 
     def embedding_product(self, x: Tensor, t: int) -> Tensor:
-        """Derivative of the conditional score along the step from the null condition to the condition.
-
-        Forward AD through the embedding at the condition, ``[batch, *latent_shape]``. One JVP.
-
-        Raises:
-            NotApplicableError: The condition is a class number, or weights of a mixture with zeros among them.
-        """
-
-        def evaluate(cost: Cost, rows: Tensor) -> Tensor:
-            condition = self._embedding("cond", len(self))
-            if not condition.is_floating_point():
-                raise NotApplicableError("the condition is a class number, in which nothing can be differentiated")
-            if isinstance(self.model, ClosedForm) and bool((condition == 0).any()):
-                raise NotApplicableError("a condition rules components out, where the score has no derivative in it")
-            operator = JacobianOperator(lambda e: self.model.score(rows, t, e), condition, check=False)
-            operator.count = cost.count
-            return operator.mv(condition - self._embedding("null", len(self)))
-
-        return self._evaluate("embedding-product", x, t, "cond", (), evaluate)
-
-    def _recorded(
-        self, kind: str, record: Callable[[Tensor, int, Tensor], tuple[Tensor, R]], x: Tensor, t: int, branch: Branch
-    ) -> R:
-        """What a forward passes through: the forward of :meth:`eps`, and whoever reads it pays for that one."""
-        known = self._key("eps", x, t, branch) in self._memo
-
-        def make() -> R:
-            start = self._now()
-            with torch.no_grad():
-                eps, found = record(x, t, self._embedding(branch, len(self)))
-            seconds = self._now() - start
-            self._ledger.cost.seconds -= seconds  # :meth:`eps` charges those of its own
-            if not known:
-                self._memo[self._key("eps", x, t, branch)] = (eps, Cost(forwards=1, seconds=seconds), (x,))
-            return found
-
-        result = self._remember(self._key(kind, x, t, branch), make)
-        self.eps(x, t, branch)
-        return result
+        """Derivative of the conditional score along the step from the null condition to the condition. One JVP."""
+        return self._recordings.embedding_product(x, t)
 
     # Jacobians
 
     def jacobian_product(self, x: Tensor, t: int, branch: Branch, v: Tensor, backend: Backend = "jvp") -> Tensor:
-        """``J v`` with J the Jacobian of the score at ``x``, ``[batch, *latent_shape]``.
+        """``J v`` with J the Jacobian of the score at ``x``.
 
         Args:
             x, v: ``[batch, *latent_shape]``.
@@ -182,166 +242,64 @@ class Probe(Evaluations):
             NotApplicableError: ``closed-form``, of a model that is none.
             ValueError: The model fails the self-check of its Jacobian (`memdet.curvature.JacobianOperator`).
         """
-        self._check(x, t, backend)
-        if backend == "vjp" and (self._is_once_a_seed(branch, x, v) or not self._is_once_a_seed(branch, x)):
-            self._predict_on_graph(x, t, branch)
-        value = self.score(x, t, branch) if backend in {"fd-one-sided", "vjp"} else None
-
-        def evaluate(cost: Cost, rows: Tensor, vectors: Tensor) -> Tensor:
-            operator = self._operator(rows, t, branch, backend, None if value is None else value[: len(rows)])
-            operator.count = cost.count
-            return operator.rmv(vectors) if backend == "vjp" else operator.mv(vectors)
-
-        return self._evaluate(f"product-{backend}", x, t, branch, (v,), evaluate)
+        return self._jacobians.product(x, t, branch, v, backend)
 
     def both_products(self, x: Tensor, t: int, v: Tensor, backend: Backend = "jvp") -> tuple[Tensor, Tensor]:
         """:meth:`jacobian_product` of the conditional and of the null branch, in one call where that pays."""
-        if backend in {"fd", "fd-one-sided"} or (backend == "jvp" and self.model.device.type == "cpu"):
-            self._join_products(x, t, v, backend)
-        return self.jacobian_product(x, t, "cond", v, backend), self.jacobian_product(x, t, "null", v, backend)
-
-    def _join_products(self, x: Tensor, t: int, v: Tensor, backend: Backend) -> None:
-        self._check(x, t, backend)
-
-        def evaluate(
-            cost: Cost, embedding: Tensor, rows: Tensor, vectors: Tensor, value: Tensor | None = None
-        ) -> Tensor:
-            def score(z: Tensor) -> Tensor:
-                return self.model.score(z, t, embedding)
-
-            return JacobianOperator(score, rows, backend, known=Known(value), check=False, count=cost.count).mv(vectors)
-
-        pairs = []
-        if backend == "fd-one-sided":
-            sigma = self.model.schedule.sigma(t)
-            cond, null = self.both(x, t)
-            pairs = [(-cond / sigma, -null / sigma)]
-        self._evaluate_together(f"product-{backend}", x, t, (v,), evaluate, *pairs)
+        return self._jacobians.both_products(x, t, v, backend)
 
     def jacobian_matrix(self, x: Tensor, t: int, branch: Branch) -> Tensor:
-        """The whole Jacobian of the score, ``[batch, d, d]``, by d reverse products on one graph.
-
-        Raises:
-            NotApplicableError: More than 4,096 dimensions.
-        """
-        d = x[0].numel()
-        if d > LARGEST_MATRIX:
-            raise NotApplicableError(
-                f"the exact spectrum of a network is taken up to d = {LARGEST_MATRIX:,}, not {d:,}"
-            )
-
-        def evaluate(cost: Cost, rows: Tensor) -> Tensor:
-            operator = self._operator(rows, t, branch, "vjp", None)
-            operator.count = cost.count
-            return jacobian_matrix(operator.rmv, rows).transpose(1, 2)
-
-        return self._evaluate("matrix", x, t, branch, (), evaluate)
+        """The whole Jacobian of the score, ``[batch, d, d]``, by d reverse products on one graph."""
+        return self._jacobians.matrix(x, t, branch)
 
     def spectrum(self, x: Tensor, t: int, branch: Branch) -> Tensor:
         """All eigenvalues of the symmetric part of the score's Jacobian, ascending, ``[batch, d]`` float64.
 
         Of a closed form they are known, and charged as the d products that a network would take.
-
-        Raises:
-            NotApplicableError: A network with more than 4,096 dimensions.
         """
-        model = self.model
-        if not isinstance(model, ClosedForm):
-            matrix = self.jacobian_matrix(x, t, branch)
-            return self._remember(("spectrum", id(matrix)), lambda: eigenvalues(matrix))
-
-        def evaluate(cost: Cost, rows: Tensor) -> Tensor:
-            cost.count(jvps=rows[0].numel())
-            return model.exact_spectrum(rows, t, self._embedding(branch, len(self))[: len(rows)])
-
-        return self._evaluate("spectrum", x, t, branch, (), evaluate)
+        return self._jacobians.spectrum(x, t, branch)
 
     def spectrum_of_difference(self, x: Tensor, t: int) -> Tensor:
-        """All eigenvalues of the symmetric part of ``J_c - J_u``, ascending, ``[batch, d]`` float64.
-
-        Cost and errors as :meth:`spectrum`, twice.
-        """
-        model = self.model
-        if not isinstance(model, ClosedForm):
-            cond, null = self.jacobian_matrix(x, t, "cond"), self.jacobian_matrix(x, t, "null")
-            return self._remember(("spectrum-of-difference", id(cond), id(null)), lambda: eigenvalues(cond - null))
-
-        def evaluate(cost: Cost, rows: Tensor) -> Tensor:
-            cost.count(jvps=2 * rows[0].numel())
-            cond, null = self._embedding("cond", len(self)), self._embedding("null", 1)
-            return model.exact_difference_spectrum(rows, t, cond[: len(rows)], null)
-
-        return self._evaluate("spectrum-of-difference", x, t, "cond", (), evaluate)
+        """Those of the symmetric part of ``J_c - J_u``; cost as :meth:`spectrum`, twice."""
+        return self._jacobians.spectrum_of_difference(x, t)
 
     def frobenius_of_difference(self, x: Tensor, t: int) -> Tensor:
-        """Exact ``norm(J_c - J_u)`` (Frobenius), ``[batch]`` float64; cost and errors as :meth:`spectrum`, twice."""
-        model = self.model
-        if not isinstance(model, ClosedForm):
-            difference = self.jacobian_matrix(x, t, "cond") - self.jacobian_matrix(x, t, "null")
-            norm: Tensor = difference.double().flatten(1).norm(dim=1)
-            return norm
+        """Exact ``norm(J_c - J_u)`` (Frobenius), ``[batch]`` float64; cost as :meth:`spectrum`, twice."""
+        return self._jacobians.frobenius_of_difference(x, t)
 
-        def evaluate(cost: Cost, rows: Tensor) -> Tensor:
-            cost.count(jvps=2 * rows[0].numel())
-            cond, null = self._embedding("cond", len(self)), self._embedding("null", 1)
-            return model.exact_difference_frobenius(rows, t, cond[: len(rows)], null)
+    # Constants, and the books
 
-        return self._evaluate("frobenius-of-difference", x, t, "cond", (), evaluate)
+    def calibrate(self, key: Hashable, fit: Callable[[Self], T]) -> T:
+        """Let a detector take constants from the dev split, once a seed; test items are never seen.
 
-    def _predict_on_graph(self, x: Tensor, t: int, branch: Branch) -> None:
-        """Make the prediction at ``x``, if nobody did yet, by the forward whose graph reverse products need."""
+        Args:
+            key: What the constants are; the detector's label, say.
+            fit: Gets a probe of the dev items, whose labels may be looked at; nobody pays for it.
 
-        def evaluate(cost: Cost, rows: Tensor) -> Tensor:
-            self._memo.pop(("graph", branch), None)  # a graph is large: the old one goes before the new one is made
-            leaf = rows.detach().requires_grad_(True)
-            with torch.enable_grad():
-                eps = self.model.eps(leaf, t, self._embedding(branch, len(self))[: len(rows)])
-                score = -eps / self.model.schedule.sigma(t)
-            cost.count(forwards=1)
-            self._operator(rows, t, branch, "vjp", score.detach(), graph=(leaf, score))
-            return eps.detach()
+        Raises:
+            NotApplicableError: The sample set has no dev split.
+        """
 
-        self._evaluate("eps", x, t, branch, (), evaluate)
+        def constants(dev: Evaluator) -> T:
+            probe = type(self).__new__(type(self))
+            probe._compose(dev)
+            return fit(probe)
 
-    def _operator(
-        self,
-        rows: Tensor,
-        t: int,
-        branch: Branch,
-        backend: Backend,
-        value: Tensor | None,
-        *,
-        graph: tuple[Tensor, Tensor] | None = None,
-        check: bool = False,
-    ) -> JacobianOperator:
-        """Operator at ``rows``; with ``vjp`` its graph is kept for all products at the last place of a branch."""
-        embedding = self._embedding(branch, len(self))[: len(rows)]
+        return self.evaluator.constants(key, constants)
 
-        def score(z: Tensor) -> Tensor:
-            return self.model.score(z, t, embedding)
+    def charge(self, *, supervised: bool = False) -> AbstractContextManager[Cost]:
+        """Open the account of one detector; inside, every evaluation is charged to the cost that this gives.
 
-        def exact(v: Tensor) -> Tensor:
-            if not isinstance(self.model, ClosedForm):
-                raise NotApplicableError(f"{self.model.name} is no closed form")
-            return self.model.exact_hessian_product(rows, t, embedding, v).to(v)
+        Raises:
+            ChangedInPlaceError: On leaving, if a tensor that others share was changed in place. It is forgotten, with
+                all that may follow from it.
+        """
+        return self.evaluator.charge(supervised=supervised)
 
-        def make() -> JacobianOperator:
-            return JacobianOperator(score, rows, backend, known=Known(value, graph, exact), check=check)
+    def forget(self) -> None:
+        """Let go of all that is remembered. It refers to the probe and would else wait for the garbage collector."""
+        self.evaluator.forget()
 
-        if backend != "vjp" or check:
-            return make()
-        place = (t, rows.data_ptr(), rows._version, len(rows))
-        kept: tuple[Hashable, JacobianOperator] | None = self._memo.get(("graph", branch))
-        if kept is None or kept[0] != place:
-            self._memo.pop(("graph", branch), None)  # a graph is large: the old one goes before the new one is made
-            kept = self._memo[("graph", branch)] = (place, make())
-        return kept[1]
-
-    def _check(self, x: Tensor, t: int, backend: Backend) -> None:
-        """Let an operator test itself on one item, once a seed and backend; nobody pays for it."""
-        checked: set[Backend] = self._seed_memo.setdefault("checked", set())
-        if self._checks and backend not in checked:
-            start = self._now()
-            self._operator(x[:1], t, "cond", backend, None, check=True)
-            checked.add(backend)
-            self._ledger.cost.seconds -= self._now() - start
+    def forget_graphs(self) -> None:
+        """Let go of the graphs of reverse products, the largest of what is remembered."""
+        self.evaluator.forget_graphs()

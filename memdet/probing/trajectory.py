@@ -1,31 +1,28 @@
-"""Deterministic DDIM trajectories, extended only as far as somebody asks."""
+"""Where detectors look: deterministic DDIM trajectories, extended only as far as somebody asks, and noisy images."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from memdet.errors import NotApplicableError
-
-if TYPE_CHECKING:
-    from memdet.probing.probe import Probe
+from memdet.probing.draws import Draws
+from memdet.probing.evaluator import Evaluator
 
 
 class Trajectory:
     """DDIM (eta = 0; Song et al. 2021).
 
     Args:
-        probe: Gives predictions.
+        evaluator: Gives predictions.
         start: The starting noise, ``[batch, *latent_shape]``.
         steps: Length.
         guidance: Classifier-free guidance scale; 1 follows the condition alone and 0 the null branch alone, each at one
             forward a step instead of two.
     """
 
-    def __init__(self, probe: Probe, start: Tensor, steps: int, guidance: float) -> None:
-        self._probe, self._guidance = probe, guidance
-        self.timesteps = probe.model.schedule.timesteps(steps)
+    def __init__(self, evaluator: Evaluator, start: Tensor, steps: int, guidance: float) -> None:
+        self._evaluator, self._guidance = evaluator, guidance
+        self.timesteps = evaluator.model.schedule.timesteps(steps)
         self._states: list[Tensor] = [start]
 
     def state(self, index: int) -> Tensor:
@@ -36,7 +33,7 @@ class Trajectory:
         """
         if not 0 <= index <= len(self.timesteps):
             raise NotApplicableError(f"the trajectory has {len(self.timesteps)} steps, not {index}")
-        schedule = self._probe.model.schedule
+        schedule = self._evaluator.model.schedule
         for i in range(index):
             # Asked even where the state is known: whoever uses a state pays for all that leads to it.
             eps = self.guided_eps(i)
@@ -51,7 +48,8 @@ class Trajectory:
                 x0 = (x - schedule.sigma(t) * eps) / schedule.alpha(t)
                 return alpha * x0 + sigma * eps
 
-            self._states.append(self._probe.step(("step", len(self.timesteps), i), step, x, eps))
+            key, what = ("step", len(self.timesteps), i), f"trajectory(...).state({i + 1})"
+            self._states.append(self._evaluator.step(key, step, x, eps, what))
         return self._states[index]
 
     def clean(self) -> Tensor:
@@ -62,8 +60,74 @@ class Trajectory:
         """Noise prediction of step ``index`` under guidance."""
         x, t = self._states[index], self.timesteps[index]
         if self._guidance == 1:
-            return self._probe.eps(x, t, "cond")
+            return self._evaluator.eps(x, t, "cond")
         if self._guidance == 0:
-            return self._probe.eps(x, t, "null")
-        cond, null = self._probe.both(x, t)
+            return self._evaluator.eps(x, t, "null")
+        cond, null = self._evaluator.both(x, t)
         return null + self._guidance * (cond - null)
+
+
+class Places:
+    """Places of one batch where detectors look. Arguments, results and errors are those of the methods of a probe.
+
+    Args:
+        evaluator: Gives predictions.
+        draws: Gives starting noises.
+    """
+
+    def __init__(self, evaluator: Evaluator, draws: Draws) -> None:
+        self._evaluator, self._draws = evaluator, draws
+
+    @property
+    def timesteps(self) -> list[int]:
+        """Timesteps of the default trajectory, first (noisiest) to last."""
+        return self._evaluator.model.schedule.timesteps(self._evaluator.context.protocol.steps)
+
+    def nearest_timestep(self, t: int) -> int:
+        """The timestep of the default trajectory that is nearest to ``t``; of two the noisier."""
+        return min(self.timesteps, key=lambda timestep: abs(timestep - t))
+
+    def trajectory(self, steps: int | None, guidance: float | None, draw: int) -> Trajectory:
+        """Trajectory of the protocol, or another."""
+        evaluator, protocol = self._evaluator, self._evaluator.context.protocol
+        if evaluator.items.images is not None:
+            raise NotApplicableError("the items are images; a trajectory from noise does not meet them")
+        length = protocol.steps if steps is None else steps
+        scale = protocol.guidance if guidance is None else guidance
+        start = self._draws.starting_noise(draw)
+        key = ("trajectory", length, scale, draw)
+        return evaluator.remember(key, "trajectory(...)", lambda: Trajectory(evaluator, start, length, scale))
+
+    def at(self, t: int | None, guidance: float) -> tuple[Tensor, int]:
+        """On the trajectory, or at a noisy image."""
+        evaluator, timesteps = self._evaluator, self.timesteps
+        index = 0 if t is None else timesteps.index(self.nearest_timestep(t))
+        if evaluator.items.images is not None:
+            schedule = evaluator.model.schedule
+            alpha, sigma = schedule.alpha(timesteps[index]), schedule.sigma(timesteps[index])
+
+            def noisy() -> Tensor:
+                return alpha * evaluator.place(evaluator.images) + sigma * self._draws.starting_noise(0)
+
+            return evaluator.remember(("noisy", index), f"at({timesteps[index]})", noisy), timesteps[index]
+        if t is None:
+            return self._draws.starting_noise(0), timesteps[0]
+        return self.trajectory(None, guidance, 0).state(index), timesteps[index]
+
+    def clean(self, draw: int) -> Tensor:
+        """The image, or the end of the trajectory."""
+        evaluator = self._evaluator
+        if evaluator.items.images is not None:
+            return evaluator.remember(("clean",), "clean()", lambda: evaluator.place(evaluator.images))
+        return self.trajectory(None, None, draw).clean()
+
+    def generated(self, draw: int) -> Tensor:
+        """The decoded end of the trajectory."""
+        clean = self.clean(draw)
+        return self._evaluator.remember(("generated", draw), "generated()", lambda: self._evaluator.model.decode(clean))
+
+    @property
+    def training_images(self) -> Tensor:
+        """Training images that are known, read once a seed."""
+        shared = self._evaluator.memory.shared
+        return shared.remember(("training-images",), "training_images", self._evaluator.model.training_images)

@@ -2,83 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
-from memdet.errors import UserError
 from memdet.models import ScoreModel
-from memdet.probing import Items, Probe
+from memdet.probing import Context, Items, Policy, Probe, SeedMemory
+from memdet.probing.from_sample_set import dev_items, items_of, items_of_whole
 from memdet.samplesets import SampleSet
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_TEXTS_AT_ONCE = 1_000
+__all__ = ["dev_items", "items_of", "items_of_whole", "probe_of"]
 
 
-class Column(Sequence[str]):
-    """Texts of a table's column that become Python's one at a time: those of a whole set are many.
-
-    Args:
-        values: The column.
-    """
-
-    def __init__(self, values: pd.Series) -> None:
-        self._values = values
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        found = self._values.iloc[index]
-        return Column(found) if isinstance(index, slice) else str(found)
-
-    def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), _TEXTS_AT_ONCE):
-            yield from self._values.iloc[start : start + _TEXTS_AT_ONCE].tolist()
-
-
-def items_of_whole(part: pd.DataFrame, sample_set: SampleSet, model: ScoreModel | None) -> Items:
-    """:func:`items_of`, whose texts stay in the table."""
-    ids, conditions, clusters = (Column(part[name]) for name in ("item_id", "condition", "cluster"))
-    images = _images(part, model) if sample_set.task == "image" else None
-    return Items(ids, conditions, clusters, part["label"].tolist(), sample_set.has_prompts, images)
-
-
-def items_of(part: pd.DataFrame, sample_set: SampleSet, model: ScoreModel | None) -> Items:
-    """Rows of a sample set's table as a batch for one model, or for controls, which need none.
-
-    Raises:
-        UserError: An image of another shape than the model takes.
-    """
-    return Items(
-        ids=part["item_id"].tolist(),
-        conditions=part["condition"].tolist(),
-        clusters=part["cluster"].tolist(),
-        labels=part["label"].tolist(),
-        has_prompts=sample_set.has_prompts,
-        images=_images(part, model) if sample_set.task == "image" else None,
-    )
-
-
-def probe_of(
+def probe_of(  # what the batches of a seed share is given, and what is made already
     part: pd.DataFrame,
     sample_set: SampleSet,
     model: ScoreModel,
     *,
     seed: int = 0,
     n_items: int | None = None,
-    seed_memo: dict[Hashable, Any] | None = None,
-    first_batch: int | None = None,
-    null_alone: bool = False,
-    memo: bool = True,
+    policy: Policy | None = None,
+    memory: SeedMemory | None = None,
     items: Items | None = None,
     dev: Items | None = None,
     kind: type[Probe] = Probe,
@@ -89,44 +34,17 @@ def probe_of(
         part: Rows of the sample set's table.
         sample_set: Whose protocol holds.
         model: Of the rows.
-        seed, n_items, seed_memo, first_batch, null_alone, memo: As for :class:`memdet.Probe`.
+        seed, n_items, policy: As for :class:`memdet.probing.Context`.
+        memory: What the batches of the seed share.
         items, dev: Those of ``part``, and :func:`dev_items`, where they are made already.
         kind: Class of the probe.
 
     Raises:
         UserError: An image of another shape than the model takes.
     """
-    protocol = sample_set.protocol
     if dev is None:
         dev = dev_items(sample_set, part["model"].unique(), model)
-    return kind(
-        model,
-        items_of(part, sample_set, model) if items is None else items,
-        seed=seed,
-        steps=protocol.steps,
-        guidance=protocol.guidance,
-        noise=protocol.noise,
-        n_items=n_items,
-        seed_memo=seed_memo,
-        first_batch=first_batch,
-        null_alone=null_alone,
-        memo=memo,
-        dev=dev,
-    )
-
-
-def dev_items(sample_set: SampleSet, models: Iterable[str], model: ScoreModel | None) -> Items:
-    """Items of the dev split whose models are among ``models``; errors as for :func:`items_of`."""
-    table = sample_set.items
-    dev = table["split"] == "dev"
-    return items_of(table[dev & table["model"].isin(list(models))] if dev.any() else table[:0], sample_set, model)
-
-
-def _images(part: pd.DataFrame, model: ScoreModel | None) -> torch.Tensor:
-    """Images of some items, ``[n, *latent_shape]``."""
-    shape = model.latent_shape if model else (part["image"].iloc[0].shape if len(part) else ())
-    for name, image in zip(part["item_id"], part["image"], strict=True):
-        if image.shape != shape:
-            whose = f"{model.name} takes" if model else "the first is one of shape"
-            raise UserError(f"item {name} is an image of shape {image.shape}, {whose} {shape}")
-    return torch.from_numpy(np.stack(part["image"].to_list())) if len(part) else torch.empty(0, *shape)
+    if items is None:
+        items = items_of(part, sample_set, model)
+    context = Context(sample_set.protocol, seed, n_items, policy or Policy())
+    return kind(model, items, context, memory=memory, dev=dev)

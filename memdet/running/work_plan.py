@@ -25,7 +25,6 @@ class Unit:
         seed: Of the noise.
         rows: Of the test items, ordered by model.
         items_of_model: How many items of the set the model has.
-        first_batch: How many items the first unit of the model and seed has; None for that unit itself.
         detectors: In the order of their rows.
         whole: Whether it is of the whole set.
     """
@@ -35,7 +34,6 @@ class Unit:
     seed: int
     rows: slice
     items_of_model: int
-    first_batch: int | None
     detectors: tuple[Detector, ...]
     whole: bool = False
 
@@ -70,8 +68,7 @@ class Section:
         rows = slice(start, min(self.first + self.count, start + self.size))
         whole = self.index is None
         name = f"{self.name}-whole" if self.index is None else f"{self.name}-{self.index + number:06d}"
-        first_batch = self.size if number else None
-        return Unit(name, self.model, self.seed, rows, self.count, first_batch, self.detectors, whole)
+        return Unit(name, self.model, self.seed, rows, self.count, self.detectors, whole)
 
 
 class Units(Sequence[Unit]):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from memdet.models import GaussianMixture, NoiseSchedule
-from memdet.probing import Items
+from memdet.models import GaussianMixture, NoiseSchedule, ScoreModel
+from memdet.probing import Context, Items, Policy, Probe, SeedMemory
+from memdet.samplesets import Protocol
 
 # Component weights are given for the null branch and for each condition; a zero is a component that is ruled out.
 MIXTURES = {
@@ -91,6 +93,28 @@ def make_items(conditions: Sequence[str], *, has_prompts: bool = False, labels: 
     n = len(conditions)
     ids = [f"item-{index}" for index in range(n)]
     return Items(ids, list(conditions), ids, labels or [index % 2 for index in range(n)], has_prompts)
+
+
+def make_probe(
+    model: ScoreModel | None,
+    items: Items,
+    *,
+    seed: int = 0,
+    steps: int = 50,
+    guidance: float = 7.5,
+    noise: Literal["shared", "per-item"] = "shared",
+    n_items: int | None = None,
+    memory: SeedMemory | None = None,
+    memo: bool = True,
+    check: bool = True,
+    join: bool = True,
+    dev: Items | None = None,
+    kind: type[Probe] = Probe,
+) -> Probe:
+    """A probe whose protocol and policy are said in words."""
+    protocol = Protocol(steps=steps, guidance=guidance, seeds=1, noise=noise)
+    policy = Policy(memo=memo, self_check=check, join_branches=join)
+    return kind(model, items, Context(protocol, seed, n_items, policy), memory=memory, dev=dev)
 
 
 def select(items: Items, order: Sequence[int]) -> Items:

@@ -1,0 +1,79 @@
+"""What a network computes on the way to a prediction, and its derivative in the condition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from memdet.curvature import JacobianOperator
+from memdet.errors import NotApplicableError
+from memdet.models import ClosedForm
+from memdet.models.diffusers.recording import AttentionLayer
+from memdet.probing.branch_policy import Branch
+from memdet.probing.cost import Cost
+from memdet.probing.evaluator import Evaluator
+from memdet.probing.questions import Answer, Question
+
+R = TypeVar("R")
+
+
+class Recordings:
+    """Recordings of one batch. Arguments, results and errors are those of the methods of a probe.
+
+    Args:
+        evaluator: Asks the model.
+    """
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+
+    def attention(self, x: Tensor, t: int, branch: Branch) -> list[AttentionLayer]:
+        """Cross-attention of every layer, averaged over heads."""
+        return self._recorded("attention", self._evaluator.model.attention, x, t, branch)
+
+    def bottleneck(self, x: Tensor, t: int, branch: Branch) -> Tensor:
+        """Activation of the network's middle block."""
+        return self._recorded("bottleneck", self._evaluator.model.bottleneck, x, t, branch)
+
+    def embedding_product(self, x: Tensor, t: int) -> Tensor:
+        """Derivative of the conditional score along the step from the null condition to the condition."""
+        evaluator = self._evaluator
+        model = evaluator.model
+
+        def evaluate(cost: Cost, rows: Tensor) -> Tensor:
+            condition = evaluator.embedding("cond", len(evaluator))
+            if not condition.is_floating_point():
+                raise NotApplicableError("the condition is a class number, in which nothing can be differentiated")
+            if isinstance(model, ClosedForm) and bool((condition == 0).any()):
+                raise NotApplicableError("a condition rules components out, where the score has no derivative in it")
+            operator = JacobianOperator(lambda e: model.score(rows, t, e), condition, check=False)
+            operator.count = cost.count
+            return operator.mv(condition - evaluator.embedding("null", len(evaluator)))
+
+        return evaluator.evaluate(Question("embedding_product", x, t, "cond"), evaluate)
+
+    def _recorded(
+        self, kind: str, record: Callable[[Tensor, int, Tensor], tuple[Tensor, R]], x: Tensor, t: int, branch: Branch
+    ) -> R:
+        """What a forward passes through: the forward of :meth:`eps`, and whoever reads it pays for that one."""
+        evaluator = self._evaluator
+        prediction, recording = (Question(name, x, t, branch) for name in ("eps", kind))
+        known = prediction.key in evaluator.memo
+
+        def make() -> R:
+            start = evaluator.now()
+            with torch.no_grad():
+                eps, found = record(x, t, evaluator.embedding(branch, len(evaluator)))
+            seconds = evaluator.now() - start
+            evaluator.reimburse(seconds)  # who asks for the prediction is charged those of it
+            if not known:
+                answer = Answer(eps, Cost(forwards=1, seconds=seconds), (x,))
+                evaluator.memo.put(prediction.key, answer, str(prediction), eps)
+            return found
+
+        result = evaluator.remember(recording.key, str(recording), make)
+        evaluator.eps(x, t, branch)
+        return result
