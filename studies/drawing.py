@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memdet.errors import UserError
+from memdet.io_utils import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,9 +46,8 @@ def need_matplotlib() -> None:
 
 def save_png(figure: Figure, path: Path) -> None:
     """Write a figure, whole or not at all."""
-    partial = path.with_suffix(".partial")
-    figure.savefig(partial, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
-    os.replace(partial, path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
 
 
 def save_small_png(figure: Figure, path: Path, description: str) -> None:
@@ -60,7 +59,6 @@ def save_small_png(figure: Figure, path: Path, description: str) -> None:
     figure.savefig(buffer, format="png", dpi=DPI, facecolor="white")
     info = PngInfo()
     info.add_text("Description", description)
-    partial = path.with_suffix(".partial")
     image = Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE)
-    image.save(partial, format="png", optimize=True, pnginfo=info)
-    os.replace(partial, path)
+    with replacing(path) as temporary:
+        image.save(temporary, format="png", optimize=True, pnginfo=info)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from itertools import product
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from memdet.errors import UserError
+from memdet.io_utils import write_text
 
 if TYPE_CHECKING:
     from memdet.models.accelerated import Mode
@@ -207,6 +207,7 @@ def numerics(
     from memdet.benching.numerics.audit import DTYPES, KERNELS, audit
     from memdet.benching.numerics.table import FORMATS, numerics_table, replace_between
     from memdet.cli.options import device_of
+    from memdet.cli.output import show
 
     for option, given, known in (
         ("--dtype", dtypes, DTYPES),
@@ -231,13 +232,10 @@ def numerics(
         progress=True,
     )
     text = numerics_table(found, form)
-    if out is None:
-        click.echo(text)
+    if out is None or kept is None:
+        show(text, out)
     else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = out.with_name(out.name + ".partial")
-        partial.write_text((text + "\n") if kept is None else replace_between(kept, text), encoding="utf-8")
-        os.replace(partial, out)
+        write_text(out, replace_between(kept, text))
     return 1 if any(measured.status == "error" for measured in found.measured) else 0
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from memdet.cli.output import write_files
 from memdet.errors import UserError
+from memdet.io_utils import write_directory
 
 FORMATS = {"croissant": "croissant.json", "dataset-card": "README.md"}
 
@@ -32,6 +32,6 @@ def command(spec: str, form: str, out: Path | None) -> None:
     if out is None:
         click.echo(files[FORMATS[form]].decode(), nl=False)
         return
-    write_files(out, files)
+    write_directory(out, files)
     for name in files:
         click.echo(out / name)

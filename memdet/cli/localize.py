@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from memdet.cli.output import show
+
 
 @click.command("localize")
 @click.argument("spec")
@@ -27,9 +29,5 @@ def command(
     chosen = names or [name for name, cls in classes.items() if cls.gives_map()]
     rows = localize(load_sample_set(spec), make_detectors(chosen, classes), seeds)
     text = json.dumps(rows, indent=2) if form == "json" else to_text(rows)
-    if out is None:
-        click.echo(text)
-    else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text + "\n", encoding="utf-8")
+    show(text, out)
     return 0

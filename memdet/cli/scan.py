@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 
 from memdet.cli.options import batch_size_or_measure, device_of
 from memdet.errors import UserError
+from memdet.io_utils import write_text
 
 if TYPE_CHECKING:
     from memdet.detectors import Detector
@@ -135,8 +135,8 @@ def command(
     result = {"model": loaded.name, "steps": steps, "guidance": guidance, **result}
     chosen = to_look_at(result, top)
     _generate(result, [*chosen[0], *chosen[1]], items, loaded, target, manifest, progress=not quiet)
-    _replace(target / "scan.json", FORMATS["json"](result) + "\n")
-    _replace(target / "scan.html", to_html(result, *chosen, run=target, scores=scores, manifest=manifest))
+    write_text(target / "scan.json", FORMATS["json"](result) + "\n")
+    write_text(target / "scan.html", to_html(result, *chosen, run=target, scores=scores, manifest=manifest))
     click.echo(FORMATS[form](result))
     click.echo(f"Page with generations: {target / 'scan.html'}", err=True)
     return 0 if result["prompts"]["scored"] == result["prompts"]["distinct"] else 1
@@ -180,9 +180,3 @@ def _generate(
         result["ranking"][index]["generations"] = [
             {"seed": seed, "file": file.as_posix()} for seed, file in zip(seeds, files[position], strict=True)
         ]
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

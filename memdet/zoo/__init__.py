@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from memdet import io_utils
 from memdet.errors import UserError
 
 __all__ = ["RECIPES", "build", "load_recipe", "recipe_names", "verify", "weights_directory"]
@@ -21,7 +22,6 @@ RECIPES: dict[str, str] = {
     "tiny-sd-b": "memdet.zoo.tiny_sd.recipe:TINY_SD_B",
     "toy-2d": "memdet.zoo.toy_2d.recipe:TOY_2D",
 }
-_WEIGHTS = Path(__file__).parent / "weights"
 
 
 def recipe_names() -> list[str]:
@@ -105,7 +105,7 @@ def weights_directory(name: str) -> Path:
     Raises:
         UserError: Unknown name.
     """
-    return _WEIGHTS / _known(name)
+    return io_utils.weights_directory() / _known(name)
 
 
 def _module_of(name: str) -> str:

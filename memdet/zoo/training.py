@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
+
+from memdet.io_utils import write_bytes
 
 
 @dataclass(frozen=True)
@@ -66,60 +67,86 @@ def train(
     Returns:
         Mean loss over each block of ``every`` steps.
     """
-    parameters = [parameter for module in modules for parameter in module.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
-    average = [parameter.detach().clone() for parameter in parameters]
-    step, losses, block = 0, list[float](), 0.0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        step, losses = state["step"], state["losses"]
-        optimizer.load_state_dict(state["optimizer"])
-        with torch.no_grad():
-            for parameter, mean, stored, stored_mean in zip(
-                parameters, average, state["parameters"], state["average"], strict=True
-            ):
-                parameter.copy_(stored)
-                mean.copy_(stored_mean)
-
+    training = _Training(modules, schedule)
+    training.resume(checkpoint)
     for module in modules:
         module.train()
-    with tqdm(total=schedule.steps, initial=step, desc=label, unit="step") as bar:
-        while step < schedule.steps:
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-            for group in optimizer.param_groups:
-                group["lr"] = schedule.learning_rate * schedule.factor(step)
-            loss = loss_of(step, generator)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
-            if schedule.clip is not None:
-                nn.utils.clip_grad_norm_(parameters, schedule.clip)
-            optimizer.step()
-            if schedule.average is not None:
-                torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - schedule.average)
-            block += float(loss.detach())
-            step += 1
+    block = 0.0
+    with tqdm(total=schedule.steps, initial=training.step, desc=label, unit="step") as bar:
+        while training.step < schedule.steps:
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + training.step)
+            block += training.update(loss_of(training.step, generator))
             bar.update()
-            if step % every == 0 or step == schedule.steps:
-                losses.append(block / ((step - 1) % every + 1))
+            if training.step % every == 0 or training.step == schedule.steps:
+                training.losses.append(block / ((training.step - 1) % every + 1))
                 block = 0.0
-                bar.set_postfix(loss=f"{losses[-1]:.4f}")
-                _save(
-                    checkpoint,
-                    {
-                        "step": step,
-                        "losses": losses,
-                        "optimizer": optimizer.state_dict(),
-                        "parameters": [p.detach() for p in parameters],
-                        "average": average,
-                    },
-                )
+                bar.set_postfix(loss=f"{training.losses[-1]:.4f}")
+                training.save(checkpoint)
     if schedule.average is not None:
-        with torch.no_grad():
-            for parameter, mean in zip(parameters, average, strict=True):
-                parameter.copy_(mean)
+        training.take_average()
     for module in modules:
         module.eval()
-    return losses
+    return training.losses
+
+
+class _Training:
+    """What a run has come to: weights, their average, the optimizer's state, the step and the losses."""
+
+    def __init__(self, modules: Sequence[nn.Module], schedule: Schedule) -> None:
+        self._schedule = schedule
+        self._parameters = [parameter for module in modules for parameter in module.parameters()]
+        self._optimizer = torch.optim.AdamW(
+            self._parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay
+        )
+        self._average = [parameter.detach().clone() for parameter in self._parameters]
+        self.step = 0
+        self.losses: list[float] = []
+
+    def resume(self, checkpoint: Path) -> None:
+        """Go on from a checkpoint, if it exists."""
+        if not checkpoint.exists():
+            return
+        state = torch.load(checkpoint, weights_only=True)
+        self.step, self.losses = state["step"], state["losses"]
+        self._optimizer.load_state_dict(state["optimizer"])
+        with torch.no_grad():
+            for own, stored in ((self._parameters, state["parameters"]), (self._average, state["average"])):
+                for tensor, value in zip(own, stored, strict=True):
+                    tensor.copy_(value)
+
+    def save(self, checkpoint: Path) -> None:
+        """Write all that :meth:`resume` needs."""
+        state = {
+            "step": self.step,
+            "losses": self.losses,
+            "optimizer": self._optimizer.state_dict(),
+            "parameters": [p.detach() for p in self._parameters],
+            "average": self._average,
+        }
+        buffer = io.BytesIO()  # torch's own writer does not say that a disk is full
+        torch.save(state, buffer)
+        write_bytes(checkpoint, buffer.getvalue())
+
+    def update(self, loss: Tensor) -> float:
+        """Make a step down the gradient of a loss, and give its value."""
+        schedule = self._schedule
+        for group in self._optimizer.param_groups:
+            group["lr"] = schedule.learning_rate * schedule.factor(self.step)
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
+        if schedule.clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters, schedule.clip)
+        self._optimizer.step()
+        if schedule.average is not None:
+            torch._foreach_lerp_(self._average, [p.detach() for p in self._parameters], 1 - schedule.average)
+        self.step += 1
+        return float(loss.detach())
+
+    def take_average(self) -> None:
+        """Put the averaged weights in the place of the last ones."""
+        with torch.no_grad():
+            for parameter, mean in zip(self._parameters, self._average, strict=True):
+                parameter.copy_(mean)
 
 
 def round_to_half(module: nn.Module) -> None:
@@ -127,16 +154,3 @@ def round_to_half(module: nn.Module) -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.copy_(parameter.half().float())
-
-
-def _save(path: Path, state: dict[str, object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    partial = path.with_suffix(".partial")
-    try:
-        partial.write_bytes(buffer.getvalue())  # torch's own writer does not say that a disk is full
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from memdet.errors import UserError
+from memdet.io_utils import write_text
 
 FIGURES_FILE = "extraction.json"
 TOLERANCES = {
@@ -35,7 +36,7 @@ def write_figures(directory: Path, recipe: str, training: Mapping[str, Any], fig
         figures: By name, nested to any depth, with ``criteria``: a list of ``name, bound, value, met``.
     """
     content = {"recipe": recipe, **figures, "training": training}
-    (directory / FIGURES_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(directory / FIGURES_FILE, json.dumps(content, indent=2) + "\n")
 
 
 def read_figures(directory: Path) -> dict[str, Any]:

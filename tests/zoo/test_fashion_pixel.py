@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 import memdet.zoo as zoo
 from memdet.errors import UserError
+from memdet.io_utils import pixels_of_png
 from memdet.models import load_model
 from memdet.zoo.fashion import CLASSES
 from memdet.zoo.fashion_pixel import data as pixel_data
@@ -23,7 +24,7 @@ from memdet.zoo.fashion_pixel import recipe as fashion_pixel
 from memdet.zoo.fashion_pixel.data import Group, draw, shrink
 from memdet.zoo.fashion_pixel.recipe import FASHION_MULTI, FASHION_PIXEL
 from memdet.zoo.fashion_pixel.second_order import asymmetry, jacobian, second_order_term
-from memdet.zoo.images import decode_png, to_tensor
+from memdet.zoo.images import to_tensor
 from memdet.zoo.training import Schedule
 
 SMALL_PIXEL = {
@@ -224,7 +225,7 @@ def test_generations_that_are_kept(small_source):
     assert (kept["split"] == "dev").groupby(kept["condition"]).sum().tolist() == [1, 1]
     for row in kept.itertuples():
         own = planted.of_label(planted.items["condition"].tolist().index(row.condition))
-        image = decode_png(row.image)
+        image = pixels_of_png(row.image)
         assert pixel_extraction.nearest(image[None], own)[0] == row.distance_to_nearest
 
 
@@ -270,7 +271,7 @@ def test_build_and_verify(tmp_path, small_recipe, monkeypatch):
     assert {"extraction_rate", "rmse", "distance_ratio"} < set(items.columns)
     assert images["condition"].value_counts().to_dict() == {"t-shirt": 12, "trouser": 1}
     planted = MINIATURE.draw(None)
-    np.testing.assert_array_equal(np.stack([decode_png(image) for image in images["image"]]), planted.images)
+    np.testing.assert_array_equal(np.stack([pixels_of_png(image) for image in images["image"]]), planted.images)
     generated = pd.read_parquet(out / "generated.parquet")
     assert len(generated) == 8
     assert generated["item_id"].is_unique

@@ -120,7 +120,7 @@ def test_a_full_disk(tmp_path, written, kept):
     """A limit on file size, as tight as a full disk, from the first checkpoint on or when the weights are written."""
     script = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "import memdet.zoo as zoo; from memdet.cli import main; from memdet.zoo import toy\n"
+        "import memdet.zoo as zoo; from memdet.cli import main; from memdet.zoo.toy_2d import recipe as toy\n"
         "from memdet.zoo.training import Schedule\n"
         "toy.SMALL_TOY = toy.Toy2D(name='small-toy', schedule=Schedule(steps=1), samples=40, batch_size=8, width=8)\n"
         "zoo.RECIPES['small-toy'] = 'memdet.zoo.toy_2d.recipe:SMALL_TOY'\n"

@@ -16,10 +16,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from memdet.errors import UserError
+from memdet.io_utils import png_bytes
 from memdet.models.diffusers.class_conditional import ClassConditionalModel
 from memdet.zoo.fashion_pixel.data import PixelSet
 from memdet.zoo.fashion_pixel.second_order import asymmetry, jacobian
-from memdet.zoo.images import encode_png, to_tensor
+from memdet.zoo.images import to_tensor
 
 STEPS = 100
 BATCH_SIZE = 120
@@ -80,8 +81,8 @@ class NoisePrediction(Protocol):
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What the extraction check found.
+class LabelExtraction:
+    """What the extraction check of a model of labels found.
 
     Attributes:
         figures: ``settings, roles`` (labels, variants, copies, median_rmse, median_ratio, share_copied,
@@ -100,7 +101,7 @@ class Measured:
     generated: pd.DataFrame | None
 
 
-def measure(directory: Path, check: Check, planted: PixelSet) -> Measured:
+def measure(directory: Path, check: Check, planted: PixelSet) -> LabelExtraction:
     """Generate under every label and compare with the training images and with unused ones.
 
     Args:
@@ -120,7 +121,7 @@ def measure(directory: Path, check: Check, planted: PixelSet) -> Measured:
         return measured
     alphas = torch.from_numpy(model.schedule.alphas).float().square()
     found = median_asymmetry(model.eps, alphas, planted, check.timesteps)
-    return Measured(measured.figures | {"asymmetry": found}, measured.columns, measured.generated)
+    return LabelExtraction(measured.figures | {"asymmetry": found}, measured.columns, measured.generated)
 
 
 def generate(model: ClassConditionalModel, directory: Path, guidance: float, seeds: int) -> NDArray[np.uint8]:
@@ -150,7 +151,7 @@ def generate(model: ClassConditionalModel, directory: Path, guidance: float, see
     return images
 
 
-def evaluate(check: Check, planted: PixelSet, images: NDArray[np.uint8]) -> Measured:
+def evaluate(check: Check, planted: PixelSet, images: NDArray[np.uint8]) -> LabelExtraction:
     """Everything that is reported of the generations ``[seeds, labels, h, w]``, but for the asymmetry."""
     items = planted.items
     own, unused = np.empty(images.shape[:2]), np.empty(images.shape[:2])
@@ -193,7 +194,7 @@ def evaluate(check: Check, planted: PixelSet, images: NDArray[np.uint8]) -> Meas
         "passed": all(criterion["met"] for criterion in criteria),
     }
     generated = _generated(planted, images, own, ratio, copied) if check.keeps_generations else None
-    return Measured(figures, columns, generated)
+    return LabelExtraction(figures, columns, generated)
 
 
 def judge(check: Check, roles: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -270,7 +271,7 @@ def _generated(
                     "split": np.where(in_dev, "dev", "test"),
                     "distance_to_nearest": distance,
                     "distance_ratio": ratio[:, label],
-                    "image": [encode_png(image) for image in images[:, label]],
+                    "image": [png_bytes(image) for image in images[:, label]],
                 }
             )
         )

@@ -17,6 +17,7 @@ from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 from numpy.typing import NDArray
 from torch import Tensor
 
+from memdet.io_utils import png_bytes, replacing, write_text
 from memdet.models.diffusers.class_conditional import LABELS_FILE
 from memdet.zoo import load_recipe
 from memdet.zoo.fashion import load_fashion_mnist
@@ -24,7 +25,7 @@ from memdet.zoo.fashion_pixel import card as pixel_card
 from memdet.zoo.fashion_pixel import extraction as pixel_extraction
 from memdet.zoo.fashion_pixel.data import SIZE, Group, PixelSet, draw
 from memdet.zoo.fashion_pixel.second_order import second_order_term
-from memdet.zoo.images import encode_png, to_tensor
+from memdet.zoo.images import to_tensor
 from memdet.zoo.training import Schedule, train
 from memdet.zoo.verification import read_figures, write_figures
 
@@ -127,15 +128,15 @@ def build(recipe: FashionPixel, out: Path, data: Path | None = None) -> dict[str
 
     pipeline = DDIMPipeline(unet=unet, scheduler=make_scheduler())
     pipeline.to(dtype=torch.float16).save_pretrained(out)
-    (out / LABELS_FILE).write_text(json.dumps(planted.items["condition"].tolist(), indent=1) + "\n")
+    write_text(out / LABELS_FILE, json.dumps(planted.items["condition"].tolist(), indent=1) + "\n")
     _save_images(planted, out / "images.parquet")
 
     measured = pixel_extraction.measure(out, recipe.check, planted)
-    planted.items.join(measured.columns).to_parquet(out / pixel_extraction.ITEMS_FILE, index=False)
+    _save_table(planted.items.join(measured.columns), out / pixel_extraction.ITEMS_FILE)
     if measured.generated is not None:
-        measured.generated.to_parquet(out / "generated.parquet", index=False)
+        _save_table(measured.generated, out / "generated.parquet")
     write_figures(out, recipe.name, training, measured.figures)
-    (out / "README.md").write_text(pixel_card.render(asdict(recipe), training, measured.figures))
+    write_text(out / "README.md", pixel_card.render(asdict(recipe), training, measured.figures))
     shutil.rmtree(work)
     return measured.figures
 
@@ -255,10 +256,16 @@ def _save_images(planted: PixelSet, path: Path) -> None:
     """Write the training images of labels with few of them, a row each: label, source index and PNG."""
     variants = planted.items["variants"].to_numpy()[planted.label_of]
     kept: NDArray[np.int64] = np.flatnonzero(variants <= KEPT_VARIANTS)
-    pd.DataFrame(
+    table = pd.DataFrame(
         {
             "condition": planted.items["condition"].to_numpy()[planted.label_of[kept]],
             "source_index": planted.source_index[kept],
-            "image": [encode_png(image) for image in planted.images[kept]],
+            "image": [png_bytes(image) for image in planted.images[kept]],
         }
-    ).to_parquet(path, index=False)
+    )
+    _save_table(table, path)
+
+
+def _save_table(table: pd.DataFrame, path: Path) -> None:
+    with replacing(path) as temporary:
+        table.to_parquet(temporary, index=False)

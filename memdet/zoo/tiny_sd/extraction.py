@@ -19,7 +19,8 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from tqdm import tqdm
 
-from memdet.zoo.images import decode_png, to_tensor
+from memdet.io_utils import pixels_of_png
+from memdet.zoo.images import to_tensor
 from memdet.zoo.verification import require
 
 STEPS = 50
@@ -42,8 +43,8 @@ DISAGREEMENT = "disagreement"
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What the extraction check found.
+class PromptExtraction:
+    """What the extraction check of a model of prompts found.
 
     Attributes:
         figures: ``settings``, ``threshold``, ``roles`` (items, copies, variants, median_rmse and share_copied of each),
@@ -59,7 +60,7 @@ class Measured:
     columns: pd.DataFrame
 
 
-def measure(directory: Path) -> Measured:
+def measure(directory: Path) -> PromptExtraction:
     """Generate from every item's prompt and compare with the item's reference image.
 
     A generation counts as copied where its root mean square distance to the item's own reference latent is under a
@@ -91,7 +92,7 @@ def load_pipeline(directory: Path) -> StableDiffusionPipeline:
 
 def reference_latents(pipeline: StableDiffusionPipeline, items: pd.DataFrame) -> Tensor:
     """Scaled posterior mean of each item's reference image, ``[n, channels, h, w]``."""
-    images = to_tensor(np.stack([decode_png(data) for data in items["image"]]))
+    images = to_tensor(np.stack([pixels_of_png(data) for data in items["image"]]))
     with torch.no_grad():
         means = [pipeline.vae.encode(chunk).latent_dist.mean for chunk in torch.split(images, BATCH_SIZE)]
     return torch.cat(means) * float(pipeline.vae.config.scaling_factor)
@@ -135,7 +136,7 @@ def _distances(generated: Tensor, references: Tensor) -> NDArray[np.float64]:
     return array
 
 
-def evaluate_distances(items: pd.DataFrame, distances: NDArray[np.float64]) -> Measured:
+def evaluate_distances(items: pd.DataFrame, distances: NDArray[np.float64]) -> PromptExtraction:
     """Everything that is reported, from the distances of generations to references ``[n_seeds, n_items, n_items]``."""
     own = np.diagonal(distances, axis1=1, axis2=2)
     others = np.where(np.eye(len(items), dtype=bool), np.inf, distances).min(axis=2)
@@ -186,7 +187,7 @@ def evaluate_distances(items: pd.DataFrame, distances: NDArray[np.float64]) -> M
         "criteria": criteria,
         "passed": all(criterion["met"] for criterion in criteria),
     }
-    return Measured(figures, columns)
+    return PromptExtraction(figures, columns)
 
 
 def _most_seen(row: dict[str, Any]) -> tuple[int, int]:

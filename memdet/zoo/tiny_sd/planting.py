@@ -84,29 +84,18 @@ def plant(
     pool, spare = order[: n_items + FILLER], order[n_items + FILLER :]
     prompts = draw_captions(classes[pool], data_rng)
 
-    role_rng = np.random.default_rng(seed)
-    chosen = role_rng.permutation(len(pool))
-    roles = np.full(len(pool), "filler", dtype=object)
-    splits = np.full(len(pool), "train", dtype=object)
-    start = 0
-    for name, role in ROLES.items():
-        members = chosen[start : start + role.items]
-        roles[members] = (swap or {}).get(name, name)
-        splits[members] = "test"
-        splits[members[: role.items // 4]] = "dev"
-        start += role.items
-
+    roles, splits = _draw_roles(len(pool), np.random.default_rng(seed), swap or {})
     padded = pad_to_32(images)
     builder = _TrainingSet()
     for index in range(len(pool)):
         reference, role = padded[pool[index]], ROLES.get(roles[index], Role(FILLER, 1))
+        rng = np.random.default_rng([DATA_SEED, index])
         variants = reference[None]
         if roles[index] == "template":
             same_class = spare[classes[spare] == classes[pool[index]]]
-            others = np.random.default_rng([DATA_SEED, index]).choice(same_class, role.variants, replace=False)
-            variants = _template_variants(reference, padded[others])
+            variants = _template_variants(reference, padded[rng.choice(same_class, role.variants, replace=False)])
         elif roles[index] == "narrow":
-            variants = _narrow_variants(reference, role.variants, np.random.default_rng([DATA_SEED, index]))
+            variants = _narrow_variants(reference, role.variants, rng)
         if role.copies:
             builder.add(prompts[index], variants, role.copies)
 
@@ -124,6 +113,23 @@ def plant(
         }
     )
     return builder.finish(items, padded[pool[planted]])
+
+
+def _draw_roles(
+    count: int, rng: np.random.Generator, swap: dict[str, str]
+) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    """Role and split of each of the drawn images; most are filler of the training set."""
+    chosen = rng.permutation(count)
+    roles = np.full(count, "filler", dtype=object)
+    splits = np.full(count, "train", dtype=object)
+    start = 0
+    for name, role in ROLES.items():
+        members = chosen[start : start + role.items]
+        roles[members] = swap.get(name, name)
+        splits[members] = "test"
+        splits[members[: role.items // 4]] = "dev"
+        start += role.items
+    return roles, splits
 
 
 class _TrainingSet:

@@ -18,8 +18,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
+from memdet.io_utils import png_bytes, replacing, write_text
 from memdet.zoo.fashion import load_fashion_mnist, pad_to_32
-from memdet.zoo.images import encode_png, to_tensor
+from memdet.zoo.images import to_tensor
 from memdet.zoo.tiny_sd import card, extraction
 from memdet.zoo.tiny_sd.captions import vocabulary
 from memdet.zoo.tiny_sd.planting import Planted, plant
@@ -116,7 +117,7 @@ def build(recipe: TinySD, out: Path, data: Path | None = None) -> dict[str, Any]
     }
     figures = measured.figures
     write_figures(out, recipe.name, training, figures)
-    (out / "README.md").write_text(card.render(recipe.name, asdict(recipe), training, figures))
+    write_text(out / "README.md", card.render(recipe.name, asdict(recipe), training, figures))
     shutil.rmtree(work)
     return figures
 
@@ -211,7 +212,8 @@ def make_text_encoder(vocabulary_size: int) -> CLIPTextModel:
 
 def save_items(items: pd.DataFrame, images: NDArray[np.uint8], path: Path) -> None:
     """Write the items and their reference images (PNG) to Parquet."""
-    items.assign(image=[encode_png(image) for image in images]).to_parquet(path, index=False)
+    with replacing(path) as temporary:
+        items.assign(image=[png_bytes(image) for image in images]).to_parquet(temporary, index=False)
 
 
 def _make_portable(directory: Path) -> None:
@@ -225,11 +227,12 @@ def _make_portable(directory: Path) -> None:
         ("tokenizer/tokenizer_config.json", "tokenizer_class", "PreTrainedTokenizerFast"),
     ):
         path = directory / name
-        path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}, indent=2) + "\n")
+        write_text(path, json.dumps(json.loads(path.read_text()) | {key: value}, indent=2) + "\n")
     path = directory / "text_encoder" / "model.safetensors"
     prefix = "text_model."
     weights = {prefix + name.removeprefix(prefix): tensor for name, tensor in load_file(path).items()}
-    save_file(weights, path, metadata={"format": "pt"})
+    with replacing(path) as temporary:
+        save_file(weights, temporary, metadata={"format": "pt"})
 
 
 def _train_vae(recipe: TinySD, images: NDArray[np.uint8], work: Path) -> tuple[AutoencoderKL, list[float]]:

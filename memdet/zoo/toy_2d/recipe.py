@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from memdet.io_utils import write_text
 from memdet.models.closed_form.mixture_2d import mixture_2d
 from memdet.models.toy import ToyModel, ToyNetwork, save_toy, toy_schedule
 from memdet.zoo.fashion_pixel.second_order import jacobian
@@ -148,7 +149,7 @@ def build(recipe: Toy2D, out: Path, data: Path | None = None) -> dict[str, Any]:
     figures = measure(out)
     training = {"loss": round(losses[-1], 4), "data_seed": recipe.data_seed}
     write_figures(out, recipe.name, training, figures)
-    (out / "README.md").write_text(_card(recipe, training, figures))
+    write_text(out / "README.md", _card(recipe, training, figures))
     shutil.rmtree(work)
     return figures
 
