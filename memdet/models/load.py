@@ -13,7 +13,9 @@ from memdet.errors import UserError
 from memdet.io_utils import weights_directory
 from memdet.models.base import ScoreModel
 from memdet.models.closed_form.catalogue import CLOSED_FORM
+from memdet.models.diffusers.quiet import quiet
 from memdet.models.names import model_names
+from memdet.samplesets.fetch import Fetcher
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _HUB_FILES = ("model_index.json", "labels.json", "*/*.json", "*/*.txt", "*/*.model", "*/*.safetensors")
@@ -25,7 +27,7 @@ def load_model(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-    offline: bool = False,
+    fetcher: Fetcher | None = None,
 ) -> ScoreModel:
     """Load a score model.
 
@@ -34,7 +36,7 @@ def load_model(
             class-conditional DDIM or DDPM pipelines, or a hub id ``org/name`` or ``org/name@revision``.
         device: Where it computes.
         dtype: Of networks and their inputs; closed forms compute in float64.
-        offline: Take hub models from the cache alone, and open no connection.
+        fetcher: Where hub models may come from; the hub and its cache if not given.
 
     Returns:
         The model, ready to score.
@@ -50,7 +52,7 @@ def load_model(
     if name in CLOSED_FORM:
         model: ScoreModel = pkgutil.resolve_name(CLOSED_FORM[name])(device)
         return model
-    directory = resolve_directory(name, offline=offline)
+    directory = resolve_directory(name, fetcher)
     name = name.rstrip("/").rsplit("/", 1)[-1]
     from memdet.models.diffusers.class_conditional import PIPELINES, ClassConditionalModel
     from memdet.models.diffusers.directory import read_index
@@ -65,41 +67,20 @@ def load_model(
     return StableDiffusionModel(directory, name, device, dtype)
 
 
-def resolve_directory(reference: str, *, offline: bool = False) -> Path:
-    """Directory of a pipeline, fetched from the hub if need be (cached there by huggingface_hub)."""
+def resolve_directory(reference: str, fetcher: Fetcher | None = None) -> Path:
+    """Directory of a pipeline, fetched from the hub if need be (cached there by huggingface_hub).
+
+    Raises:
+        UserError: No name, directory or hub id, or the hub does not give it.
+    """
     if (weights_directory() / reference / "model_index.json").is_file():
         return weights_directory() / reference
     path = Path(reference).expanduser()
     if path.exists():
         return path
     if _HUB_ID.fullmatch(reference):
-        return _fetch(reference, offline)
+        with quiet():
+            return (fetcher or Fetcher()).hub_snapshot(reference, _HUB_FILES, _HUB_SKIPPED)
     near = difflib.get_close_matches(reference, model_names(), n=3)
     hint = f"did you mean {', '.join(near)}?" if near else "`memdet list models` shows the names"
     raise UserError(f"model {reference!r} is no name, directory or hub id: {hint}")
-
-
-def _fetch(reference: str, offline: bool) -> Path:
-    from huggingface_hub import snapshot_download
-
-    repository, _, revision = reference.partition("@")
-    try:
-        return Path(
-            snapshot_download(
-                repository,
-                revision=revision or None,
-                allow_patterns=_HUB_FILES,
-                ignore_patterns=_HUB_SKIPPED,
-                local_files_only=offline,
-            )
-        )
-    except Exception as error:  # the hub client raises many kinds; the user needs one line
-        if offline:
-            raise UserError(
-                f"{reference!r} is no local directory and not in the hub's cache, and --offline fetches nothing; "
-                "run once without it, or name a directory"
-            ) from None
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"{reference!r} is no local directory and the hub did not give it ({type(error).__name__}: {reason})"
-        ) from error

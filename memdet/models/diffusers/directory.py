@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import json
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 
 from memdet.errors import NotApplicableError, UserError
+from memdet.models.diffusers.quiet import quiet
 from memdet.models.prediction_type import PredictionType
 from memdet.models.schedule import NoiseSchedule
 
@@ -30,9 +32,10 @@ class DiffusersSchedule(NoiseSchedule):
     _timesteps: dict[int, list[int]]
 
     def __init__(self, config: Any) -> None:
-        from diffusers import DDIMScheduler
+        with quiet():
+            from diffusers import DDIMScheduler
 
-        ddim = DDIMScheduler.from_config(config)
+            ddim = DDIMScheduler.from_config(config)
         cumulative = ddim.alphas_cumprod.double().numpy()
         final = float(ddim.final_alpha_cumprod)
         super().__init__(
@@ -169,7 +172,8 @@ def load_component(directory: Path, component: str, entry: Sequence[str], **opti
     """
     cls = _find_class(directory, component, entry)
     try:
-        return cls.from_pretrained(directory / component, **options)
+        with quiet():
+            return cls.from_pretrained(directory / component, **options)
     except Exception as error:  # safetensors, JSON and shape errors come in many classes; the user needs one line
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"{directory / component} cannot be loaded: {reason}") from error
@@ -232,7 +236,8 @@ def _find_class(directory: Path, component: str, entry: Sequence[str]) -> Any:
     library, class_name = entry
     if library not in {"diffusers", "transformers"}:
         raise UserError(f"{directory}: {component} comes from {library!r}, not diffusers or transformers")
-    module = __import__(library)
-    if not hasattr(module, class_name):
+    with quiet():
+        found = getattr(importlib.import_module(library), class_name, None)
+    if found is None:
         raise UserError(f"{directory}: the installed {library} has no class {class_name} ({component})")
-    return getattr(module, class_name)
+    return found

@@ -21,6 +21,7 @@ from memdet.models.diffusers.directory import (
     read_training_images,
     require_safetensors,
 )
+from memdet.models.diffusers.quiet import quiet
 from memdet.models.diffusers.recording import AttentionLayer, record_cross_attention, record_output
 
 _PIPELINE = "StableDiffusionPipeline"
@@ -112,7 +113,9 @@ class StableDiffusionModel(ScoreModel):
 
     def are_cut(self, conditions: Sequence[str]) -> list[bool]:
         """Whether each prompt has more tokens than the tokenizer's length, so that its end is not read."""
-        return [len(row) > self._tokenizer.model_max_length for row in self._tokenizer(list(conditions)).input_ids]
+        with quiet():  # the tokenizer warns of what is asked here
+            tokens = self._tokenizer(list(conditions)).input_ids
+        return [len(row) > self._tokenizer.model_max_length for row in tokens]
 
     def bottleneck(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Noise prediction, and the activation of the UNet's middle block, ``[batch, channels, height, width]``."""
