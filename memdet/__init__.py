@@ -10,24 +10,51 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from memdet.detectors import Detector, DetectorInfo
-    from memdet.evaluation import evaluate
-    from memdet.models import load_model
+    from memdet.evaluation import evaluate, get_detector, load_run
+    from memdet.models import NoiseSchedule, ScoreModel, load_model
     from memdet.probing import Probe
-    from memdet.samplesets import load_sample_set
+    from memdet.results import Run
+    from memdet.samplesets import SampleSet, load_sample_set
+
+    __version__: str
 
 _HOMES = {
     "Detector": "memdet.detectors",
     "DetectorInfo": "memdet.detectors",
+    "NoiseSchedule": "memdet.models",
     "Probe": "memdet.probing",
+    "Run": "memdet.results",
+    "SampleSet": "memdet.samplesets",
+    "ScoreModel": "memdet.models",
     "evaluate": "memdet.evaluation",
+    "get_detector": "memdet.evaluation",
     "load_model": "memdet.models",
+    "load_run": "memdet.evaluation",
     "load_sample_set": "memdet.samplesets",
 }
 
-__all__ = ["Detector", "DetectorInfo", "Probe", "evaluate", "load_model", "load_sample_set"]
+__all__ = [
+    "Detector",
+    "DetectorInfo",
+    "NoiseSchedule",
+    "Probe",
+    "Run",
+    "SampleSet",
+    "ScoreModel",
+    "__version__",
+    "evaluate",
+    "get_detector",
+    "load_model",
+    "load_run",
+    "load_sample_set",
+]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("memdet")
     if name not in _HOMES:
         raise AttributeError(f"module 'memdet' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

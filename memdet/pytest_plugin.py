@@ -107,20 +107,21 @@ class Baseline:
         import torch
 
         from memdet.detectors import Detector, detector_classes, make_detector
-        from memdet.running import RunOptions, read_manifest, run
+        from memdet.results import Manifest
+        from memdet.running import RunOptions, run
         from memdet.samplesets import SampleSet, load_sample_set
 
-        settings = read_manifest(self.path)["settings"]
-        entries = settings["sample_sets"]
+        settings = Manifest.read(self.path).settings
+        entries = settings.sample_sets
         classes = detector_classes()
         made = [d if isinstance(d, Detector) else make_detector(d, classes) for d in detectors]
-        named = sample_sets or [entry["id"] for entry in entries]
+        named = sample_sets or [entry.id for entry in entries]
         sets = [s if isinstance(s, SampleSet) else load_sample_set(s) for s in named]
         # Closed forms are in float64 whatever the option says.
-        dtype = next((entry["dtype"] for entry in entries if entry["dtype"] != "float64"), "float64")
+        dtype = next((entry.dtype for entry in entries if entry.dtype != "float64"), "float64")
         options = RunOptions(
-            seeds=max(entry["seeds"] for entry in entries),
-            device=device or settings["device"],
+            seeds=max(entry.seeds for entry in entries),
+            device=device or settings.device or "cpu",
             dtype=getattr(torch, dtype),
         )
         run(sets, made, out, options, command="pytest: memdet_baseline", progress=False)

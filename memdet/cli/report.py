@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from memdet.cli.output import show, write_text
+from memdet.cli.output import show
 from memdet.errors import UserError
+from memdet.io_utils import write_text
+
+if TYPE_CHECKING:
+    from memdet.results import Run
+    from memdet.results.conditions import Source
 
 FORMATS = ("table", "json", "csv", "markdown", "latex", "model-index", "html")
 IMAGES = 2
@@ -81,24 +87,28 @@ def _table(runs: list[Path], form: str, by_stratum: bool, by_time: bool) -> str:
     return render[form](rows)
 
 
-def _page(runs: list[Path], images: int | None, quiet: bool) -> str:
+def _page(paths: list[Path], images: int | None, quiet: bool) -> str:
     from memdet.page import to_html
-    from memdet.results.conditions import sources_of
-    from memdet.results.images import make_images
-    from memdet.results.store import read_manifest, read_scores
+    from memdet.results import Run
 
+    runs = [Run.load(path) for path in paths]
     for run in runs:
-        sources = list(sources_of(run, read_manifest(run)).values())
-        read_scores(run)  # before minutes of generation: is there a run at all?
-        if images is None:
-            sources = [source for source in sources if source.ships]
-        try:
-            make_images(run, sources, IMAGES if images is None else images, progress=not quiet)
-        except (OSError, UserError) as error:
-            if images is not None:
-                raise
-            click.echo(f"memdet: the page has no new images: {error}", err=True)
+        sources = [source for source in run.sources.values() if images is not None or source.ships]
+        _make_images(run, sources, images, quiet)
     return to_html(runs, generations=IMAGES if images is None else images)
+
+
+def _make_images(run: Run, sources: list[Source], images: int | None, quiet: bool) -> None:
+    """Make the images of the page that are missing; where they were not asked for, a page without new ones will do."""
+    from memdet.running.generations import make_images
+
+    assert run.path is not None
+    try:
+        make_images(run.path, sources, IMAGES if images is None else images, progress=not quiet)
+    except (OSError, UserError) as error:
+        if images is not None:
+            raise
+        click.echo(f"memdet: the page has no new images: {error}", err=True)
 
 
 def _write_leaderboard(root: Path, out: Path) -> None:

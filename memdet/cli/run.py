@@ -4,16 +4,46 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from memdet.cli.options import batch_size_or_measure, device_of
+from memdet.cli.options import batch_size_of, device_of
 from memdet.errors import UserError
 
 if TYPE_CHECKING:
+    from memdet.detectors import Detector
     from memdet.models.accelerated import Mode
+    from memdet.running.options import Engine
+    from memdet.samplesets import SampleSet, SuiteSpec
+    from memdet.samplesets.fetch import Fetcher
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the command line says; the help of each option says what it means."""
+
+    specs: tuple[str, ...]
+    suite: str | None
+    names: tuple[str, ...]
+    seeds: int | None
+    model: str | None
+    samples: Path | None
+    noise: str | None
+    device: str
+    dtype: str
+    batch_size: str
+    accelerate: Mode
+    out: Path | None
+    engine: Engine
+    workers: int
+    plugins: tuple[Path, ...]
+    files: Path | None
+    offline: bool
+    form: str
+    quiet: bool
 
 
 @click.command("run")
@@ -34,108 +64,101 @@ if TYPE_CHECKING:
     "--batch-size",
     default="auto",
     show_default=True,
-    help="Items at once: a number; measure; or auto, a rule on the CPU and a measurement elsewhere.",
-)
-@click.option(
-    "--memory-budget",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="GB",
-    help="What a measured batch may take beside the weights.  [default: .8 of what CUDA has free, .5 elsewhere]",
+    help="Items at once: a number, or auto. A batch that does not fit into memory is halved.",
 )
 @click.option(
     "--accelerate",
-    "mode",
     type=click.Choice(["off", "compile", "cuda-graphs"]),
     default="off",
     show_default=True,
     help="Forwards by torch.compile or by CUDA graphs, each held against the eager network first.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/SUITE_OR_SET]")
-@click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True)
+@click.option(
+    "--engine", type=click.Choice(["local"]), default="local", show_default=True, help="What computes: this machine."
+)
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; CPU only.")
 @click.option("--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, help="Python file with detectors.")
 @click.option("--files", type=click.Path(path_type=Path), metavar="DIR", help="Your copies of files that specs fetch.")
 @click.option("--offline", is_flag=True, help="Open no connection; what is fetched must be cached or in --files.")
 @click.option("--format", "form", default="table", show_default=True, help="As memdet report.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-def command(
-    specs: tuple[str, ...],
-    suite: str | None,
-    names: tuple[str, ...],
-    seeds: int | None,
-    model: str | None,
-    samples: Path | None,
-    noise: str | None,
-    device: str,
-    dtype: str,
-    batch_size: str,
-    memory_budget: float | None,
-    mode: Mode,
-    out: Path | None,
-    engine: str,
-    workers: int,
-    plugins: tuple[Path, ...],
-    files: Path | None,
-    offline: bool,
-    form: str,
-    quiet: bool,
-) -> int:
+def command(**options: Any) -> int:
     """Score sample sets with detectors, write a run directory and print the table.
 
     Controls are always scored too. The same command resumes an interrupted run.
     """
-    from memdet.detectors import detector_classes, make_detectors, with_controls
-    from memdet.samplesets import Fetcher, load_sample_set, load_samples_file, load_suite
+    given = Given(**options)
+    _check(given)
 
-    if (model is None) != (samples is None):
-        raise UserError("--model and --samples go together: a model directory and a file of items")
-    if not (specs or suite or samples):
-        raise UserError("nothing to run: name a sample set, --suite quick, or --model with --samples")
-    if noise and samples is None:
-        raise UserError("--noise belongs to --samples; a sample set's spec states its own noise")
-    classes = detector_classes(plugins)
-    chosen = load_suite(suite) if suite else None
-    references = [*(chosen.sample_sets if chosen else ()), *specs]
-    wanted = list(names) or list(chosen.detectors if chosen else load_suite("quick").detectors)
-    detectors = with_controls(make_detectors(wanted, classes), classes)
-    fetcher = Fetcher(files, offline)
-    sets = [load_sample_set(reference, fetcher=fetcher) for reference in dict.fromkeys(references)]
-    if samples is not None and model is not None:
-        sets.append(load_samples_file(samples, model=model, noise=noise or "shared"))
-    if len({s.id for s in sets}) < len(sets):
-        raise UserError("two sample sets have the same id; run them apart")
-    batch = batch_size_or_measure(batch_size)
-    form = _format(form)
+    from memdet.samplesets import load_suite
+    from memdet.samplesets.fetch import Fetcher
+    from memdet.tables import FORMATS
+
+    fetcher = Fetcher(given.files, given.offline)
+    suite = load_suite(given.suite) if given.suite else None
+    detectors, sets = _detectors(given, suite), _sample_sets(given, suite, fetcher)
+    batch_size = batch_size_of(given.batch_size)
+    if given.form not in FORMATS:
+        raise UserError(f"--format {given.form!r} is not known: {', '.join(FORMATS)}")
 
     import torch
 
     from memdet.running import RunOptions, run
-    from memdet.tables import FORMATS, report_rows
+    from memdet.running.memory import keep_freed_memory
+    from memdet.tables import rows_of
 
-    options = RunOptions(
-        seeds=seeds or (chosen.seeds if chosen else None),
-        device=device_of(device),
-        dtype=getattr(torch, dtype),
-        batch_size=batch,
-        memory_budget=None if memory_budget is None else memory_budget * 1e9,
-        accelerate=mode,
-        workers=workers,
-        offline=offline,
+    run_options = RunOptions(
+        seeds=given.seeds or (suite.seeds if suite else None),
+        device=device_of(given.device),
+        dtype=getattr(torch, given.dtype),
+        batch_size=batch_size,
+        accelerate=given.accelerate,
+        engine=given.engine,
+        workers=given.workers,
+        fetcher=fetcher,
     )
-    if workers > 1 and options.device != "cpu":
-        raise UserError(f"--workers {workers} is for the CPU; on {options.device} one process keeps the device busy")
-    target = out or Path("runs") / (suite or "-".join(s.id for s in sets))
-    run(sets, detectors, target, options, command=shlex.join(["memdet", *sys.argv[1:]]), progress=not quiet)
-    rows = report_rows([target])
-    click.echo(FORMATS[form](rows))
+    if given.workers > 1 and run_options.device != "cpu":
+        raise UserError(
+            f"--workers {given.workers} is for the CPU; on {run_options.device} one process keeps the device busy"
+        )
+    keep_freed_memory()
+    target = given.out or Path("runs") / (given.suite or "-".join(s.id for s in sets))
+    invocation = shlex.join(["memdet", *sys.argv[1:]])
+    rows = rows_of(run(sets, detectors, target, run_options, command=invocation, progress=not given.quiet))
+    click.echo(FORMATS[given.form](rows))
     click.echo(f"Run directory: {target}", err=True)
-    failed = [row for row in rows if row["status"] in {"error", "nonfinite"}]
-    return 1 if failed else 0
+    return 1 if any(row["status"] in {"error", "nonfinite"} for row in rows) else 0
 
 
-def _format(form: str) -> str:
-    from memdet.tables import FORMATS
+def _check(given: Given) -> None:
+    """Refuse what does not go together before anything is loaded."""
+    if (given.model is None) != (given.samples is None):
+        raise UserError("--model and --samples go together: a model directory and a file of items")
+    if not (given.specs or given.suite or given.samples):
+        raise UserError("nothing to run: name a sample set, --suite quick, or --model with --samples")
+    if given.noise and given.samples is None:
+        raise UserError("--noise belongs to --samples; a sample set's spec states its own noise")
 
-    if form not in FORMATS:
-        raise UserError(f"--format {form!r} is not known: {', '.join(FORMATS)}")
-    return form
+
+def _detectors(given: Given, suite: SuiteSpec | None) -> list[Detector]:
+    """Those that are named, else the suite's, with all controls."""
+    from memdet.detectors import detector_classes, make_detectors, with_controls
+    from memdet.samplesets import load_suite
+
+    classes = detector_classes(given.plugins)
+    wanted = list(given.names) or list(suite.detectors if suite else load_suite("quick").detectors)
+    return with_controls(make_detectors(wanted, classes), classes)
+
+
+def _sample_sets(given: Given, suite: SuiteSpec | None, fetcher: Fetcher) -> list[SampleSet]:
+    """Those of the suite, then those that are named, then the user's own items."""
+    from memdet.samplesets import load_sample_set, load_samples_file
+
+    references = dict.fromkeys([*(suite.sample_sets if suite else ()), *given.specs])
+    sets = [load_sample_set(reference, fetcher=fetcher) for reference in references]
+    if given.samples is not None and given.model is not None:
+        sets.append(load_samples_file(given.samples, model=given.model, noise=given.noise or "shared"))
+    if len({s.id for s in sets}) < len(sets):
+        raise UserError("two sample sets have the same id; run them apart")
+    return sets

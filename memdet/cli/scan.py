@@ -4,21 +4,45 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from memdet.cli.options import batch_size_or_measure, device_of
+from memdet.cli.options import batch_size_of, device_of
 from memdet.errors import UserError
 from memdet.io_utils import write_text
 
 if TYPE_CHECKING:
     from memdet.detectors import Detector
     from memdet.models import ScoreModel
+    from memdet.results import Run
     from memdet.samplesets import SampleSet
 
 IMAGES_A_PROMPT = 4
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the command line says; the help of each option says what it means."""
+
+    model: str
+    prompts_file: Path
+    reference_file: Path | None
+    name: str
+    fpr: float
+    seeds: int
+    steps: int
+    guidance: float
+    top: int
+    device: str
+    dtype: str
+    batch_size: str
+    out: Path | None
+    plugins: tuple[Path, ...]
+    form: str
+    quiet: bool
 
 
 @click.command("scan")
@@ -58,88 +82,80 @@ IMAGES_A_PROMPT = 4
     "--batch-size",
     default="auto",
     show_default=True,
-    help="Prompts at once: a number; measure; or auto, a rule on the CPU and a measurement elsewhere.",
-)
-@click.option(
-    "--memory-budget",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="GB",
-    help="What a measured batch may take beside the weights.  [default: .8 of what CUDA has free, .5 elsewhere]",
+    help="Prompts at once: a number, or auto. A batch that does not fit into memory is halved.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/scan-PROMPTS]")
 @click.option("--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, help="Python file with detectors.")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @click.option("--quiet", is_flag=True, help="No progress bars.")
-def command(
-    model: str,
-    prompts_file: Path,
-    reference_file: Path | None,
-    name: str,
-    fpr: float,
-    seeds: int,
-    steps: int,
-    guidance: float,
-    top: int,
-    device: str,
-    dtype: str,
-    batch_size: str,
-    memory_budget: float | None,
-    out: Path | None,
-    plugins: tuple[Path, ...],
-    form: str,
-    quiet: bool,
-) -> int:
+def command(**options: Any) -> int:
     """Rank a model owner's own prompts by risk, and look at what the model makes of them.
 
     Prompts and reference are scored alike in one run. The reference gives each prompt a rank, and the list a threshold
     of a stated false positive rate with its interval. Writes OUT/scan.json and OUT/scan.html, the page with the
     generations. The same command resumes an interrupted scan.
     """
+    given = Given(**options)
+    if not 0 < given.fpr < 1:
+        raise UserError(f"--fpr {given.fpr} is not between 0 and 1: write .01 for one false positive in a hundred")
+
     from memdet.samplesets import read_prompts, scan_set
 
-    if not 0 < fpr < 1:
-        raise UserError(f"--fpr {fpr} is not between 0 and 1: write .01 for one false positive in a hundred")
-    detectors = _detectors(name, plugins)
-    prompts = read_prompts(prompts_file)
-    reference = read_prompts(reference_file) if reference_file else None
-    items = scan_set(prompts, reference, model=model, steps=steps, guidance=guidance, seeds=seeds)
-    batch = batch_size_or_measure(batch_size)
+    detectors = _detectors(given.name, given.plugins)
+    prompts = read_prompts(given.prompts_file)
+    reference = read_prompts(given.reference_file) if given.reference_file else None
+    protocol = {"steps": given.steps, "guidance": given.guidance, "seeds": given.seeds}
+    items = scan_set(prompts, reference, model=given.model, **protocol)
+    model, run = _run(given, items, detectors)
+
+    from memdet.scan import FORMATS, scan_result, to_html, to_look_at
+
+    label = detectors[0].label
+    texts = [prompt.text for prompt in prompts.prompts]
+    cut = {text for text, is_cut in zip(texts, model.are_cut(texts), strict=True) if is_cut}
+    messages = run.manifest.messages_of("scan", label)
+    scores = run.score_rows()
+    if set(scores.loc[scores["detector"] == label, "status"]) == {"not-applicable"}:
+        raise UserError(
+            f"{given.name} is not applicable to {given.model}: {'; '.join(messages)}; choose another --detector and"
+            " --out"
+        )
+    result = scan_result(scores, prompts, reference, detector=label, fpr=given.fpr, cut=cut, messages=messages)
+    result = {"model": model.name, "steps": given.steps, "guidance": given.guidance, **result}
+    chosen = to_look_at(result, given.top)
+    _generate(result, [*chosen[0], *chosen[1]], items, model, run)
+    assert run.path is not None
+    write_text(run.path / "scan.json", FORMATS["json"](result) + "\n")
+    write_text(run.path / "scan.html", to_html(result, *chosen, run=run))
+    click.echo(FORMATS[given.form](result))
+    click.echo(f"Page with generations: {run.path / 'scan.html'}", err=True)
+    return 0 if result["prompts"]["scored"] == result["prompts"]["distinct"] else 1
+
+
+def _run(given: Given, items: SampleSet, detectors: list[Detector]) -> tuple[ScoreModel, Run]:
+    """Load the model and score prompts and reference."""
+    batch_size = batch_size_of(given.batch_size)
 
     import torch
 
     from memdet.models import load_model
-    from memdet.running import RunOptions, read_scores, run
-    from memdet.scan import FORMATS, scan_result, to_html, to_look_at
+    from memdet.running import RunOptions, run
+    from memdet.running.memory import keep_freed_memory
 
-    options = RunOptions(
-        device=device_of(device),
-        dtype=getattr(torch, dtype),
-        batch_size=batch,
-        memory_budget=None if memory_budget is None else memory_budget * 1e9,
+    device, dtype = device_of(given.device), getattr(torch, given.dtype)
+    model = load_model(given.model, device=device, dtype=dtype)
+    if not model.takes_prompts:
+        raise UserError(f"--model {given.model} is not conditioned on text, so there are no prompts to scan")
+    keep_freed_memory()
+    return model, run(
+        [items],
+        detectors,
+        given.out or Path("runs") / f"scan-{given.prompts_file.stem}",
+        RunOptions(device=device, dtype=dtype, batch_size=batch_size),
+        models={given.model: model},
+        command=shlex.join(["memdet", *sys.argv[1:]]),
+        progress=not given.quiet,
     )
-    loaded = load_model(model, device=options.device, dtype=options.dtype)
-    if not loaded.takes_prompts:
-        raise UserError(f"--model {model} is not conditioned on text, so there are no prompts to scan")
-    target = out or Path("runs") / f"scan-{prompts_file.stem}"
-    invocation = shlex.join(["memdet", *sys.argv[1:]])
-    manifest = run([items], detectors, target, options, models={model: loaded}, command=invocation, progress=not quiet)
-    texts = [prompt.text for prompt in prompts.prompts]
-    cut = {text for text, is_cut in zip(texts, loaded.are_cut(texts), strict=True) if is_cut}
-    messages = manifest["messages"].get("scan", {}).get(detectors[0].label, [])
-    scores = read_scores(target).to_pandas()
-    if set(scores.loc[scores["detector"] == detectors[0].label, "status"]) == {"not-applicable"}:
-        raise UserError(
-            f"{name} is not applicable to {model}: {'; '.join(messages)}; choose another --detector and --out"
-        )
-    result = scan_result(scores, prompts, reference, detector=detectors[0].label, fpr=fpr, cut=cut, messages=messages)
-    result = {"model": loaded.name, "steps": steps, "guidance": guidance, **result}
-    chosen = to_look_at(result, top)
-    _generate(result, [*chosen[0], *chosen[1]], items, loaded, target, manifest, progress=not quiet)
-    write_text(target / "scan.json", FORMATS["json"](result) + "\n")
-    write_text(target / "scan.html", to_html(result, *chosen, run=target, scores=scores, manifest=manifest))
-    click.echo(FORMATS[form](result))
-    click.echo(f"Page with generations: {target / 'scan.html'}", err=True)
-    return 0 if result["prompts"]["scored"] == result["prompts"]["distinct"] else 1
 
 
 def _detectors(name: str, plugins: tuple[Path, ...]) -> list[Detector]:
@@ -156,26 +172,18 @@ def _detectors(name: str, plugins: tuple[Path, ...]) -> list[Detector]:
     return [chosen, *controls]
 
 
-def _generate(
-    result: dict[str, Any],
-    chosen: list[int],
-    items: SampleSet,
-    model: ScoreModel,
-    target: Path,
-    manifest: dict[str, Any],
-    *,
-    progress: bool,
-) -> None:
+def _generate(result: dict[str, Any], chosen: list[int], items: SampleSet, model: ScoreModel, run: Run) -> None:
     """Generate from the chosen rows of the ranking, and note the files in them."""
-    from memdet.running.generations import generate
+    from memdet.running.generations import save_generations
 
     if not chosen:
         return
+    assert run.path is not None
     positions = {item: position for position, item in enumerate(items.items["item_id"])}
     rows = {index: positions[f"prompt:{result['ranking'][index]['id']}"] for index in chosen}
     seeds = range(min(items.protocol.seeds, IMAGES_A_PROMPT))
-    batch = max(1, manifest["settings"]["sample_sets"][0]["batch_size"])  # 0 where all is scored in one call
-    files = generate(items, list(rows.values()), seeds, model, target, batch_size=batch, progress=progress)
+    batch = max(1, run.manifest.settings.sample_sets[0].batch_size or 1)  # 0 where all is scored in one call
+    files = save_generations(items, list(rows.values()), seeds, model, run.path, batch_size=batch)
     for index, position in rows.items():
         result["ranking"][index]["generations"] = [
             {"seed": seed, "file": file.as_posix()} for seed, file in zip(seeds, files[position], strict=True)

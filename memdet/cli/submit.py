@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from memdet.cli.output import write_files
 from memdet.errors import UserError
+from memdet.io_utils import write_directory
 
 RESULTS = Path("results")
 
@@ -31,11 +31,11 @@ def command(run: Path, plugins: tuple[Path, ...], out: Path | None) -> int:
 
     An entry is a run directory. One that lies in results already is checked where it is.
     """
+    from memdet.detectors.base import is_control
     from memdet.leaderboard.submission import check_entry, place_of
-    from memdet.results.store import read_manifest
+    from memdet.results import Manifest
     from memdet.tables import report_rows
-    from memdet.tables.rows import CONTROLS
-    from memdet.tables.run_table import interval
+    from memdet.tables.numbers import interval
 
     click.echo(f"entry {run}")
     findings = check_entry(run, plugins)
@@ -45,13 +45,12 @@ def command(run: Path, plugins: tuple[Path, ...], out: Path | None) -> int:
     if failed:
         click.echo(f"{failed} {'check' if failed == 1 else 'checks'} failed; nothing was packed", err=True)
         return 1
-    manifest = read_manifest(run)
+    manifest = Manifest.read(run)
     in_place = out is None and run.resolve().parents[1].name == RESULTS.name
     target = (
         run
         if in_place
-        else out
-        or RESULTS / place_of(run, manifest["command"], [entry["id"] for entry in manifest["settings"]["sample_sets"]])
+        else out or RESULTS / place_of(run, manifest.command, [entry.id for entry in manifest.settings.sample_sets])
     )
     if not in_place:
         if target.exists():
@@ -59,9 +58,9 @@ def command(run: Path, plugins: tuple[Path, ...], out: Path | None) -> int:
         if out is None and not RESULTS.is_dir():
             raise UserError("there is no directory results here: go to the root of a clone of memdet, or say --out")
         files = [run / "run.json", run / "scores.parquet", *plugins]
-        write_files(target, {file.name: file.read_bytes() for file in files})
+        write_directory(target, {file.name: file.read_bytes() for file in files})
     for row in report_rows([target]):
-        if row["access"] not in CONTROLS:
+        if not is_control(row["access"]):
             numbers = f"AUROC {interval(row, 'auroc')}, gain {interval(row, 'gain_over_control', sign=True)}"
             click.echo(f"  {row['sample_set']} v{row['sample_set_version']}, {row['detector']}: {numbers}")
     click.echo(f"The entry is good: {target}")

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
+from memdet.detectors.plugins import remake
 from memdet.errors import NotApplicableError, UserError
 
 if TYPE_CHECKING:
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
 
 TOLERANCE_OF_DIFFERENCES = 1e-2  # they divide the rounding of a prediction by a small step
 Access = Literal["none", "text", "samples", "score", "gradient", "attention", "activations", "training-data"]
+CONTROL_ACCESS = frozenset({"none", "text"})
+
+
+def is_control(access: str) -> bool:
+    """Whether a detector of that access is a control: one that never calls the model.
+
+    Example:
+        >>> is_control("text"), is_control("samples")
+        (True, False)
+    """
+    return access in CONTROL_ACCESS
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,7 @@ class DetectorInfo:
         seeded: Whether the score depends on the seed; if not it is computed for one.
         tolerance: Largest difference between two runs that rounding explains, relative to the largest score of a sample
             set: on another machine, with another number of threads.
+        aliases: Names that it had before. Tables of old runs show today's name for them.
     """
 
     name: str
@@ -52,11 +65,12 @@ class DetectorInfo:
     supervised: bool = False
     seeded: bool = True
     tolerance: float = 1e-5
+    aliases: tuple[str, ...] = ()
 
     @property
     def is_control(self) -> bool:
         """Whether it never calls the model."""
-        return self.access in {"none", "text"}
+        return is_control(self.access)
 
 
 class Detector(ABC):
@@ -113,8 +127,6 @@ class Detector(ABC):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process makes the detector again, from its plugin file if it came from one."""
-        from memdet.detectors.registry import remake
-
         cls = type(self)
         file = getattr(sys.modules.get(cls.__module__), "__file__", None)
         return remake, (

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.util
 import inspect
 import pkgutil
-import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from memdet.detectors.base import Detector
+from memdet.detectors.plugins import load_plugin
 from memdet.errors import UserError
 
 ENTRY_POINT_GROUP = "memdet.detectors"
 _ROOMS = ("memdet.detectors.controls", "memdet.detectors.methods")
-
-_PLUGIN = "memdet_plugin_"
 
 
 def detector_classes(plugins: Sequence[Path] = ()) -> dict[str, type[Detector]]:
@@ -44,7 +40,7 @@ def detector_classes(plugins: Sequence[Path] = ()) -> dict[str, type[Detector]]:
             raise UserError(f"entry point {point.name} = {point.value} is not a subclass of memdet.Detector")
         _register(found, [loaded])
     for path in plugins:
-        _register(found, _load_plugin(path.resolve()))
+        _register(found, _plugin_classes(path.resolve()))
     return found
 
 
@@ -59,6 +55,7 @@ def make_detector(text: str, classes: dict[str, type[Detector]]) -> Detector:
         'wen2024@steps=5'
     """
     name, _, tail = text.partition("@")
+    name = _names_before(classes.values()).get(name, name)
     if name not in classes:
         near = difflib.get_close_matches(name, classes, n=3)
         hint = f"did you mean {', '.join(near)}?" if near else "`memdet list detectors` shows the names"
@@ -96,18 +93,20 @@ def with_controls(detectors: Sequence[Detector], classes: dict[str, type[Detecto
     return [*given, *missing, *(detector for detector in detectors if not detector.info.is_control)]
 
 
-def remake(module: str, file: str | None, name: str, options: dict[str, Any]) -> Detector:
-    """A detector in another process than the one that made it first.
+def current_names() -> dict[str, str]:
+    """Today's name of each detector that was renamed, by the name that it had before.
 
-    Args:
-        module, file, name: Of its class.
-        options: As attributes.
+    Whoever only reads results is not stopped by a broken package: its aliases are then not known.
     """
-    if module.startswith(_PLUGIN) and file is not None:
-        found = next(cls for cls in _load_plugin(Path(file)) if cls.__qualname__ == name)
-    else:
-        found = getattr(importlib.import_module(module), name)
-    return found(**options)
+    try:
+        classes: Iterable[type[Detector]] = detector_classes().values()
+    except UserError:
+        classes = _built_in()
+    return _names_before(classes)
+
+
+def _names_before(classes: Iterable[type[Detector]]) -> dict[str, str]:
+    return {old: cls.info.name for cls in classes for old in cls.info.aliases}
 
 
 @cache
@@ -133,20 +132,8 @@ def _classes_of(module: ModuleType) -> list[type[Detector]]:
 
 
 @cache
-def _load_plugin(path: Path) -> tuple[type[Detector], ...]:
-    if not path.is_file():
-        raise UserError(f"plugin {path} does not exist")
-    name = f"{_PLUGIN}{path.stem}_{abs(hash(path))}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"plugin {path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # the plugin author's mistake, whatever it is
-        raise UserError(f"plugin {path} cannot be loaded: {type(error).__name__}: {error}") from error
-    classes = _classes_of(module)
+def _plugin_classes(path: Path) -> tuple[type[Detector], ...]:
+    classes = _classes_of(load_plugin(path))
     if not classes:
         raise UserError(f"plugin {path} defines no subclass of memdet.Detector")
     return tuple(classes)
@@ -162,4 +149,7 @@ def _register(found: dict[str, type[Detector]], classes: Iterable[type[Detector]
                 f"two detectors are named {name!r}: {found[name].__module__}.{found[name].__qualname__} "
                 f"and {cls.__module__}.{cls.__qualname__}; rename one"
             )
+        for old in cls.info.aliases:
+            if old in found:
+                raise UserError(f"detector {name!r} declares the alias {old!r}, which is the name of another detector")
         found[name] = cls

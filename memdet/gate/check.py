@@ -1,4 +1,4 @@
-"""The accuracy gate: a run against a baseline run, from their two directories alone.
+"""The accuracy gate: a run against a baseline run, from what the two hold alone.
 
 A detector fails on a sample set where
 
@@ -31,8 +31,9 @@ from pathlib import Path
 
 from memdet.errors import UserError
 from memdet.gate.pairs import Failure, Kind, Pair, pairs_of, short
-from memdet.gate.runs import Run, news, other_circumstances, read_gate_run, refuse_other_items
+from memdet.gate.runs import GateRun, gate_run, news, other_circumstances, refuse_other_items
 from memdet.metrics import Interval, auroc, holm
+from memdet.results.run import Run
 
 TOLERANCE, ALPHA = 0.01, 0.05
 DRAWS, MOST_DRAWS = 2_000, 200_000
@@ -40,7 +41,7 @@ _IDS_SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Comparison:
+class GateRow:
     """A detector on a sample set, before and after.
 
     Attributes:
@@ -89,7 +90,7 @@ class GateResult:
     tolerance: float
     alpha: float
     tests: int
-    rows: tuple[Comparison, ...]
+    rows: tuple[GateRow, ...]
     failures: tuple[Failure, ...]
     notes: tuple[str, ...]
 
@@ -100,8 +101,8 @@ class GateResult:
 
 
 def check_run(
-    run: Path,
-    baseline: Path,
+    run: Run | Path,
+    baseline: Run | Path,
     *,
     tolerance: float = TOLERANCE,
     alpha: float = ALPHA,
@@ -111,7 +112,7 @@ def check_run(
     """Compare a run with a baseline.
 
     Args:
-        run, baseline: Directories of finished runs.
+        run, baseline: Finished runs, or their directories.
         tolerance: Largest drop of AUROC that is accepted, in [0, 1].
         alpha: Level of the test, in (0, 1).
         drift: Relative difference of scores that is accepted, instead of what the baseline states.
@@ -125,13 +126,13 @@ def check_run(
             number is out of range, or of some detector nothing at all can be compared.
     """
     _check_numbers(tolerance, alpha, drift)
-    old = read_gate_run(baseline, detectors)
-    new = read_gate_run(run)
+    old = gate_run(baseline if isinstance(baseline, Run) else Run.load(baseline), detectors)
+    new = gate_run(run if isinstance(run, Run) else Run.load(run))
     refuse_other_items(old, new)
     pairs = list(pairs_of(old, new, drift))
     failures = list(_vanished(old, new))
     if not pairs and not failures:
-        raise UserError(f"{baseline} has no detector with status ok: there is nothing to compare with")
+        raise UserError(f"{old.name} has no detector with status ok: there is nothing to compare with")
     judged = [pair for pair in pairs if not pair.control]
     untestable = {_key(pair): pair.untestable(alpha, len(judged)) for pair in judged}
     if not failures:
@@ -149,9 +150,7 @@ def check_run(
         *(news(old, new) if detectors is None else ()),
         *_limits(pairs, untestable),
     ]
-    return GateResult(
-        str(run), str(baseline), tolerance, alpha, len(tested), tuple(rows), tuple(failures), tuple(notes)
-    )
+    return GateResult(new.name, old.name, tolerance, alpha, len(tested), tuple(rows), tuple(failures), tuple(notes))
 
 
 def _check_numbers(tolerance: float, alpha: float, drift: float | None) -> None:
@@ -167,7 +166,7 @@ def _key(pair: Pair) -> tuple[str, str]:
     return pair.sample_set, pair.detector
 
 
-def _vanished(old: Run, new: Run) -> Iterator[Failure]:
+def _vanished(old: GateRun, new: GateRun) -> Iterator[Failure]:
     """What the baseline has and the run lacks."""
     for name, before in old.sets.items():
         if name not in new.sets:
@@ -233,9 +232,9 @@ def _failures(pair: Pair, p: float | None, adjusted: float | None, alpha: float,
         yield Failure("precision", *where, message)
 
 
-def _row(pair: Pair, p: float | None, adjusted: float | None, failures: Sequence[Failure]) -> Comparison:
+def _row(pair: Pair, p: float | None, adjusted: float | None, failures: Sequence[Failure]) -> GateRow:
     before, after = (auroc(scores, pair.labels) for scores in pair.means)
-    return Comparison(
+    return GateRow(
         sample_set=pair.sample_set,
         detector=pair.detector,
         control=pair.control,

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from memdet.gate.runs import DetectorRun, Run
+from memdet.gate.runs import DetectorRun, GateRun
 from memdet.metrics import Interval, auroc, gain, paired_permutation
 
 _SIXTEEN_BITS, _COUNTS = 11, 16  # significant bits: of a float16, and of scores that may be counts
@@ -170,7 +170,7 @@ class Pair:
         return f"scores have {after} significant bits, in the baseline {before}: they were rounded to 16-bit numbers"
 
 
-def pairs_of(old: Run, new: Run, drift: float | None) -> Iterator[Pair]:
+def pairs_of(old: GateRun, new: GateRun, drift: float | None) -> Iterator[Pair]:
     """Detectors that are ok in both runs, on the items that are in both."""
     for name, before in old.sets.items():
         if name not in new.sets:

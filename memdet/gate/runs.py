@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from memdet.detectors import DetectorInfo, detector_classes, make_detector
 from memdet.errors import UserError
-from memdet.results.store import read_manifest, read_scores
-from memdet.tables.rows import CONTROLS, status_of
+from memdet.results.manifest import Manifest, SampleSetEntry
+from memdet.results.run import Run, status_of
 
 _CIRCUMSTANCES = ("memdet", "torch", "diffusers", "transformers")  # packages that can move scores
 _PROTOCOL = ("dtype", "steps", "guidance", "noise")
@@ -56,62 +55,63 @@ class SetRun:
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished run, as the gate looks at it."""
+class GateRun:
+    """A finished run, as the gate looks at it.
 
-    path: Path
-    manifest: Mapping[str, Any]
+    Attributes:
+        name: Its directory, or its name where it lives in memory.
+        manifest: Settings and circumstances.
+        sets: By sample set.
+    """
+
+    name: str
+    manifest: Manifest
     sets: Mapping[str, SetRun]
 
 
-def read_gate_run(path: Path, detectors: Collection[str] | None = None) -> Run:
-    """Read a run directory.
+def gate_run(run: Run, detectors: Collection[str] | None = None) -> GateRun:
+    """Cut a run into what is compared.
 
     Args:
-        path: Of a finished run.
+        run: Loaded or in memory.
         detectors: Labels to keep; None keeps all.
 
     Raises:
-        UserError: It holds no finished run, or lacks one of the detectors.
+        UserError: It lacks one of the detectors.
     """
-    manifest = read_manifest(path)
-    table = read_scores(path).to_pandas()
-    entries = {entry["label"]: entry for entry in manifest["settings"]["detectors"]}
+    name, manifest = str(run.path or run.name), run.manifest
+    labels = [entry.label for entry in run.detectors]
     for label in detectors or ():
-        if label not in entries:
-            raise UserError(f"{path} has no detector {label}; it has {', '.join(entries)}")
-    kept = {label: entry for label, entry in entries.items() if detectors is None or label in detectors}
-    tolerances = _tolerances(manifest, kept)
+        if label not in labels:
+            raise UserError(f"{name} has no detector {label}; it has {', '.join(labels)}")
+    kept = [entry for entry in run.detectors if detectors is None or entry.label in detectors]
+    tolerances = _tolerances(manifest, [entry.label for entry in kept])
     sets = {}
-    for name, of_set in table.groupby("sample_set", sort=False):
+    for set_name, of_set in run.score_rows().groupby("sample_set", sort=False):
         items = of_set.drop_duplicates("item_id").set_index("item_id")
-        messages = manifest.get("messages", {}).get(name, {})
         by_label = {str(label): rows for label, rows in of_set.groupby("detector", sort=False)}
         found = {
-            label: DetectorRun(
-                status=status_of(by_label[label]),
-                message="; ".join(messages.get(label, [])),
-                version=int(by_label[label]["detector_version"].iloc[0]),
-                control=entry["access"] in CONTROLS,
-                tolerance=tolerances[label],
-                scores=by_label[label].pivot(index="item_id", columns="seed", values="score"),
-                seeded=entry.get("seeded", True),
+            entry.label: DetectorRun(
+                status=status_of(by_label[entry.label]),
+                message="; ".join(manifest.messages_of(str(set_name), entry.label)),
+                version=int(by_label[entry.label]["detector_version"].iloc[0]),
+                control=entry.is_control,
+                tolerance=tolerances[entry.label],
+                scores=by_label[entry.label].pivot(index="item_id", columns="seed", values="score"),
+                seeded=entry.seeded,
             )
-            for label, entry in kept.items()
-            if label in by_label
+            for entry in kept
+            if entry.label in by_label
         }
-        sets[str(name)] = SetRun(int(of_set["sample_set_version"].iloc[0]), items[["label", "cluster"]], found)
-    return Run(path, manifest, sets)
+        sets[str(set_name)] = SetRun(int(of_set["sample_set_version"].iloc[0]), items[["label", "cluster"]], found)
+    return GateRun(name, manifest, sets)
 
 
-def _tolerances(manifest: Mapping[str, Any], labels: Collection[str]) -> dict[str, float]:
+def _tolerances(manifest: Manifest, labels: Collection[str]) -> dict[str, float]:
     """What ``run.json`` states; for a run from before it did, what the detectors of this memdet state."""
-    from memdet.detectors import DetectorInfo, detector_classes, make_detector
-
-    stated = manifest.get("tolerances", {})
     found = {}
     for label in labels:
-        value = stated.get(label)
+        value = manifest.tolerances.get(label)
         if value is None:
             try:
                 value = make_detector(label, detector_classes()).tolerance
@@ -123,7 +123,7 @@ def _tolerances(manifest: Mapping[str, Any], labels: Collection[str]) -> dict[st
     return found
 
 
-def refuse_other_items(old: Run, new: Run) -> None:
+def refuse_other_items(old: GateRun, new: GateRun) -> None:
     """Refuse to compare another version of a sample set, or items with other labels.
 
     Raises:
@@ -135,7 +135,7 @@ def refuse_other_items(old: Run, new: Run) -> None:
         after = new.sets[name]
         if before.version != after.version:
             raise UserError(
-                f"{new.path} has version {after.version} of sample set {name}, the baseline {old.path} has version "
+                f"{new.name} has version {after.version} of sample set {name}, the baseline {old.name} has version "
                 f"{before.version}: make a new baseline"
             )
         both = before.items.index.intersection(after.items.index)
@@ -143,12 +143,12 @@ def refuse_other_items(old: Run, new: Run) -> None:
         changed = both[labels != now]
         if len(changed):
             raise UserError(
-                f"item {changed[0]} of {name} has label {now[changed[0]]} in {new.path} and {labels[changed[0]]} in "
-                f"the baseline {old.path}: these are not the same items"
+                f"item {changed[0]} of {name} has label {now[changed[0]]} in {new.name} and {labels[changed[0]]} in "
+                f"the baseline {old.name}: these are not the same items"
             )
 
 
-def news(old: Run, new: Run) -> Iterator[str]:
+def news(old: GateRun, new: GateRun) -> Iterator[str]:
     """Lines on what the baseline does not hold to: new sets, detectors and items, and what was not ok in it."""
     for name, after in new.sets.items():
         if name not in old.sets:
@@ -164,17 +164,17 @@ def news(old: Run, new: Run) -> Iterator[str]:
                 yield f"{name}: {label} has status {detector.status} in the baseline, not compared"
 
 
-def other_circumstances(old: Run, new: Run) -> Iterator[str]:
+def other_circumstances(old: GateRun, new: GateRun) -> Iterator[str]:
     """One line that names what may have moved the scores: packages, device, precision, weights, protocol."""
-    before, after = ({entry["id"]: entry for entry in run.manifest["settings"]["sample_sets"]} for run in (old, new))
+    before, after = ({entry.id: entry for entry in run.manifest.settings.sample_sets} for run in (old, new))
     told: dict[str, tuple[object, object]] = {
-        name: tuple(run.manifest.get("packages", {}).get(name) for run in (old, new)) for name in _CIRCUMSTANCES
+        name: (old.manifest.packages.get(name), new.manifest.packages.get(name)) for name in _CIRCUMSTANCES
     }
-    told["device"] = (old.manifest["settings"].get("device"), new.manifest["settings"].get("device"))
-    told["processor"] = (old.manifest.get("processor"), new.manifest.get("processor"))
+    told["device"] = (old.manifest.settings.device, new.manifest.settings.device)
+    told["processor"] = (old.manifest.processor, new.manifest.processor)
     for name in before:
         for key in _PROTOCOL if name in after else ():
-            told[f"{key} of {name}"] = (before[name].get(key), after[name].get(key))
+            told[f"{key} of {name}"] = (getattr(before[name], key), getattr(after[name], key))
     lines = [f"{what} {was} -> {now}" for what, (was, now) in told.items() if was != now]
     for name in before:
         if name in after and _weights(before[name]) != _weights(after[name]):
@@ -183,6 +183,6 @@ def other_circumstances(old: Run, new: Run) -> Iterator[str]:
         yield f"differs from the baseline: {'; '.join(lines)}"
 
 
-def _weights(entry: Mapping[str, Any]) -> list[str]:
-    """Fingerprints of the models of a sample set, as old and new runs write them."""
-    return sorted(entry["model_hashes"].values()) if "model_hashes" in entry else [entry["model_hash"]]
+def _weights(entry: SampleSetEntry) -> list[str]:
+    """Fingerprints of the models of a sample set."""
+    return sorted(entry.model_hashes.values())

@@ -2,76 +2,46 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from memdet.gate.check import Comparison, GateResult
-from memdet.gate.pairs import Failure, Move, short
-from memdet.tables.run_table import markdown_line, number
+from memdet.gate.check import GateResult, GateRow
+from memdet.gate.pairs import Failure, Move
+from memdet.tables.formats import markdown, text
+from memdet.tables.numbers import UNDEFINED, bounded, number, power, short, signed
+from memdet.tables.table import Table, left, right
 
 SCHEMA_VERSION = 1
-HEADERS = (
-    "sample set",
-    "detector",
-    "AUROC before",
-    "after",
-    "change",
-    "adjusted p",
-    "largest drift",
-    "allowed",
-    "gate",
+COLUMNS = (
+    *left("sample set", "detector"),
+    *right("AUROC before", "after", "change", "adjusted p", "largest drift", "allowed"),
+    *left("gate"),
 )
 _ITEMS_SHOWN = 5
 
 
 def to_table(result: GateResult) -> str:
     """For a terminal or a log: the verdict, every failure with the items that moved most, all rows, the notes."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    output = io.StringIO()
-    console = Console(width=1_000, file=output, highlight=False, markup=False)
-    console.print(verdict(result))
-    for failure in result.failures:
-        console.print(f"\n{failure.kind}: {_where(failure)}\n  {failure.message}")
-        for line in _moves(failure):
-            console.print(f"    {line}")
-    if result.rows:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for index, header in enumerate(HEADERS):
-            table.add_column(header, justify="right" if 1 < index < len(HEADERS) - 1 else "left", no_wrap=True)
-        for row in result.rows:
-            table.add_row(*_cells(row))
-        console.print(table)
-    console.print(_legend(result))
-    for note in result.notes:
-        console.print(f"note: {note}")
-    return "\n".join(line.rstrip() for line in output.getvalue().splitlines())
+    failures = [
+        "\n    ".join([f"{failure.kind}: {_where(failure)}\n  {failure.message}", *_moves(failure)])
+        for failure in result.failures
+    ]
+    below = [_legend(result), *(f"note: {note}" for note in result.notes)]
+    return text.document([verdict(result), *failures, *_table(result), "\n".join(below)])
 
 
 def to_markdown(result: GateResult) -> str:
     """For the summary of a CI job."""
-    lines = [f"**{verdict(result)}**", ""]
-    for failure in result.failures:
-        lines.append(f"- **{failure.kind}**: {_where(failure)}: {failure.message}")
-        lines += [f"  - {line}" for line in _moves(failure)]
-    lines += [""] if result.failures else []
-    if result.rows:
-        align = ["---", "---", *["--:"] * (len(HEADERS) - 3), "---"]
-        lines += [
-            markdown_line(HEADERS),
-            markdown_line(align),
-            *(markdown_line(_cells(row)) for row in result.rows),
-            "",
-        ]
-    lines.append(_legend(result).replace("*", r"\*"))
-    lines += ["", *(f"- {note}" for note in result.notes)] if result.notes else []
-    return "\n".join(lines)
+    failures = [
+        "\n  - ".join([f"- **{failure.kind}**: {_where(failure)}: {failure.message}", *_moves(failure)])
+        for failure in result.failures
+    ]
+    notes = [f"- {note}" for note in result.notes]
+    legend = markdown.escape(_legend(result))
+    return markdown.document([f"**{verdict(result)}**", "\n".join(failures), *_table(result), legend, "\n".join(notes)])
 
 
 def to_json(result: GateResult) -> str:
@@ -112,25 +82,26 @@ def _move(move: Move) -> str:
     )
 
 
-def _cells(row: Comparison) -> list[str]:
-    change = "-"
+def _table(result: GateResult) -> list[Table]:
+    """The rows, where there are any."""
+    return [Table(COLUMNS, [_cells(row) for row in result.rows])] if result.rows else []
+
+
+def _cells(row: GateRow) -> list[str]:
+    change = UNDEFINED
     if not math.isnan(row.change.value):
-        change = f"{_signed(row.change.value)} [{_signed(row.change.low)}, {_signed(row.change.high)}]"
+        change = bounded(signed(row.change.value), row.change.low, row.change.high, signed)
     return [
         row.sample_set,
         row.detector + (" *" if row.control else ""),
-        "-" if math.isnan(row.before) else number(row.before),
-        "-" if math.isnan(row.after) else number(row.after),
+        number(row.before),
+        number(row.after),
         change,
-        "-" if row.p_adjusted is None else short(row.p_adjusted),
-        "-" if row.drift is None else "0" if row.drift == 0 else f"{row.drift:.1e}",
+        short(row.p_adjusted),
+        power(row.drift, 1),
         f"{row.allowed:.0e}",
         ", ".join(row.failed) if row.failed else "ok",
     ]
-
-
-def _signed(value: float) -> str:
-    return number(value, sign=True) if round(value, 3) else ".000"
 
 
 def _legend(result: GateResult) -> str:

@@ -4,30 +4,43 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from memdet.errors import UserError
 from memdet.models.closed_form.catalogue import CLOSED_FORM
-from memdet.results.store import read_manifest, read_scores
-from memdet.tables.rows import CONTROLS, set_rows, status_of
+from memdet.results.images import Key
+from memdet.results.manifest import DetectorEntry, Manifest, SampleSetEntry, Settings
+from memdet.results.run import Run, SetKey, status_of
+from memdet.results.schema import SCORES
+from memdet.tables.rows import Row, set_rows
 
 SCHEMA_VERSION = 1
 SIGNIFICANT_DIGITS = 6  # what is beyond may differ by the order in which a processor adds
-TableKey = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class BoardEntry:
-    """A detector on one version of a sample set, in one run."""
+    """A detector on one version of a sample set, in one run.
+
+    Attributes:
+        run: Path of the run from the root of the board.
+        started: When the run did.
+        of_set, detector: As the run's settings name them.
+        scores: Rows of the score table.
+        seconds: An item and seed.
+        messages: What the detector said.
+    """
 
     run: str
     started: str
-    detector: dict[str, Any]  # as the run's settings name it
+    of_set: SampleSetEntry | None
+    detector: DetectorEntry
     scores: pd.DataFrame
     seconds: float | None
     messages: list[str]
@@ -35,11 +48,11 @@ class BoardEntry:
     @property
     def label(self) -> str:
         """The detector's, with its options."""
-        return str(self.detector["label"])
+        return self.detector.label
 
     def place(self) -> tuple[bool, str]:
         """Controls are first in a table."""
-        return self.detector["access"] not in CONTROLS, self.label
+        return not self.detector.is_control, self.label
 
     def rank(self) -> tuple[Any, ...]:
         """Of several entries of one detector the first in this order stands on the board."""
@@ -48,13 +61,16 @@ class BoardEntry:
         return -version, failed, -self.scores["seed"].nunique(), self.started, self.run
 
 
+Tables = dict[SetKey, list[BoardEntry]]
+
+
 def find_runs(root: Path) -> list[Path]:
     """Finished runs at or below a directory: those that have their score file, sorted; scans, without labels, aside."""
     found = (file.parent for file in root.rglob("run.json"))
     return sorted(run for run in found if (run / "scores.parquet").is_file() and not (run / "scan.json").exists())
 
 
-def leaderboard_rows(root: Path) -> list[dict[str, Any]]:
+def leaderboard_rows(root: Path) -> list[Row]:
     """The rows of all runs below a directory, computed from their score files.
 
     A table holds one version of a sample set. Of a detector that several runs scored there, the row is that of its
@@ -73,18 +89,17 @@ def leaderboard_rows(root: Path) -> list[dict[str, Any]]:
     return [row for key, entries in chosen_entries(root).items() for row in _table(key, entries)]
 
 
-def chosen_entries(root: Path) -> dict[TableKey, list[BoardEntry]]:
+def chosen_entries(root: Path) -> Tables:
     """What stands on the board: the entries of each version of a sample set, controls first; errors as above."""
-    runs = find_runs(root)
-    if not runs:
+    paths = find_runs(root)
+    if not paths:
         raise UserError(f"{root} holds no finished run: a run is a directory with run.json and scores.parquet")
-    tables: dict[TableKey, dict[str, list[BoardEntry]]] = {}
-    hashes: dict[tuple[Any, ...], tuple[str, str]] = {}
-    for run in runs:
-        manifest = read_manifest(run)
-        name = run.relative_to(root).as_posix()
-        _compare_hashes(hashes, manifest, name)
-        for key, entry in _entries(run, manifest, name):
+    tables: dict[SetKey, dict[str, list[BoardEntry]]] = {}
+    hashes: dict[tuple[str, int, str], tuple[str, str]] = {}
+    for path in paths:
+        run, name = Run.load(path), path.relative_to(root).as_posix()
+        _compare_hashes(hashes, run.manifest, name)
+        for key, entry in _entries(run, name):
             tables.setdefault(key, {}).setdefault(entry.label, []).append(entry)
     found = {}
     for key in sorted(tables, key=_natural):
@@ -93,65 +108,91 @@ def chosen_entries(root: Path) -> dict[TableKey, list[BoardEntry]]:
     return found
 
 
+def joined(tables: Tables, name: str, images: Mapping[Key, bytes] | None = None) -> Run:
+    """One run in memory that holds the entries of tables, each of another sample set.
+
+    Args:
+        tables: From :func:`chosen_entries`.
+        name: Of the run.
+        images: Generations for the page.
+    """
+    entries = [entry for of_table in tables.values() for entry in of_table]
+    detectors = {entry.label: entry.detector for entry in sorted(entries, key=BoardEntry.place)}
+    settings = Settings(
+        sample_sets=[of_table[0].of_set for of_table in tables.values() if of_table[0].of_set is not None],
+        detectors=list(detectors.values()),
+    )
+    manifest = Manifest(
+        command="memdet report results --leaderboard",
+        settings=settings,
+        seconds={
+            key[0]: {e.label: e.seconds * len(e.scores) for e in of_table if e.seconds is not None}
+            for key, of_table in tables.items()
+        },
+        messages={key[0]: {entry.label: entry.messages for entry in of_table} for key, of_table in tables.items()},
+        finished=True,
+    )
+    scores = pd.concat([entry.scores for entry in entries], ignore_index=True)
+    table = pa.Table.from_pandas(scores, schema=SCORES, preserve_index=False)
+    return Run.from_tables(manifest, table, name=name, images=images)
+
+
 def leaderboard_json(rows: Sequence[dict[str, Any]]) -> str:
     """``{"schema_version": ..., "rows": [...]}``, a line a row."""
     lines = ",\n".join("  " + json.dumps(row, allow_nan=False) for row in rows)
     return f'{{\n "schema_version": {SCHEMA_VERSION},\n "rows": [\n{lines}\n ]\n}}\n'
 
 
-def _entries(run: Path, manifest: dict[str, Any], name: str) -> Iterable[tuple[TableKey, BoardEntry]]:
-    detectors = {entry["label"]: entry for entry in manifest["settings"]["detectors"]}
-    for (sample_set, version, label), scores in (
-        read_scores(run).to_pandas().groupby(["sample_set", "sample_set_version", "detector"], sort=False)
-    ):
-        total = manifest.get("seconds", {}).get(sample_set, {}).get(label)
-        yield (
-            (str(sample_set), int(version)),
-            BoardEntry(
-                run=name,
-                started=manifest.get("started", ""),
-                detector=detectors[label],
-                scores=scores.sort_values(["seed", "item_id"]),  # runs may order items differently
-                seconds=None if total is None else total / len(scores),
-                messages=manifest.get("messages", {}).get(sample_set, {}).get(label, []),
-            ),
-        )
+def _entries(run: Run, name: str) -> Iterator[tuple[SetKey, BoardEntry]]:
+    manifest = run.manifest
+    for key in run.sets:
+        tables = run.tables(key)
+        of_set = manifest.sample_set(key[0])
+        for entry in run.detectors:
+            if entry.label not in tables:
+                continue
+            scores = tables[entry.label]
+            total = manifest.seconds.get(key[0], {}).get(entry.label)
+            yield (
+                key,
+                BoardEntry(
+                    run=name,
+                    started=manifest.started,
+                    of_set=of_set if of_set is not None and of_set.version == key[1] else None,
+                    detector=entry,
+                    scores=scores.sort_values(["seed", "item_id"]),  # runs may order items differently
+                    seconds=None if total is None else total / len(scores),
+                    messages=manifest.messages_of(key[0], entry.label),
+                ),
+            )
 
 
-def _table(key: TableKey, entries: Sequence[BoardEntry]) -> list[dict[str, Any]]:
-    sample_set, _ = key
+def _table(key: SetKey, entries: Sequence[BoardEntry]) -> list[Row]:
     _compare_items(key, entries)
-    manifest = {
-        "settings": {"detectors": [entry.detector for entry in entries]},
-        "messages": {sample_set: {entry.label: entry.messages for entry in entries}},
-    }
-    seconds = {entry.label: entry.seconds for entry in entries if entry.seconds is not None}
-    rows = set_rows(manifest, sample_set, None, {entry.label: entry.scores for entry in entries}, seconds)
+    rows = set_rows(joined({key: list(entries)}, "leaderboard"), key)
     runs = {entry.label: entry.run for entry in entries}
     rows = [{name: rounded(value) for name, value in row.items()} | {"run": runs[row["detector"]]} for row in rows]
     return sorted(rows, key=lambda row: (row["auroc"] is None, -(row["auroc"] or 0.0), row["detector"]))
 
 
-def _compare_hashes(seen: dict[tuple[Any, ...], tuple[str, str]], manifest: dict[str, Any], run: str) -> None:
+def _compare_hashes(seen: dict[tuple[str, int, str], tuple[str, str]], manifest: Manifest, run: str) -> None:
     """Data and models of one name and version must be the same in all runs.
 
     A closed form is computed, and its last digits depend on the processor.
     """
-    for stored in manifest["settings"].get("sample_sets", []):
-        key = stored["id"], stored["version"]
-        found = {(*key, "items"): stored["content_hash"]}
-        found |= {(*key, m): h for m, h in stored["model_hashes"].items() if m not in CLOSED_FORM}
+    for stored in manifest.settings.sample_sets:
+        found = {"items": stored.content_hash}
+        found |= {f"model {m}": digest for m, digest in stored.model_hashes.items() if m not in CLOSED_FORM}
         for what, digest in found.items():
-            other, expected = seen.setdefault(what, (run, digest))
+            other, expected = seen.setdefault((stored.id, stored.version, what), (run, digest))
             if digest != expected:
-                part = "the items" if what[-1] == "items" else f"the model {what[-1]}"
                 raise UserError(
-                    f"{other} and {run} differ in {part} of {key[0]} v{key[1]}: their rows cannot share a table; "
-                    "run one of them again"
+                    f"{other} and {run} differ in the {what} of {stored.id} v{stored.version}: their rows cannot share "
+                    "a table; run one of them again"
                 )
 
 
-def _compare_items(key: TableKey, entries: Sequence[BoardEntry]) -> None:
+def _compare_items(key: SetKey, entries: Sequence[BoardEntry]) -> None:
     """All rows of a table are about the same items."""
     first = _items(entries[0])
     for entry in entries[1:]:
@@ -167,7 +208,7 @@ def _items(entry: BoardEntry) -> set[tuple[str, int, str]]:
     return set(kept.itertuples(index=False, name=None))
 
 
-def _natural(key: TableKey) -> list[tuple[int, str]]:
+def _natural(key: SetKey) -> list[tuple[int, str]]:
     """Numbers within a name in the order of their size."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", f"{key[0]} {key[1]}")]
 

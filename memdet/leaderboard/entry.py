@@ -6,18 +6,18 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel
 
 from memdet.detectors import Detector, detector_classes, make_detector
 from memdet.errors import UserError
-from memdet.results.store import SCHEMA_VERSION, SCORES, read_manifest, read_scores
+from memdet.results.manifest import DetectorEntry, Manifest, SampleSetEntry
+from memdet.results.run import Run
+from memdet.results.schema import SCHEMA_VERSION, SCORES
 from memdet.samplesets import SampleSet, load_sample_set, sample_set_ids
-from memdet.tables.rows import CONTROLS
 from memdet.testing.check_detector import Finding
 
 STATUSES = ("ok", "error", "nonfinite", "not-applicable")
@@ -25,46 +25,30 @@ SHOWN = 5  # mistakes of one kind
 AGAIN = "run the entry again"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
-
-
-class _SetSettings(_Part):
-    id: str
-    version: int
-    content_hash: str
-    model_hashes: dict[str, str]
-    dtype: str
-    steps: int
-    guidance: float
-    noise: str
-    seeds: int = Field(ge=1)
-
-
-class _DetectorSettings(_Part):
-    label: str
-    version: int
-    access: str
-    seeded: bool
-
-
-class _Settings(_Part):
-    sample_sets: list[_SetSettings] = Field(min_length=1)
-    detectors: list[_DetectorSettings] = Field(min_length=1)
-
-
-class Manifest(_Part):
-    """The part of ``run.json`` that is checked."""
-
-    schema_version: Literal[SCHEMA_VERSION]  # type: ignore[valid-type]
-    settings: _Settings
-    command: str
-    started: str
-    packages: dict[str, str]
-    platform: str
-    seconds: dict[str, dict[str, float]]
-    messages: dict[str, dict[str, list[str]]]
-    finished: Literal[True]
+# What a manifest must state of itself, beside what it needs to be read at all.
+_STATED = {
+    "schema_version",
+    "settings",
+    "command",
+    "started",
+    "packages",
+    "platform",
+    "seconds",
+    "messages",
+    "finished",
+}
+_STATED_OF_SETS = {
+    "id",
+    "version",
+    "content_hash",
+    "model_hashes",
+    "dtype",
+    "steps",
+    "guidance",
+    "noise",
+    "seeds",
+}
+_STATED_OF_DETECTORS = {"label", "version", "access", "seeded"}
 
 
 class Entry:
@@ -84,7 +68,8 @@ class Entry:
     def __init__(self, path: Path, plugins: Sequence[Path] = ()) -> None:
         self.path = path
         self.manifest = _read_manifest(path)
-        self.scores = _read_scores(path)
+        _check_columns(path)
+        self.scores = Run.load(path).score_rows()
         self.classes = detector_classes(plugins)
         known = [s for s in self.manifest.settings.sample_sets if s.id in sample_set_ids()]
         loaded = [load_sample_set(s.id) for s in known]
@@ -99,7 +84,7 @@ class Entry:
             except UserError as error:
                 self.unknown[entry.label] = str(error)
 
-    def tables(self) -> Iterator[tuple[_SetSettings, SampleSet, _DetectorSettings, pd.DataFrame]]:
+    def tables(self) -> Iterator[tuple[SampleSetEntry, SampleSet, DetectorEntry, pd.DataFrame]]:
         """Score rows of each known sample set and each detector that should have been run on it."""
         tasks = {cls.info.name: cls.info.task for cls in self.classes.values()}
         found = {key: table for key, table in self.scores.groupby(["sample_set", "detector"], sort=False)}
@@ -110,7 +95,7 @@ class Entry:
                 continue
             for detector in self.manifest.settings.detectors:
                 task = tasks.get(detector.label.partition("@")[0], "any")
-                if detector.access not in CONTROLS or task in {"any", of_set.task}:
+                if not detector.is_control or task in {"any", of_set.task}:
                     yield settings, of_set, detector, found.get((settings.id, detector.label), empty)
 
 
@@ -139,23 +124,33 @@ def findings_of(check: str, mistakes: Sequence[str], good: str) -> list[Finding]
 
 
 def _read_manifest(path: Path) -> Manifest:
-    file = path / "run.json"
-    content = read_manifest(path)
-    try:
-        return Manifest.model_validate(content)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        field = ".".join(str(part) for part in problem["loc"])
-        if field == "schema_version":
-            why = f"schema version {content['schema_version']}, this memdet writes {SCHEMA_VERSION}: {AGAIN}"
-        elif field == "finished":
-            why = "the run is unfinished: resume it with the command in its run.json"
-        else:
-            why = f"field {field}: {problem['msg']}: {AGAIN}, the file is not as memdet wrote it"
-        raise UserError(f"{file}: {why}") from None
+    """The manifest, if it is as this memdet writes it."""
+    file, manifest = path / "run.json", Manifest.read(path)
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise UserError(
+            f"{file}: schema version {manifest.schema_version}, this memdet writes {SCHEMA_VERSION}: {AGAIN}"
+        )
+    missing = [
+        *_missing("", manifest, _STATED),
+        *_missing("settings.", manifest.settings, {"sample_sets", "detectors"}),
+    ]
+    for index, of_set in enumerate(manifest.settings.sample_sets):
+        missing += _missing(f"settings.sample_sets.{index}.", of_set, _STATED_OF_SETS)
+    for index, detector in enumerate(manifest.settings.detectors):
+        missing += _missing(f"settings.detectors.{index}.", detector, _STATED_OF_DETECTORS)
+    missing += [f"settings.{name}" for name in ("sample_sets", "detectors") if not getattr(manifest.settings, name)]
+    if missing:
+        raise UserError(f"{file}: field {missing[0]}: Field required: {AGAIN}, the file is not as memdet wrote it")
+    if not manifest.finished:
+        raise UserError(f"{file}: the run is unfinished: resume it with the command in its run.json")
+    return manifest
 
 
-def _read_scores(path: Path) -> pd.DataFrame:
+def _missing(where: str, part: BaseModel, stated: set[str]) -> list[str]:
+    return [where + name for name in sorted(stated - part.model_fields_set)]
+
+
+def _check_columns(path: Path) -> None:
     file = path / "scores.parquet"
     try:
         stored = pq.read_schema(file).remove_metadata()
@@ -166,8 +161,6 @@ def _read_scores(path: Path) -> pd.DataFrame:
         missing = [field.name for field in SCORES if field.name not in stored.names]
         what = [f"unexpected {', '.join(wrong)}"] * bool(wrong) + [f"missing {', '.join(missing)}"] * bool(missing)
         raise UserError(f"{file}: columns are not those of memdet ({'; '.join(what) or 'another order'}): {AGAIN}")
-    scores: pd.DataFrame = read_scores(path).to_pandas()
-    return scores
 
 
 def _sample_sets(entry: Entry) -> Iterator[str]:
@@ -211,7 +204,7 @@ def _detectors(entry: Entry) -> Iterator[str]:
             yield f"scores.parquet has rows of {label}, which run.json does not name: {AGAIN}"
         elif version != versions[label]:
             yield f"scores.parquet has rows of {label} in version {version}, run.json says {versions[label]}: {AGAIN}"
-    if all(settings.access in CONTROLS for settings in entry.manifest.settings.detectors):
+    if all(settings.is_control for settings in entry.manifest.settings.detectors):
         yield "the entry holds controls alone: add --detector"
 
 
@@ -260,7 +253,7 @@ def _labels(entry: Entry) -> Iterator[str]:
 def _scores(entry: Entry) -> Iterator[str]:
     for settings, _, detector, table in entry.tables():
         where = f"{settings.id}, {detector.label}"
-        said = "; ".join(entry.manifest.messages.get(settings.id, {}).get(detector.label, []))
+        said = "; ".join(entry.manifest.messages_of(settings.id, detector.label))
         statuses = set(table["status"])
         finite = table["score"].map(math.isfinite)
         costs = table[["forwards", "jvps", "vjps"]].to_numpy()

@@ -5,22 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any
 
 from memdet.samplesets import SampleSetSpec, load_spec, sample_set_ids
-from memdet.tables.rows import CONTROLS
-from memdet.tables.run_table import (
-    GROUP,
-    HEADERS,
-    cells_of,
-    evaluation_parts,
-    markdown_line,
-    notes_of,
-    number,
-    table_title,
-)
+from memdet.tables.formats import markdown
+from memdet.tables.numbers import UNDEFINED, number
+from memdet.tables.rows import CONTROLS, Row
+from memdet.tables.run_table import COLUMNS, GROUP, cells_of, evaluation_parts, notes_of, table_title
+from memdet.tables.table import Table, left, right
 
-Row = dict[str, Any]
 Key = tuple[str, int]
 SATURATED = 0.995
 NOT_APPLICABLE = "not-applicable"
@@ -94,48 +86,39 @@ def _overview(keys: Sequence[Key], tables: dict[Key, list[Row]], common: set[str
     prefix = _common_prefix([name for name, _ in keys])
     best = {key: max((row["auroc"] or 0.0 for row in tables[key]), default=0.0) for key in keys}
     heads = [f"[{_short(key, prefix)}](#{_anchor(key)}){'†' if _saturated(tables[key]) else ''}" for key in keys]
-    lines = [
-        markdown_line(["AUROC", "cost", *heads]),
-        markdown_line(["---", "---"] + ["--:"] * len(keys)),
-    ]
+    rows = []
     for label in sorted(shown, key=lambda label: (*_order(shown[label].values()), label)):
         found = shown[label]
         control = next(iter(found.values()))["access"] in CONTROLS
         cells = [_cell(found[key], best[key]) if key in found else "" for key in keys]
-        lines.append(markdown_line([label + (r" \*" if control else ""), _cost(found.values()), *cells]))
-    return "\n".join(lines)
+        rows.append([label + (r" \*" if control else ""), _cost(found.values()), *cells])
+    return markdown.draw(Table((*left("AUROC", "cost"), *right(*heads)), rows))
 
 
 def _questions(keys: Sequence[Key], tables: dict[Key, list[Row]]) -> str:
-    lines = [
-        markdown_line(["sample set", "asks", "memorized", "not", "best control"]),
-        markdown_line(["---", "---", "--:", "--:", "---"]),
-    ]
+    lines = []
     for key in keys:
         rows = tables[key]
         controls = [row for row in rows if row["access"] in CONTROLS and row["auroc"] is not None]
-        top = f"{controls[0]['detector']} {number(controls[0]['auroc'])}" if controls else "-"
+        top = f"{controls[0]['detector']} {number(controls[0]['auroc'])}" if controls else UNDEFINED
         counts = [str(rows[0]["n_positive"]), str(rows[0]["n_negative"])]
-        lines.append(markdown_line([f"[{_name(key)}](#{_anchor(key)})", _question(key), *counts, top]))
-    return "\n".join(lines)
+        lines.append([f"[{_name(key)}](#{_anchor(key)})", _question(key), *counts, top])
+    columns = (*left("sample set", "asks"), *right("memorized", "not"), *left("best control"))
+    return markdown.draw(Table(columns, lines))
 
 
 def _full(rows: Sequence[Row]) -> str:
-    title = table_title(rows[0], max(row["seeds"] for row in rows))
-    lines = [
-        f"{title.partition(': ')[2]}",
-        "",
-        markdown_line([*HEADERS, "seeds", "run"]),
-        markdown_line(["---"] + ["--:"] * (len(HEADERS) - 2) + ["---", "--:", "---"]),
-    ]
-    lines += [markdown_line([*cells_of(row), str(row["seeds"]), f"[{row['run']}]({row['run']})"]) for row in rows]
-    notes = notes_of(rows)
-    return "\n".join([*lines, "", *notes] if notes else lines)
+    table = Table(
+        (*COLUMNS, *right("seeds"), *left("run")),
+        [[*cells_of(row), str(row["seeds"]), f"[{row['run']}]({row['run']})"] for row in rows],
+        notes=notes_of(rows),
+    )
+    return markdown.document([table_title(rows).partition(": ")[2], table])
 
 
 def _cell(row: Row, best: float) -> str:
     if row["auroc"] is None:
-        return "-" if row["status"] == NOT_APPLICABLE else row["status"]
+        return UNDEFINED if row["status"] == NOT_APPLICABLE else row["status"]
     text = number(row["auroc"])
     high, gain = row["auroc_high"], row["gain_over_control_low"]
     if row["access"] not in CONTROLS and gain is not None and gain <= 0:

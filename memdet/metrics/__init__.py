@@ -1,9 +1,17 @@
 """Metrics: pure NumPy functions, one frozen version."""
 
-from memdet.metrics._auroc import auroc, realised_fpr, tpr_at_fpr
-from memdet.metrics._bootstrap import Evaluation, Interval, evaluate_scores, evaluate_table, gain, mean_interval
+from memdet.metrics._auroc import auroc, realised_fpr, roc_curve, tpr_at_fpr
+from memdet.metrics._bootstrap import (
+    Evaluation,
+    Interval,
+    auroc_interval,
+    evaluate_scores,
+    evaluate_table,
+    gain,
+    mean_interval,
+)
 from memdet.metrics._conformal import Threshold, at_least_as_high, conformal_threshold, one_of_each
-from memdet.metrics._operating import Comparison, compare_detectors
+from memdet.metrics._operating import RateEvaluation, evaluate_rates
 from memdet.metrics._pairs import (
     PairedTests,
     delong,
@@ -11,27 +19,30 @@ from memdet.metrics._pairs import (
     paired_permutation,
     paired_tests,
     permutation_above_half,
-    tie_groups,
 )
 from memdet.metrics._placements import effective_number
+from memdet.metrics._ties import Ties, area_ties, tie_groups
 from memdet.metrics._variance import VarianceSplit, variance_split
 
 METRICS_VERSION = "2"
 
 __all__ = [
     "METRICS_VERSION",
-    "Comparison",
     "Evaluation",
     "Interval",
     "PairedTests",
+    "RateEvaluation",
     "Threshold",
-    "at_least_as_high",
+    "Ties",
     "VarianceSplit",
+    "area_ties",
+    "at_least_as_high",
     "auroc",
+    "auroc_interval",
     "conformal_threshold",
-    "compare_detectors",
     "delong",
     "effective_number",
+    "evaluate_rates",
     "evaluate_scores",
     "evaluate_table",
     "gain",
@@ -42,6 +53,7 @@ __all__ = [
     "paired_tests",
     "permutation_above_half",
     "realised_fpr",
+    "roc_curve",
     "tie_groups",
     "tpr_at_fpr",
     "variance_split",

@@ -114,6 +114,30 @@ def realised_fpr(scores: ArrayLike, labels: ArrayLike, fpr: float = 0.01) -> flo
     return operating_point(scores, labels, fpr)[1]
 
 
+def roc_curve(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """False and true positive rates at all thresholds.
+
+    Args:
+        scores, labels: As for :func:`auroc`; both classes are present.
+
+    Returns:
+        FPR, TPR and threshold, ``[points]`` each, from (0, 0) above all scores to (1, 1).
+
+    Raises:
+        ValueError: As for :func:`auroc`, or a class is missing.
+
+    Example:
+        >>> fpr, tpr, thresholds = roc_curve([3.0, 2.0, 2.0, 1.0], [1, 1, 0, 0])
+        >>> fpr.tolist(), tpr.tolist(), thresholds.tolist()
+        ([0.0, 0.0, 0.5, 1.0], [0.0, 0.5, 1.0, 1.0], [inf, 3.0, 2.0, 1.0])
+    """
+    s, y = validated(scores, labels)
+    if not 0 < y.sum() < len(y):
+        raise ValueError("both labels are needed")
+    true, false = roc_counts(s, y, np.ones((1, len(s))))
+    return false[0] / false[0, -1], true[0] / true[0, -1], np.append(np.inf, np.unique(s)[::-1])
+
+
 def roc_counts(scores: Floats, labels: Ints, weights: Floats) -> tuple[Floats, Floats]:
     """Flagged positives and negatives ``[draws, 1 + thresholds]`` at descending thresholds, the first above all scores.
 

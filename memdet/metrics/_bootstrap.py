@@ -135,7 +135,7 @@ def evaluate_table(
         return []
     table, y = [s for s, _ in columns], columns[0][1]
     names = validated_clusters(clusters, y.shape)
-    _check(draws, level)
+    check(draws, level)
     where = layout(y, names)
     points = [operating_point(s, y, 0.01) for s in table]
     found: list[list[Floats]] = [[] for _ in table]
@@ -152,11 +152,31 @@ def evaluate_table(
             n_clusters=where.clusters[0],
             n_effective=min(where.effective),
             auroc=_interval_of_area(s, where, level),
-            tpr_at_1_fpr=_interval(rate, rates, where.effective[1], level),
+            tpr_at_1_fpr=interval_of_rate(rate, np.concatenate(rates or [np.empty(0)]), where.effective[1], level),
             realised_fpr=fpr,
         )
         for s, (rate, fpr), rates in zip(table, points, found, strict=True)
     ]
+
+
+def auroc_interval(scores: ArrayLike, labels: ArrayLike, clusters: ArrayLike, *, level: float = LEVEL) -> Interval:
+    """AUROC with the interval of :func:`evaluate_scores`, which needs no draws.
+
+    Args:
+        scores, labels, clusters, level: As for :func:`evaluate_scores`.
+
+    Raises:
+        ValueError: As for :func:`evaluate_scores`.
+
+    Example:
+        >>> found = auroc_interval([3.0, 2.0, 1.0, 0.0], [1, 1, 0, 0], ["a", "b", "c", "d"])
+        >>> found.value, round(found.low, 3), found.high
+        (1.0, 0.158, 1.0)
+    """
+    s, y = validated(scores, labels)
+    names = validated_clusters(clusters, y.shape)
+    check(1, level)
+    return _interval_of_area(s, layout(y, names), level)
 
 
 def gain(
@@ -186,7 +206,7 @@ def gain(
     s, y = validated(scores, labels)
     c, _ = validated(control_scores, labels)
     names = validated_clusters(clusters, s.shape)
-    _check(1, level)
+    check(1, level)
     if not 0 < y.sum() < len(y):
         return Interval(float("nan"), float("nan"), float("nan"))
     where = layout(y, names)
@@ -217,7 +237,7 @@ def mean_interval(
     """
     numbers = np.asarray(values, dtype=np.float64)
     names = validated_clusters(clusters, numbers.shape)
-    _check(draws, level)
+    check(draws, level)
     if not len(numbers) or not np.isfinite(numbers).all():
         raise ValueError("values are finite numbers, at least one")
     _, family = np.unique(names, return_inverse=True)
@@ -274,7 +294,8 @@ def _blocks(rows: Ints, held: int) -> list[Ints]:
     return [rows[start : start + held] for start in range(0, len(rows), held)]
 
 
-def _check(draws: int, level: float) -> None:
+def check(draws: int, level: float) -> None:
+    """Refuse numbers out of range."""
     if draws < 1:
         raise ValueError(f"draws is at least 1, got {draws}")
     if not 0 < level < 1:
@@ -294,11 +315,10 @@ def _interval_of_area(scores: Floats, where: Layout, level: float) -> Interval:
     return Interval(value, float(low), float(high))
 
 
-def _interval(value: float, draws: list[Floats], n: float, level: float) -> Interval:
-    """Of a share of ``n`` positives, from its bootstrap draws."""
+def interval_of_rate(value: float, values: Floats, n: float, level: float) -> Interval:
+    """Of a share of ``n`` positives, from its values in bootstrap draws; NaN where it is."""
     if np.isnan(value):
         return Interval(value, float("nan"), float("nan"))
-    values = np.concatenate(draws)
     if values.min() == values.max():
         return _clopper_pearson(value, n, level)
     centre = (value * n + 2) / (n + 4)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from memdet.detectors import detector_classes
-from memdet.metrics import Interval, compare_detectors
+from memdet.detectors import Detector, detector_classes
+from memdet.detectors.base import is_control
+from memdet.metrics import Interval, auroc_interval, compare_detectors
 from memdet.page.pictures import Pictures
 from memdet.page.training import Training, training_of
-from memdet.results.conditions import Source, sources_of
-from memdet.results.images import read_images
-from memdet.results.store import read_manifest, read_scores
-from memdet.tables.rows import CONTROLS, FIELDS, evaluate, report_rows
+from memdet.results.conditions import Source
+from memdet.results.manifest import DetectorEntry, Manifest
+from memdet.results.run import Run
+from memdet.tables.rows import FIELDS, Row, rows_of
 
 Scores = NDArray[np.float64]
 Facts = Sequence[Training | None]
@@ -28,16 +28,13 @@ RATES = (0.01, 0.05, 0.1)
 """False positive rates of the page's choice; at others the sets in use resolve nothing, or nobody asks."""
 
 
-def payload_of(runs: Sequence[Path], *, generations: int, picture_bytes: int) -> dict[str, Any]:
+def payload_of(runs: Sequence[Run], *, generations: int, picture_bytes: int) -> dict[str, Any]:
     """Everything that the page shows of finished runs.
 
     Args:
-        runs: Run directories.
+        runs: Loaded or in memory.
         generations: Images an item to show, of those that are kept; 0 for no images.
         picture_bytes: What the images may take, encoded; items that no longer fit have none.
-
-    Raises:
-        UserError: A directory holds no finished run.
     """
     data: dict[str, Any] = {
         "rates": list(RATES),
@@ -50,16 +47,14 @@ def payload_of(runs: Sequence[Path], *, generations: int, picture_bytes: int) ->
     conditions: dict[str, int] = {}
     pictures = Pictures(generations)
     training: dict[str, dict[str, Training]] = {}
+    classes = detector_classes()
     for index, run in enumerate(runs):
-        manifest = read_manifest(run)
-        sources = sources_of(run, manifest)
-        images = read_images(run)
-        rows = report_rows([run])
-        data["runs"].append(_run(manifest))
-        for entry in manifest["settings"]["detectors"]:
-            data["detectors"].setdefault(entry["label"], _detector(entry))
-        for name, of_set in read_scores(run).to_pandas().groupby("sample_set", sort=False):
-            source = sources.get(str(name), Source({}, None, {}, {}))
+        rows = rows_of(run)
+        data["runs"].append(_circumstances(run.manifest))
+        for entry in run.detectors:
+            data["detectors"].setdefault(entry.label, _detector(entry, classes))
+        for name, of_set in run.score_rows().groupby("sample_set", sort=False):
+            source = run.sources.get(str(name), Source())
             for model in dict.fromkeys(source.model.values()):
                 training.setdefault(model, training_of(model))
             ids = of_set["item_id"].unique()
@@ -73,14 +68,14 @@ def payload_of(runs: Sequence[Path], *, generations: int, picture_bytes: int) ->
             described["items"]["condition"] = [
                 -1 if text is None else conditions.setdefault(text, len(conditions)) for text in known
             ]
-            pictures.add(described, source, facts, images)
+            pictures.add(described, source, facts, run.images)
             data["sets"].append(described)
     data["conditions"] = list(conditions)
     data["pictures"] = pictures.encode(picture_bytes)
     return data
 
 
-def _run(manifest: dict[str, Any]) -> dict[str, Any]:
+def _circumstances(manifest: Manifest) -> dict[str, Any]:
     wanted = (
         "command",
         "started",
@@ -92,19 +87,18 @@ def _run(manifest: dict[str, Any]) -> dict[str, Any]:
         "packages",
         "seconds_total",
     )
-    return {key: manifest.get(key) for key in wanted} | {"device": manifest["settings"].get("device")}
+    told = {key: getattr(manifest, key) or None for key in wanted}
+    return told | {"device": manifest.settings.device}
 
 
-def _detector(entry: dict[str, Any]) -> dict[str, Any]:
+def _detector(entry: DetectorEntry, classes: Mapping[str, type[Detector]]) -> dict[str, Any]:
     """What the table says of a detector; of one that is not installed here, what the run knows."""
-    cls = detector_classes().get(entry["label"].partition("@")[0])
+    cls = classes.get(entry.label.partition("@")[0])
     known = {} if cls is None else {key: getattr(cls.info, key) for key in ("title", "paper", "year", "task", "cost")}
-    return {"access": entry["access"], "control": entry["access"] in CONTROLS, **known}
+    return {"access": entry.access, "control": entry.is_control, **known}
 
 
-def _set(
-    name: str, of_set: pd.DataFrame, rows: list[dict[str, Any]], source: Source, training: Facts
-) -> dict[str, Any]:
+def _set(name: str, of_set: pd.DataFrame, rows: list[Row], source: Source, training: Facts) -> dict[str, Any]:
     """One sample set, but for the places of its images and of its conditions."""
     table = of_set.drop_duplicates("item_id").set_index("item_id")
     strata = sorted(dict.fromkeys(table["stratum"]))
@@ -112,12 +106,12 @@ def _set(
     usable = [row["detector"] for row in rows if row["status"] == "ok"]
     scores = {label: means[label].loc[table.index].to_numpy(np.float64) for label in usable}
     spec = source.sample_set.spec if source.sample_set else None
-    compared = compare_detectors(
+    of_items = (
         np.reshape(list(scores.values()), (len(scores), len(table))),
         table["label"].to_numpy(np.int64),
         table["cluster"].to_numpy(str),
-        RATES,
     )
+    at_rates = evaluate_rates(*of_items, RATES)
     items = {
         "id": table.index.tolist(),
         "label": table["label"].tolist(),
@@ -133,10 +127,10 @@ def _set(
         "task": spec.task if spec else None,
         "label_rule": spec.label_rule if spec else "",
         "known_problems": spec.known_problems if spec else [],
-        "protocol": {key: source.settings.get(key) for key in ("model", "steps", "guidance", "noise")},
+        "protocol": {key: getattr(source.entry, key, None) for key in ("model", "steps", "guidance", "noise")},
         "rows": [[row[name] for name in FIELDS] for row in rows],
-        "tpr": {label: [_numbers(of_rate[at]) for of_rate in compared.tpr] for at, label in enumerate(usable)},
-        "tied": [["".join("01"[int(cell)] for cell in line) for line in measure] for measure in compared.tied],
+        "tpr": {label: [_numbers(at_rate.tpr[at]) for at_rate in at_rates] for at, label in enumerate(usable)},
+        "tied": [_cells(ties) for ties in (area_ties(*of_items), *(at_rate.ties for at_rate in at_rates))],
         "strata": strata,
         "items": items,
         "dose": _dose(items, strata, scores, table),
@@ -144,8 +138,8 @@ def _set(
     }
 
 
-def _control(row: dict[str, Any]) -> bool:
-    return row["access"] in CONTROLS
+def _control(row: Row) -> bool:
+    return is_control(row["access"])
 
 
 def _ranks(scores: list[Scores]) -> dict[str, list[float]]:
@@ -180,10 +174,11 @@ def _dose(
         word = ", ".join(sorted({m[1] or "number" for m in numbered.values() if m}))
     order = sorted(doses, key=lambda stratum: min(doses[stratum]))
     points: dict[str, list[list[float | None]]] = {label: [] for label in scores}
+    labels, clusters = table["label"].to_numpy(np.int64), table["cluster"].to_numpy(str)
     for stratum in order:
         kept = ((table["stratum"] == names[stratum]) & (table["label"] == 1) | (table["label"] == 0)).to_numpy()
         for label, values in scores.items():
-            points[label].append(_numbers(evaluate(table.assign(score=values)[kept]).auroc))
+            points[label].append(_numbers(auroc_interval(values[kept], labels[kept], clusters[kept])))
     return {
         "word": word,
         "doses": [min(doses[stratum]) for stratum in order],
@@ -199,6 +194,11 @@ def _repeats(values: list[Any]) -> bool:
 def _numbers(interval: Interval) -> list[float | None]:
     values = (interval.value, interval.low, interval.high)
     return [None if np.isnan(value) else float(value) for value in values]
+
+
+def _cells(ties: Ties) -> list[str]:
+    """A line a detector, in it "1" for each that is not told apart from it."""
+    return ["".join("01"[int(cell)] for cell in line) for line in ~ties.apart]
 
 
 def _packed(scores: Scores) -> str:

@@ -13,29 +13,36 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from memdet.io_utils import write_text
 from memdet.page.payload import payload_of
+from memdet.results.run import Run
 
 PICTURE_BYTES = 1_200_000
 SCRIPTS = ("data", "dom", "metrics", "svg", "answer", "table", "plots", "items", "main")
 STYLES = ("base", "page")
 
 
-def to_html(runs: Sequence[Path], *, title: str = "", generations: int = 2, picture_bytes: int = PICTURE_BYTES) -> str:
+def to_html(runs: Sequence[Run], *, title: str = "", generations: int = 2, picture_bytes: int = PICTURE_BYTES) -> str:
     """The page of finished runs: one file, which fetches nothing.
 
-    The same runs give the same text, byte for byte. Images are shown where ``images.parquet`` lies in a run directory
-    (:func:`memdet.results.images.make_images` writes it).
+    The same runs give the same text, byte for byte. Images are shown where the runs hold them
+    (:func:`memdet.running.generations.make_images` makes them).
 
     Args:
-        runs: Run directories.
+        runs: Loaded or in memory.
         generations: Images an item to show, of those that are kept.
         title: Heading; the default names what was compared.
         picture_bytes: What the images may take.
-
-    Raises:
-        UserError: A directory holds no finished run.
     """
     return render(payload_of(runs, generations=generations, picture_bytes=picture_bytes), title)
+
+
+def page_of(run: Run, path: Path | None = None) -> str:
+    """The page of one run, see :meth:`memdet.results.Run.to_html`."""
+    text = to_html([run])
+    if path is not None:
+        write_text(path, text)
+    return text
 
 
 def render(data: dict[str, Any], title: str = "") -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
 
 import pandas as pd
+import pyarrow as pa
 
 from memdet.errors import UserError
 from memdet.io_utils import weights_directory
-from memdet.results.store import read_items
+from memdet.results.manifest import Manifest, SampleSetEntry
 from memdet.samplesets import SampleSet, load_sample_set, sample_set_ids
 
 
@@ -20,15 +18,15 @@ class Source:
     """A sample set of a run.
 
     Attributes:
-        settings: What the run's manifest says of it; empty in a manifest that says nothing.
+        entry: What the run's manifest says of it; None where the manifest does not name it.
         sample_set: None where the set is not one that ships with memdet, or has changed since the run.
         condition, model: By item id; empty where they are not known.
     """
 
-    settings: dict[str, Any]
-    sample_set: SampleSet | None
-    condition: dict[str, str]
-    model: dict[str, str]
+    entry: SampleSetEntry | None = None
+    sample_set: SampleSet | None = None
+    condition: dict[str, str] = field(default_factory=dict)
+    model: dict[str, str] = field(default_factory=dict)
 
     @property
     def ships(self) -> bool:
@@ -36,41 +34,36 @@ class Source:
         return all((weights_directory() / name).is_dir() for name in self.model.values())
 
 
-def sources_of(run: Path, manifest: Mapping[str, Any]) -> dict[str, Source]:
+def sources_of(manifest: Manifest, items: pa.Table | None) -> dict[str, Source]:
     """Sample sets of a run, by id.
 
-    Raises:
-        UserError: A damaged ``items.parquet``.
+    Args:
+        manifest: Of the run.
+        items: Its table of items; None where an older memdet did not keep it.
     """
-    table = read_items(run)
-    kept = None if table is None else table.to_pandas()
+    kept = None if items is None else items.to_pandas()
     found = {}
-    for settings in manifest["settings"].get("sample_sets", []):
-        name = settings["id"]
-        sample_set = _unchanged(settings)
+    for entry in manifest.settings.sample_sets:
+        sample_set = _unchanged(entry)
         if kept is not None:
-            items = kept[kept["sample_set"] == name]
+            of_set = kept[kept["sample_set"] == entry.id]
+        elif sample_set is not None:
+            of_set = sample_set.items[sample_set.items["split"] == "test"]
         else:
-            items = (
-                pd.DataFrame(columns=["item_id", "condition", "model"]) if sample_set is None else _tested(sample_set)
-            )
-        condition = dict(zip(items["item_id"], items["condition"], strict=True))
-        model = dict(zip(items["item_id"], items["model"], strict=True))
-        found[name] = Source(settings, sample_set, condition, model)
+            of_set = pd.DataFrame(columns=["item_id", "condition", "model"])
+        condition = dict(zip(of_set["item_id"], of_set["condition"], strict=True))
+        model = dict(zip(of_set["item_id"], of_set["model"], strict=True))
+        found[entry.id] = Source(entry, sample_set, condition, model)
     return found
 
 
-def _tested(sample_set: SampleSet) -> pd.DataFrame:
-    return sample_set.items[sample_set.items["split"] == "test"]
-
-
-def _unchanged(settings: Mapping[str, Any]) -> SampleSet | None:
-    if settings["id"] not in sample_set_ids():
+def _unchanged(entry: SampleSetEntry) -> SampleSet | None:
+    if entry.id not in sample_set_ids():
         return None
     try:
-        sample_set = load_sample_set(str(settings["id"]))
+        sample_set = load_sample_set(entry.id)
     except UserError:  # a remote set that cannot be fetched; the page does without its prompts
         return None
     # The text of a spec may be mended, its data only under a new version.
-    same = sample_set.version == settings["version"] and sample_set.model == settings["model"]
+    same = sample_set.version == entry.version and sample_set.model == entry.model
     return sample_set if same else None

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from memdet.running.memory import give_back_memory
-from memdet.results.store import (SCORES, count_scores, read_scores, scan_scores)
+from memdet.results.memory import give_back_memory
+from memdet.results.schema import SCORES
+from memdet.results.store import count_scores, read_scores, scan_scores
 
 ROWS_HELD = 200_000
 Floats = NDArray[np.float64]
@@ -37,13 +38,22 @@ class SetInRun:
 class RunScores:
     """The score table of a finished run, in pieces: held where it is small, else read again each time.
 
+    Args:
+        source: Run directory, or the table.
+        renamed: Today's labels of detectors by those that the table holds.
+
     Raises:
         UserError: There is no finished run, or it is damaged.
     """
 
-    def __init__(self, run: Path) -> None:
-        self._run = run
-        self._held = read_scores(run) if count_scores(run) <= ROWS_HELD else None
+    def __init__(self, source: Path | pa.Table, renamed: Mapping[str, str] | None = None) -> None:
+        self._renamed = dict(renamed or {})
+        if isinstance(source, Path):
+            self.n_rows = count_scores(source)
+            self._directory: Path | None = source
+            self._held = read_scores(source) if self.n_rows <= ROWS_HELD else None
+        else:
+            self.n_rows, self._directory, self._held = len(source), None, source.cast(SCORES)
 
     @property
     def held(self) -> bool:
@@ -52,7 +62,17 @@ class RunScores:
 
     def pieces(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Some columns."""
-        return scan_scores(self._run, columns) if self._held is None else iter([self._held.select(columns)])
+        if self._held is not None:
+            yield self._with_labels_of_today(self._held.select(columns))
+            return
+        assert self._directory is not None
+        yield from map(self._with_labels_of_today, scan_scores(self._directory, columns))
+
+    def _with_labels_of_today(self, piece: pa.Table) -> pa.Table:
+        if not self._renamed or "detector" not in piece.column_names:
+            return piece
+        labels = [self._renamed.get(label, label) for label in piece["detector"].to_pylist()]
+        return piece.set_column(piece.column_names.index("detector"), "detector", pa.array(labels, pa.string()))
 
 
 class ScoreTables(Mapping[str, pd.DataFrame]):

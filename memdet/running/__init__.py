@@ -1,6 +1,6 @@
 """Runner: sample sets scored by detectors."""
 
-from memdet.results.store import SCORES, read_manifest, read_scores
-from memdet.running.runner import RunOptions, run
+from memdet.running.options import RunOptions
+from memdet.running.runner import run
 
-__all__ = ["SCORES", "RunOptions", "read_manifest", "read_scores", "run"]
+__all__ = ["RunOptions", "run"]

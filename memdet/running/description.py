@@ -1,4 +1,4 @@
-"""What a run was: settings that must match to continue it, and the circumstances in which it was computed."""
+"""What a run is before it is computed: settings that must match to continue it, and the circumstances."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from memdet.detectors import Detector
 from memdet.models import ScoreModel
+from memdet.results.manifest import DetectorEntry, Manifest, SampleSetEntry, Settings
+from memdet.running.options import RunOptions
 from memdet.samplesets import SampleSet
-
-if TYPE_CHECKING:
-    from memdet.running.runner import RunOptions
 
 _PACKAGES = ("memdet", "torch", "diffusers", "transformers", "numpy", "scikit-learn", "pyarrow")
 
@@ -29,34 +28,55 @@ def settings_of_run(
     detectors: Sequence[Detector],
     options: RunOptions,
     batch_sizes: Mapping[str, int],
-) -> dict[str, Any]:
+) -> Settings:
     """All that decides the scores; two runs with equal settings give the same table."""
     fingerprints = {name: model.fingerprint() for name, model in models.items()}
-    return {
-        "memdet": version("memdet"),
-        "sample_sets": [
-            {
-                "id": s.id,
-                "version": s.version,
-                "content_hash": s.content_hash,
-                "model": s.model,
-                "model_hashes": {name: fingerprints[name] for name in s.items["model"].unique()},
-                "dtype": str(models[s.items["model"].iloc[0]].dtype).removeprefix("torch."),
-                "steps": s.protocol.steps,
-                "guidance": s.protocol.guidance,
-                "noise": s.protocol.noise,
-                "seeds": options.seeds or s.protocol.seeds,
-                "batch_size": batch_sizes[s.id],
-            }
+    return Settings(
+        memdet=version("memdet"),
+        sample_sets=[
+            SampleSetEntry(
+                id=s.id,
+                version=s.version,
+                content_hash=s.content_hash,
+                model=s.model,
+                model_hashes={name: fingerprints[name] for name in s.items["model"].unique()},
+                dtype=str(models[s.items["model"].iloc[0]].dtype).removeprefix("torch."),
+                steps=s.protocol.steps,
+                guidance=s.protocol.guidance,
+                noise=s.protocol.noise,
+                seeds=options.seeds or s.protocol.seeds,
+                batch_size=batch_sizes[s.id],
+            )
             for s in sample_sets
         ],
-        "detectors": [
-            {"label": d.label, "version": d.info.version, "access": d.info.access, "seeded": d.info.seeded}
+        detectors=[
+            DetectorEntry(label=d.label, version=d.info.version, access=d.info.access, seeded=d.info.seeded)
             for d in detectors
         ],
-        "device": options.device,
-        **({"accelerate": options.accelerate} if options.accelerate != "off" else {}),
-    }
+        device=options.device,
+        accelerate=options.accelerate,
+    )
+
+
+def manifest_of_run(
+    settings: Settings, detectors: Sequence[Detector], options: RunOptions, command: str = ""
+) -> Manifest:
+    """The manifest of a run that begins now.
+
+    Args:
+        settings: From :func:`settings_of_run`.
+        detectors: State the tolerances of their scores.
+        options: How it is computed.
+        command: What started it.
+    """
+    return Manifest(
+        settings=settings,
+        tolerances={detector.label: detector.tolerance for detector in detectors},
+        threads=torch.get_num_threads() if options.workers == 1 else threads_of_worker(options.workers),
+        workers=options.workers,
+        attention="scaled_dot_product_attention; plain (MATH) kernel inside forward AD",
+        **describe_machine(command, options.device),
+    )
 
 
 def threads_of_worker(workers: int) -> int:
@@ -64,21 +84,8 @@ def threads_of_worker(workers: int) -> int:
     return max(1, (os.cpu_count() or 1) // workers)
 
 
-def describe_run(command: str, options: RunOptions) -> dict[str, Any]:
-    """Machine, versions and time."""
-    return {
-        **describe_machine(command, options.device),
-        "threads": torch.get_num_threads()
-        if options.workers == 1
-        else max(1, (os.cpu_count() or 1) // options.workers),
-        "workers": options.workers,
-        "attention": "scaled_dot_product_attention; plain (MATH) kernel inside forward AD",
-        "finished": False,
-    }
-
-
 def describe_machine(command: str, device: str) -> dict[str, Any]:
-    """What computes, with what, since when."""
+    """What computes, with what, since when: fields of a :class:`~memdet.results.Manifest`."""
     return {
         "command": command,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),

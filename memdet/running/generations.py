@@ -1,37 +1,100 @@
-"""Generations of some items of a sample set, as PNG files that a later call finds again."""
+"""Images that a model makes of items, for the page of a run and for a scan; what was made once is found again."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
-from torch import Tensor
+import torch
 from tqdm import tqdm
 
-from memdet.models import ScoreModel
-from memdet.running.batching import probe_of
-from memdet.samplesets import SampleSet
+from memdet.errors import NotApplicableError
+from memdet.io_utils import png_bytes, write_bytes
+from memdet.models import load_model
+from memdet.probing import Context, Items, Probe
+from memdet.results.conditions import Source
+from memdet.results.images import Key, key_of, read_images, write_images
+from memdet.running.batch_size import automatic_batch
+from memdet.samplesets import Protocol, SampleSet
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from memdet.models import ScoreModel
 
 FOLDER = "generations"
 
 
 def generate(
-    sample_set: SampleSet,
-    rows: Sequence[int],
-    seeds: Sequence[int],
-    model: ScoreModel,
-    out: Path,
-    *,
-    batch_size: int,
-    progress: bool = True,
-) -> dict[int, list[Path]]:
-    """Generate from items under the sample set's protocol, but for what is there already.
+    model: ScoreModel, ids: Sequence[str], conditions: Sequence[str], protocol: Protocol, seed: int
+) -> list[bytes]:
+    """Generate one image an item, as PNG.
 
     The image of an item and seed is what a diffusers pipeline gives with the DDIM scheduler, the protocol's steps and
     guidance, and ``torch.Generator("cpu").manual_seed(seed)`` where the noise is shared.
+
+    Args:
+        model: That generates.
+        ids, conditions: Of the items, which are one batch.
+        protocol: Steps, guidance and noise.
+        seed: Of the noise.
+
+    Raises:
+        NotApplicableError: The model's samples are not images.
+    """
+    items = Items(ids, conditions, ids, [0] * len(ids), has_prompts=model.takes_prompts)
+    return [_png(image) for image in Probe(model, items, Context(protocol, seed)).generated()]
+
+
+def make_images(
+    directory: Path, sources: Iterable[Source], generations: int, *, progress: bool = True
+) -> dict[Key, bytes]:
+    """Generate from every item under noise seeds 0 to ``generations - 1``, but for what is kept already.
+
+    Each sample set's own protocol holds. Sets of images, and models whose samples are none, are passed over.
+
+    Args:
+        directory: Of the run; ``images.parquet`` is written there.
+        sources: Sample sets of the run.
+        generations: An item.
+        progress: Show a bar on standard error.
+
+    Returns:
+        All that is kept, as :func:`~memdet.results.images.read_images` gives it.
+
+    Raises:
+        UserError: A model cannot be loaded, or the file is damaged.
+    """
+    kept = read_images(directory)
+    groups = _missing(kept, sources, generations)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    models: dict[str, ScoreModel] = {}
+    total = sum(map(len, groups.values()))
+    with tqdm(total=total, desc=FOLDER, unit="image", disable=not (progress and total)) as bar:
+        for (name, noise, steps, guidance, seed), wanted in groups.items():
+            if name not in models:
+                models = {name: load_model(name, device=device)}
+            if not _makes_images(models[name]):
+                bar.total = (bar.total or 0) - len(wanted)
+                continue
+            protocol = Protocol(steps=steps, guidance=guidance, seeds=1, noise=noise)
+            size = automatic_batch(models[name])
+            keys = list(wanted)
+            for start in range(0, len(keys), size):
+                batch = keys[start : start + size]
+                ids, conditions = [wanted[key] for key in batch], [key[1] for key in batch]
+                kept.update(zip(batch, generate(models[name], ids, conditions, protocol, seed), strict=True))
+                bar.update(len(batch))
+            write_images(directory, kept)
+    return kept
+
+
+def save_generations(
+    sample_set: SampleSet, rows: Sequence[int], seeds: Sequence[int], model: ScoreModel, out: Path, *, batch_size: int
+) -> dict[int, list[Path]]:
+    """Generate from some items under the sample set's protocol as files, but for those that are there already.
 
     Args:
         sample_set: Whose items and protocol are taken; a directory serves one sample set alone.
@@ -40,33 +103,54 @@ def generate(
         model: Of the items.
         out: Run directory.
         batch_size: Images at once.
-        progress: Show a bar on standard error.
 
     Returns:
         Files of each row, one a seed, relative to ``out``.
     """
     files = {row: [Path(FOLDER) / f"{row:06d}-seed{seed:03d}.png" for seed in seeds] for row in rows}
-    (out / FOLDER).mkdir(exist_ok=True)
-    with tqdm(total=len(rows) * len(seeds), unit="image", desc=FOLDER, disable=not progress) as bar:
+    with tqdm(total=len(rows) * len(seeds), unit="image", desc=FOLDER, disable=None) as bar:
         for position, seed in enumerate(seeds):
             missing = [row for row in rows if not (out / files[row][position]).exists()]
             bar.update(len(rows) - len(missing))
             for start in range(0, len(missing), batch_size):
                 batch = missing[start : start + batch_size]
-                images = probe_of(sample_set.items.iloc[batch], sample_set, model, seed=seed).generated()
+                part = sample_set.items.iloc[batch]
+                ids, conditions = part["item_id"].tolist(), part["condition"].tolist()
+                images = generate(model, ids, conditions, sample_set.protocol, seed)
                 for row, image in zip(batch, images, strict=True):
-                    _write(image, out / files[row][position])
+                    write_bytes(out / files[row][position], image)
                 bar.update(len(batch))
     return files
 
 
-def _write(image: Tensor, path: Path) -> None:
-    """Store ``[channels, height, width]`` in [0, 1] as an 8-bit PNG, all or nothing."""
-    pixels = (image.detach().float().cpu().nan_to_num(0).clamp(0, 1).numpy() * 255).round().astype(np.uint8)
-    partial = path.with_suffix(".partial")
+_Group = tuple[str, str, int, float, int]
+
+
+def _missing(kept: dict[Key, bytes], sources: Iterable[Source], generations: int) -> dict[_Group, dict[Key, str]]:
+    """Keys that are not kept and an item of each, by model, noise, steps, guidance and seed."""
+    groups: dict[_Group, dict[Key, str]] = {}
+    for source in sources:
+        if source.sample_set is not None and source.sample_set.task == "image":
+            continue
+        for item in source.condition:
+            for seed in range(generations):
+                key = key_of(source, item, seed)
+                if key not in kept:
+                    model, _, noise, steps, guidance, _ = key
+                    group = (model, "shared" if noise == "shared" else "per-item", steps, guidance, seed)
+                    groups.setdefault(group, {}).setdefault(key, item)
+    return groups
+
+
+def _makes_images(model: ScoreModel) -> bool:
     try:
-        Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(partial, format="PNG")
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    os.replace(partial, path)
+        model.decode(torch.zeros(1, *model.latent_shape, device=model.device, dtype=model.dtype))
+    except NotApplicableError:
+        return False
+    return True
+
+
+def _png(image: Tensor) -> bytes:
+    """An image ``[channels, height, width]`` in [0, 1] as PNG."""
+    pixels = (image.detach().double().cpu().nan_to_num(0).clamp(0, 1).numpy() * 255).round().astype(np.uint8)
+    return png_bytes(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))

@@ -14,10 +14,11 @@ import torch
 
 from memdet.detectors import Detector
 from memdet.errors import UserError
-from memdet.results.store import RunDirectory
+from memdet.results.sinks import RunDirectory
 from memdet.running.description import threads_of_worker
 from memdet.running.memory import keep_freed_memory
-from memdet.running.runner import RunOptions, Work
+from memdet.running.options import RunOptions
+from memdet.running.scoring import Work
 from memdet.running.work_plan import Units
 from memdet.samplesets import SampleSet
 

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from memdet.io_utils import printable
 from memdet.scan.result import scores_of
-from memdet.scan.text import compared, count, number, percent, printable, sentences, title_of
+from memdet.scan.text import compared, expected, four_digits, sentences, title_of
+from memdet.tables.numbers import percent
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from memdet.results import Run
 
 ROWS = 1_000  # of the list
 BINS = 48
@@ -24,23 +28,13 @@ LARGEST_SIDE = 384
 _SMALL_SIDE = 64
 
 
-def to_html(
-    result: dict[str, Any],
-    highest: Sequence[int],
-    around: Sequence[int],
-    *,
-    run: Path,
-    scores: pd.DataFrame,
-    manifest: dict[str, Any],
-) -> str:
+def to_html(result: dict[str, Any], highest: Sequence[int], around: Sequence[int], *, run: Run) -> str:
     """The page of a scan. Prompts are untrusted: text is escaped, and the page may load nothing and run nothing.
 
     Args:
         result: From :func:`~memdet.scan.result.scan_result`.
         highest, around: Positions of the prompts to look at.
-        run: Run directory, which holds the generations.
-        scores: Its score table.
-        manifest: Its manifest.
+        run: The scan, whose directory holds the generations.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -48,7 +42,7 @@ def to_html(
     templates = files("memdet.scan") / "templates"
     style = (templates / "scan.css").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(number=number, expected=count, percent=percent, printable=printable)
+    environment.filters.update(number=four_digits, expected=expected, percent=percent, printable=printable)
     ranking, reference = result["ranking"], result["reference"]
     lead, *notes = sentences(result)
     template = environment.from_string((templates / "scan.html").read_text(encoding="utf-8"))
@@ -60,18 +54,18 @@ def to_html(
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         lead=lead,
         notes=notes,
-        plot=histogram(result, scores),
+        plot=histogram(result, run.score_rows()),
         groups=[
-            (heading, [(ranking[index], _pictures(ranking[index], run)) for index in chosen])
+            (heading, [(ranking[index], _pictures(ranking[index], run.path)) for index in chosen])
             for heading, chosen in (("Highest scores", highest), ("Around the threshold", around))
             if chosen
         ],
         ranking=ranking[:ROWS],
         left_out=max(0, len(ranking) - ROWS),
         compared=lambda row: compared(row, reference["used"]),
-        settings=manifest["settings"]["sample_sets"][0],
-        device=manifest["settings"]["device"],
-        packages=manifest["packages"],
+        settings=run.manifest.settings.sample_sets[0],
+        device=run.manifest.settings.device,
+        packages=run.manifest.packages,
     )
 
 
@@ -103,12 +97,13 @@ def _bars(heights: Any) -> list[tuple[float, float, float]]:
     return [(100 * i / BINS, 100 / BINS, 100 * float(height)) for i, height in enumerate(heights) if height]
 
 
-def _pictures(row: dict[str, Any], run: Path) -> list[dict[str, Any]]:
+def _pictures(row: dict[str, Any], run: Path | None) -> list[dict[str, Any]]:
     """Data addresses of a row's generations; small ones stay exact."""
     from PIL import Image
 
     pictures = []
     for generation in row["generations"]:
+        assert run is not None
         with Image.open(run / generation["file"]) as stored:
             image = stored.copy()
         small = max(image.size) <= _SMALL_SIDE

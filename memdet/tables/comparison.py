@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,8 @@ import pandas as pd
 
 from memdet.errors import UserError
 from memdet.metrics import METRICS_VERSION, auroc, effective_number, holm, paired_tests
-from memdet.results.store import read_manifest, read_scores
+from memdet.results.run import Run
+from memdet.tables.rows import Row, defined
 
 FIELDS = (
     "sample_set",
@@ -40,28 +39,45 @@ FIELDS = (
     "message",
 )
 NOT_COMPARED = "not-compared"
-Row = dict[str, Any]
 Key = tuple[str, int, str | None]  # sample set, its version, stratum
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Side:
+    """A run, cut into what is compared at once."""
+
     name: str
-    tables: dict[Key, dict[str, pd.DataFrame]]  # rows of the score file by label, in the order of the run
-    messages: Mapping[str, Mapping[str, list[str]]]
+    tables: dict[Key, dict[str, pd.DataFrame]]  # score rows by label, in the order of the run
+
+    @classmethod
+    def of(cls, run: Run, by_stratum: bool) -> _Side:
+        tables = {}
+        for key, kept in _parts(run.score_rows(), by_stratum):
+            by_label = {str(label): table for label, table in kept.groupby("detector", sort=False)}
+            tables[key] = {entry.label: by_label[entry.label] for entry in run.detectors if entry.label in by_label}
+        return cls(str(run.path or run.name), tables)
+
+    @property
+    def labels(self) -> list[str]:
+        """All detectors, each once."""
+        return list(dict.fromkeys(label for tables in self.tables.values() for label in tables))
 
     def versions(self) -> dict[str, int]:
+        """Of the sample sets."""
         return {sample_set: version for sample_set, version, _ in self.tables}
 
 
-def compare_detectors(run: Path, *, against: str | None = None, by_stratum: bool = False) -> list[Row]:
+def compare_detectors(
+    run: Run, *, first: str | None = None, against: str | None = None, by_stratum: bool = False
+) -> list[Row]:
     """Test the detectors of one run against each other on the items of each sample set.
 
     Scores are averaged over each detector's seeds. Pairs are in the order of AUROC, the higher one first. The p-values
     of a sample set (and stratum) are adjusted together, after Holm.
 
     Args:
-        run: Directory of a finished run.
+        run: Loaded or in memory.
+        first: Label of a detector that alone is compared with ``against``.
         against: Label of a detector; each other one is compared with it alone. None takes every pair.
         by_stratum: Each stratum of memorized items by itself, against all items that are not.
 
@@ -70,38 +86,39 @@ def compare_detectors(run: Path, *, against: str | None = None, by_stratum: bool
         A detector without scores is a row with the status ``not-compared`` and a message.
 
     Raises:
-        UserError: The directory holds no finished run, or not the detector ``against``.
+        UserError: The run has no such detector.
     """
-    read = _read(run, by_stratum)
-    known = list(dict.fromkeys(label for tables in read.tables.values() for label in tables))
-    if against is not None and against not in known:
-        raise UserError(f"{run} has no detector {against}: it has {', '.join(known)}")
+    side = _Side.of(run, by_stratum)
+    for label in (first, against):
+        if label is not None and label not in side.labels:
+            raise UserError(f"{side.name} has no detector {label}: it has {', '.join(side.labels)}")
     rows: list[Row] = []
-    for key, tables in read.tables.items():
+    for key, all_tables in side.tables.items():
+        tables = {label: table for label, table in all_tables.items() if first is None or label in {first, against}}
         usable = {label: table for label, table in tables.items() if _problem(table) is None}
         rows += [
-            _row(key, first=label, second=against, runs=(read, read)) | {"message": problem}
+            _row(key, first=label, second=against, runs=(side, side)) | {"message": problem}
             for label, table in tables.items()
             if (problem := _problem(table)) is not None
         ]
         if against is None or against in usable:
-            rows += _pairs_of(key, usable, read, against)
+            rows += _pairs_of(key, usable, side, against)
         else:
             rows += [
-                _row(key, first=label, second=against, runs=(read, read)) | {"message": f"{against} has no scores here"}
+                _row(key, first=label, second=against, runs=(side, side)) | {"message": f"{against} has no scores here"}
                 for label in usable
             ]
     return rows
 
 
-def compare_runs(first: Path, second: Path, *, by_stratum: bool = False) -> list[Row]:
+def compare_runs(first: Run, second: Run, *, by_stratum: bool = False) -> list[Row]:
     """Test each detector of one run against itself in another one.
 
     Each on the items that both runs have, with scores averaged over the seeds that both have. The p-values of a sample
     set (and stratum) are adjusted together, after Holm.
 
     Args:
-        first, second: Directories of finished runs.
+        first, second: Loaded or in memory.
         by_stratum: As for :func:`compare_detectors`.
 
     Returns:
@@ -109,41 +126,33 @@ def compare_runs(first: Path, second: Path, *, by_stratum: bool = False) -> list
         status ``not-compared``; seeds and items on one side only are told in the message.
 
     Raises:
-        UserError: A directory holds no finished run, or nothing can be compared.
+        UserError: Nothing can be compared.
     """
-    runs = _read(first, by_stratum), _read(second, by_stratum)
-    versions = runs[0].versions(), runs[1].versions()
+    sides = _Side.of(first, by_stratum), _Side.of(second, by_stratum)
+    names = sides[0].name, sides[1].name
+    versions = sides[0].versions(), sides[1].versions()
     rows: list[Row] = []
-    for key in dict.fromkeys([*runs[0].tables, *runs[1].tables]):
-        sides = tuple(run.tables.get(key, {}) for run in runs)
+    for key in dict.fromkeys([*sides[0].tables, *sides[1].tables]):
+        of_key = tuple(side.tables.get(key, {}) for side in sides)
         found = []
-        for label in dict.fromkeys([*sides[0], *sides[1]]):
-            row = _row(key, first=label, second=label, runs=runs)
-            held = [versions[side].get(key[0]) for side in (0, 1)]
+        for label in dict.fromkeys([*of_key[0], *of_key[1]]):
+            row = _row(key, first=label, second=label, runs=sides)
+            held = [versions[index].get(key[0]) for index in (0, 1)]
             if None not in held and held[0] != held[1]:
                 row["message"] = (
-                    f"{key[0]} has version {held[0]} in {first} and version {held[1]} in {second}, whose items differ"
+                    f"{key[0]} has version {held[0]} in {names[0]} and version {held[1]} in {names[1]}, whose items "
+                    "differ"
                 )
-            elif missing := [str(run.name) for run, side in zip(runs, sides, strict=True) if label not in side]:
+            elif missing := [name for name, tables in zip(names, of_key, strict=True) if label not in tables]:
                 row["message"] = f"not in {missing[0]}"
             else:
-                row |= _same_detector(sides[0][label], sides[1][label], (str(first), str(second)))
+                row |= _same_detector(of_key[0][label], of_key[1][label], names)
             found.append(row)
         _adjust(found)
         rows += found
     if all(row["status"] == NOT_COMPARED for row in rows):
-        raise UserError(f"nothing in {first} and {second} can be compared: {rows[0]['message']}")
+        raise UserError(f"nothing in {names[0]} and {names[1]} can be compared: {rows[0]['message']}")
     return rows
-
-
-def _read(path: Path, by_stratum: bool) -> _Run:
-    manifest, scores = read_manifest(path), read_scores(path).to_pandas()
-    order = [entry["label"] for entry in manifest["settings"]["detectors"]]
-    tables = {}
-    for key, kept in _parts(scores, by_stratum):
-        by_label = {str(label): table for label, table in kept.groupby("detector", sort=False)}
-        tables[key] = {label: by_label[label] for label in order if label in by_label}
-    return _Run(str(path), tables, manifest.get("messages", {}))
 
 
 def _parts(scores: pd.DataFrame, by_stratum: bool) -> Iterator[tuple[Key, pd.DataFrame]]:
@@ -158,7 +167,7 @@ def _parts(scores: pd.DataFrame, by_stratum: bool) -> Iterator[tuple[Key, pd.Dat
             yield (*key[:2], str(stratum)), kept
 
 
-def _row(key: Key, *, first: str, second: str | None, runs: tuple[_Run, _Run]) -> Row:
+def _row(key: Key, *, first: str, second: str | None, runs: tuple[_Side, _Side]) -> Row:
     return dict.fromkeys(FIELDS) | {
         "sample_set": key[0],
         "sample_set_version": key[1],
@@ -179,7 +188,7 @@ def _problem(table: pd.DataFrame) -> str | None:
     return f"has status {', '.join(others)}" if others else None
 
 
-def _pairs_of(key: Key, tables: Mapping[str, pd.DataFrame], run: _Run, against: str | None) -> list[Row]:
+def _pairs_of(key: Key, tables: Mapping[str, pd.DataFrame], side: _Side, against: str | None) -> list[Row]:
     """Rows of the pairs on one sample set, adjusted."""
     means = {label: _means(table) for label, table in tables.items()}
     if len(means) < 2:
@@ -199,7 +208,7 @@ def _pairs_of(key: Key, tables: Mapping[str, pd.DataFrame], run: _Run, against: 
     rows = []
     for index, (a, b) in enumerate(zip(tests.first, tests.second, strict=True)):
         first, second = order[a], order[b]
-        row = _row(key, first=first, second=second, runs=(run, run)) | _counts(labels, clusters)
+        row = _row(key, first=first, second=second, runs=(side, side)) | _counts(labels, clusters)
         seeds = min(int(tables[label]["seed"].nunique()) for label in (first, second))
         row |= {"seeds": seeds, "first_auroc": aurocs[first], "second_auroc": aurocs[second]}
         rows.append(row | _numbers(tests, index))
@@ -263,7 +272,7 @@ def _numbers(tests: Any, index: int) -> Row:
         "difference_high": tests.high[index],
         "p": tests.p[index],
     }
-    return {name: None if math.isnan(value) else float(value) for name, value in values.items()} | {"status": "ok"}
+    return {name: defined(value) for name, value in values.items()} | {"status": "ok"}
 
 
 def _adjust(rows: list[Row]) -> None:

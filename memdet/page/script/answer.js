@@ -11,15 +11,21 @@ function setUpQuestion() {
   $("question").addEventListener("submit", (event) => event.preventDefault());
 }
 
-/** Best detector of a set among those that the question admits, and who is tied with it; null where there is none. */
+/**
+ * Best detector of a set among those that the question admits, and who is not told apart from it; null where there is none.
+ *
+ * The group is made as those of the tables are: of several with the best value, the first of the table leads. The
+ * cheapest of these is shown.
+ */
 function bestOf(set, measure, budget, access) {
   const admitted = set.rows.filter((row) => row.status === "ok" && !row.control && access.has(row.access) && row.evaluations <= budget);
   if (!admitted.length) return null;
   const value = (row) => measured(set, measure, row.detector)[0];
+  const leader = admitted.reduce((a, b) => (value(b) > value(a) ? b : a)).detector;
+  const group = admitted.filter((row) => tied(set, measure, leader, row.detector));
   const order = admitted.sort((a, b) => value(b) - value(a) || a.evaluations - b.evaluations || (a.detector < b.detector ? -1 : 1));
-  const [best, ...others] = order;
-  const ties = others.filter((row) => tied(set, measure, best.detector, row.detector));
-  return { row: best, ties, beats: best.gain_over_control_low === null || best.gain_over_control_low > 0, admitted: order };
+  const best = order[0];
+  return { row: best, ties: order.filter((row) => row !== best && group.includes(row)), beats: best.gain_over_control_low === null || best.gain_over_control_low > 0, admitted: order };
 }
 
 function asked() {

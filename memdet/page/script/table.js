@@ -2,7 +2,7 @@
 const COLUMNS = [
   { key: "detector", text: "Detector", first: true },
   { key: "auroc", text: "AUROC", number: true, down: true },
-  { key: "standing", text: "Standing" },
+  { key: "tie_group", text: "Group" },
   { key: "tpr_at_1_fpr", text: "TPR at 1\u00a0% FPR", number: true, down: true },
   { key: "evaluations", text: "Evaluations", number: true },
   { key: "seconds", text: "Time an item", number: true },
@@ -39,17 +39,6 @@ function ordered(rows) {
   });
 }
 
-/** Marks who is best by AUROC among the detectors, and who is not told apart from it. */
-function standings(set) {
-  const live = set.rows.filter((row) => row.status === "ok" && !row.control && row.auroc !== null);
-  const best = live.filter((row) => row.access !== ORACLE).reduce((found, row) => (found === null || row.auroc > found.auroc ? row : found), null);
-  for (const row of set.rows) {
-    row.standing = null;
-    if (row.status === "ok" && best !== null) row.standing = row === best ? "best" : tied(set, 0, best.detector, row.detector) ? "not told apart" : null;
-    if (row.tie_group) row.standing = `group ${row.tie_group}`;
-  }
-}
-
 function admits(row) {
   const words = $("filter-text").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
   const text = `${row.detector} ${row.title} ${(DATA.detectors[row.detector] || {}).paper || ""} ${row.access}`.toLowerCase();
@@ -60,7 +49,6 @@ function admits(row) {
 
 function drawTable() {
   const set = state.set;
-  standings(set);
   const live = set.rows.filter((row) => row.status === "ok"), shown = ordered(live.filter(admits));
   const lows = live.map((row) => row.auroc_low).filter((value) => value !== null);
   const from = Math.min(0.4, Math.floor(10 * Math.min(1, ...lows)) / 10);
@@ -72,7 +60,7 @@ function drawTable() {
     else head.removeAttribute("aria-sort");
   }
   $("table-caption").textContent = `Detectors on ${set.name}`;
-  $("table-note").replaceChildren(`95\u00a0% intervals. AUROC bars run from ${number(from)} to 1, those of the TPR from 0 to 1; dashes mark the best control. *\u00a0control, which never calls the model. Standing is by AUROC. Evaluations: F + JVP + VJP an item.`);
+  $("table-note").replaceChildren(`95\u00a0% intervals. AUROC bars run from ${number(from)} to 1, those of the TPR from 0 to 1; dashes mark the best control. *\u00a0control, which never calls the model. Groups are by AUROC. Evaluations: F + JVP + VJP an item.`);
   $("table").tBodies[0].replaceChildren(...shown.map((row) => tableRow(set, row, from, control)));
   $("filter-count").textContent = `${shown.length} of ${plural(live.length, "detector")}`;
   drawAbsent(set);
@@ -88,7 +76,7 @@ function tableRow(set, row, from, control) {
     h("td", { class: "pick" }, h("input", { type: "checkbox", checked: picked, "aria-label": `Plot ${row.detector}`, onchange: (event) => plot(row.detector, event.target.checked) })),
     h("th", { scope: "row" }, named(row.detector), row.control ? h("span", { class: "hidden" }, "control") : null, row.title ? h("span", { class: "title" }, row.title) : null),
     h("td", { class: "number" }, measure(area, from, { reference: control, control: row.control }) || "-"),
-    h("td", null, row.standing ? h("span", { class: row.standing === "best" || row.standing === "group 1" ? "tag best" : "tag" }, row.standing) : ""),
+    h("td", null, row.tie_group ? h("span", { class: row.tie_group === 1 ? "tag best" : "tag" }, row.tie_group) : ""),
     h("td", { class: "number" }, measure(rate, 0, { control: row.control }) || "not resolvable"),
     h("td", { class: "number" }, row.evaluations === 0 ? "0" : h("span", null, count(row.evaluations), h("span", { class: "title" }, parts(row)))),
     h("td", { class: "number" }, duration(row.seconds)),

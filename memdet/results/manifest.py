@@ -1,0 +1,212 @@
+"""``run.json``: what a run was, typed. Every version so far is read; the present one is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from memdet.detectors.base import is_control
+from memdet.errors import UserError
+from memdet.io_utils import write_text
+from memdet.results.labels import renamed_labels
+from memdet.results.schema import SCHEMA_VERSION
+
+FILE = "run.json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class SampleSetEntry(_Part):
+    """A sample set of a run, as it was scored.
+
+    Attributes:
+        id, version, content_hash: Of the sample set.
+        model: Its own; None for a set that names none.
+        model_hashes: Fingerprint of each model of its items.
+        dtype: Of the models.
+        steps, guidance, noise, seeds: Of the protocol.
+        batch_size: Items at once, as planned.
+    """
+
+    id: str
+    version: int = 1
+    content_hash: str = ""
+    model: str | None = None
+    model_hashes: dict[str, str] = {}
+    dtype: str = "float32"
+    steps: int | None = None
+    guidance: float | None = None
+    noise: str | None = None
+    seeds: int = Field(default=1, ge=1)
+    batch_size: int | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_version_1(cls, content: Any) -> Any:
+        """Version 1 had one model a sample set."""
+        if isinstance(content, dict) and "model_hash" in content and "model_hashes" not in content:
+            return content | {"model_hashes": {str(content.get("model")): content["model_hash"]}}
+        return content
+
+
+class DetectorEntry(_Part):
+    """A detector of a run.
+
+    Attributes:
+        label: Name and options.
+        version, access, seeded: Of its :class:`~memdet.detectors.DetectorInfo`.
+    """
+
+    label: str
+    version: int = 1
+    access: str = "score"
+    seeded: bool = True
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it never calls the model."""
+        return is_control(self.access)
+
+
+class Settings(_Part):
+    """All that decides the scores: two runs with equal settings give the same table.
+
+    Attributes:
+        memdet: Version of the package.
+        sample_sets, detectors: In the order of the rows.
+        device: Of the models.
+        accelerate: How forwards were made faster.
+    """
+
+    memdet: str = ""
+    sample_sets: list[SampleSetEntry] = []
+    detectors: list[DetectorEntry] = []
+    device: str | None = None
+    accelerate: str = "off"
+
+    def differences(self, other: Settings) -> list[str]:
+        """Names of the fields that differ."""
+        return [name for name in type(self).model_fields if getattr(self, name) != getattr(other, name)]
+
+
+class Manifest(_Part):
+    """What a run was: settings that must match to continue it, and the circumstances in which it was computed.
+
+    Attributes:
+        schema_version: Of the file that was read.
+        settings: All that decides the scores.
+        tolerances: Relative difference that a gate accepts of a detector's scores, by label.
+        command, started, git_revision, packages, python, platform: What computed it, and since when.
+        processor, cores, threads, workers, attention: On what, and how.
+        halved: Items at once that fitted into memory, by sample set, where the planned batch did not.
+        seconds_total: From start to end.
+        seconds: By sample set and label.
+        messages: Each distinct one once, by sample set and label.
+        finished: Whether all is scored.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    settings: Settings = Settings()
+    tolerances: dict[str, Any] = {}
+    command: str = ""
+    started: str = ""
+    git_revision: str | None = None
+    packages: dict[str, str] = {}
+    python: str | None = None
+    platform: str | None = None
+    processor: str | None = None
+    cores: int | None = None
+    threads: int | None = None
+    workers: int | None = None
+    attention: str | None = None
+    halved: dict[str, int] = {}
+    seconds_total: float | None = None
+    seconds: dict[str, dict[str, float]] = {}
+    messages: dict[str, dict[str, list[str]]] = {}
+    finished: bool = False
+
+    def detector(self, label: str) -> DetectorEntry | None:
+        """The entry of a label, if the run has it."""
+        return next((entry for entry in self.settings.detectors if entry.label == label), None)
+
+    def sample_set(self, name: str) -> SampleSetEntry | None:
+        """The entry of a sample set, if the run has it."""
+        return next((entry for entry in self.settings.sample_sets if entry.id == name), None)
+
+    def messages_of(self, sample_set: str, label: str) -> list[str]:
+        """What a detector said on a sample set."""
+        return self.messages.get(sample_set, {}).get(label, [])
+
+    def with_labels(self, renamed: Mapping[str, str]) -> Manifest:
+        """The same with other labels.
+
+        Args:
+            renamed: New label by old one; others stay.
+        """
+        if not renamed:
+            return self
+
+        def keyed(values: Mapping[str, Any]) -> dict[str, Any]:
+            return {renamed.get(label, label): value for label, value in values.items()}
+
+        detectors = [
+            entry.model_copy(update={"label": renamed.get(entry.label, entry.label)})
+            for entry in self.settings.detectors
+        ]
+        return self.model_copy(
+            update={
+                "settings": self.settings.model_copy(update={"detectors": detectors}),
+                "tolerances": keyed(self.tolerances),
+                "seconds": {name: keyed(of_set) for name, of_set in self.seconds.items()},
+                "messages": {name: keyed(of_set) for name, of_set in self.messages.items()},
+            }
+        )
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Today's label of each detector that was renamed since the run, by the label that its files hold."""
+        return renamed_labels(entry.label for entry in self.settings.detectors)
+
+    def write(self, directory: Path) -> None:
+        """Replace ``run.json``, all or nothing."""
+        content = self.model_dump(mode="json", exclude_defaults=False)
+        if self.settings.accelerate == "off":
+            del content["settings"]["accelerate"]
+        for name in ("halved", "seconds_total"):
+            if not content[name]:
+                del content[name]
+        write_text(directory / FILE, json.dumps(content, indent=2) + "\n")
+
+    @classmethod
+    def read(cls, directory: Path) -> Manifest:
+        """Read ``run.json`` of any schema version so far, with the labels that it holds.
+
+        Raises:
+            UserError: Missing, damaged, or written by a newer memdet.
+        """
+        file = directory / FILE
+        if not file.is_file():
+            raise UserError(f"{directory} holds no run: {FILE} is missing")
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            version = content["schema_version"]
+            if isinstance(version, int) and version > SCHEMA_VERSION:
+                raise UserError(
+                    f"{file} has schema version {version}, this memdet reads up to {SCHEMA_VERSION}: upgrade memdet"
+                )
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise UserError(f"{file} is damaged: {_first_problem(error)}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{file} is damaged: {error}") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    return f"field {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"

@@ -1,0 +1,272 @@
+"""A finished run as one object: manifest, scores, items and images, from a directory or from memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+
+from memdet.errors import UserError
+from memdet.results.conditions import Source, sources_of
+from memdet.results.images import Key, read_images
+from memdet.results.manifest import DetectorEntry, Manifest
+from memdet.results.roc import RocCurve
+from memdet.results.schema import SCORES
+from memdet.results.scores import MeanScores, RunScores, ScoreTables, SetInRun, sets_of
+from memdet.results.store import read_items
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+SetKey = tuple[str, int]
+"""Sample set and its version."""
+# What is made of a run lies in rooms above this one, which read runs. They are named here and loaded when they are
+# first asked for, as detectors and commands are.
+_VIEWS = {
+    "table": "memdet.tables:table_of",
+    "compare": "memdet.tables:comparison_of",
+    "to_html": "memdet.page:page_of",
+}
+
+
+class Run:
+    """Scores of detectors on sample sets, and all that was told of how they were made.
+
+    Make one with :meth:`load` or :meth:`from_tables`; :func:`memdet.evaluate` returns one. Nothing here imports torch.
+
+    Attributes:
+        manifest: Settings and circumstances, with today's labels.
+        name: The last two parts of the directory: under ``results`` the suite and the run's name.
+        path: Directory; None for a run that lives in memory.
+
+    Example:
+        >>> run = Run.load("results/quick/reference")
+        >>> run
+        Run('quick/reference': 2 sample sets, 14 detectors, 15,950 scores)
+        >>> run.roc("wen2024", "tiny-sd-a-verbatim")
+        RocCurve(wen2024 on tiny-sd-a-verbatim: AUROC 0.922 [0.884, 0.949], 239 points)
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        scores: RunScores,
+        *,
+        name: str,
+        path: Path | None = None,
+        items: pa.Table | None = None,
+        images: Mapping[Key, bytes] | None = None,
+    ) -> None:
+        self.manifest, self.name, self.path = manifest, name, path
+        self._scores, self._items, self._images = scores, items, images
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Run:
+        """Read a finished run of any schema version so far.
+
+        Args:
+            path: Run directory, as ``memdet run --out`` or ``memdet.evaluate(out=...)`` made it.
+
+        Raises:
+            UserError: There is no run, it is unfinished or damaged, or a newer memdet wrote it.
+        """
+        directory = Path(path).expanduser()
+        manifest = Manifest.read(directory)
+        renamed = manifest.renamed
+        scores = RunScores(directory, renamed)
+        name = "/".join(directory.resolve().parts[-2:])
+        return cls(manifest.with_labels(renamed), scores, name=name, path=directory)
+
+    @classmethod
+    def from_tables(
+        cls,
+        manifest: Manifest,
+        scores: pa.Table,
+        *,
+        items: pa.Table | None = None,
+        images: Mapping[Key, bytes] | None = None,
+        name: str = "run",
+    ) -> Run:
+        """A run in memory.
+
+        Args:
+            manifest: Names the detectors, in the order of the rows.
+            scores: With the columns of :data:`~memdet.results.schema.SCORES`.
+            items: With the columns of :data:`~memdet.results.schema.ITEMS`.
+            images: Generations for the page, as PNG.
+            name: Shown in tables.
+        """
+        return cls(manifest, RunScores(scores), name=name, items=items, images=images or {})
+
+    # What it holds
+
+    @property
+    def detectors(self) -> list[DetectorEntry]:
+        """Detectors and controls, in the order of the rows."""
+        return self.manifest.settings.detectors
+
+    @property
+    def n_scores(self) -> int:
+        """Rows of the score table."""
+        return self._scores.n_rows
+
+    @cached_property
+    def sets(self) -> dict[SetKey, SetInRun]:
+        """What it holds of each version of each sample set, in the order of the rows."""
+        return sets_of(self._scores)
+
+    @cached_property
+    def sources(self) -> dict[str, Source]:
+        """What the items were, by sample set."""
+        items = self._items if self.path is None else read_items(self.path)
+        return sources_of(self.manifest, items)
+
+    @cached_property
+    def images(self) -> Mapping[Key, bytes]:
+        """Generations that are kept with it, as PNG."""
+        return read_images(self.path) if self.path is not None else (self._images or {})
+
+    @property
+    def is_scan(self) -> bool:
+        """Whether its items have no labels."""
+        return any(of_set.unlabelled for of_set in self.sets.values())
+
+    def score_rows(self, columns: Sequence[str] = tuple(SCORES.names)) -> pd.DataFrame:
+        """The score table as it is stored: a row for each sample set, detector, item and seed.
+
+        Args:
+            columns: Of :data:`~memdet.results.schema.SCORES`.
+        """
+        frame: pd.DataFrame = pa.concat_tables(self._scores.pieces(columns)).to_pandas()
+        return frame
+
+    def tables(self, key: SetKey, stratum: str | None = None) -> ScoreTables:
+        """Score rows of one sample set by detector; each table is made when it is asked for, and not kept.
+
+        Args:
+            key: Sample set and version.
+            stratum: Of the memorized items that are kept; None keeps all. Other items all stay.
+        """
+        return ScoreTables(self._scores, *key, list(self.sets[key].rows), stratum)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Scores, a row for each sample set, item and seed and a column for each detector.
+
+        A score that does not depend on the seed stands in the rows of every seed. What was not scored is NaN.
+        """
+        rows = self.score_rows(["sample_set", "item_id", "seed", "detector", "score"])
+        index = ["sample_set", "item_id", "seed"]
+        order = pd.MultiIndex.from_frame(rows[index].drop_duplicates())
+        columns = {}
+        for entry in self.detectors:
+            own = rows[rows["detector"] == entry.label]
+            if entry.seeded:
+                columns[entry.label] = own.set_index(index)["score"].reindex(order)
+            else:
+                of_item = own.drop_duplicates(index[:2]).set_index(index[:2])["score"]
+                columns[entry.label] = pd.Series(of_item.reindex(order.droplevel("seed")).to_numpy(), order)
+        return pd.DataFrame(columns, index=order)
+
+    @cached_property
+    def items(self) -> pd.DataFrame:
+        """Label, cluster, stratum and measured extraction of each item, indexed by sample set and item."""
+        names = ["sample_set", "item_id", "label", "cluster", "stratum", "extraction"]
+        return self.score_rows(names).drop_duplicates(names[:2]).set_index(names[:2])
+
+    def roc(self, detector: str, sample_set: str | None = None) -> RocCurve:
+        """ROC curve of a detector, from scores averaged over seeds.
+
+        Args:
+            detector: Label.
+            sample_set: Needed where the run holds several.
+
+        Raises:
+            UserError: The run has no such detector or sample set, or the detector has no scores there.
+        """
+        key = self._one_set(sample_set)
+        tables = self.tables(key)
+        if detector not in tables:
+            raise UserError(f"{self.name} has no detector {detector} on {key[0]}: it has {', '.join(tables)}")
+        table = tables[detector]
+        if (status := status_of(table)) != "ok":
+            said = "; ".join(self.manifest.messages_of(key[0], detector))
+            raise UserError(f"{detector} has no scores on {key[0]}: {status}{': ' if said else ''}{said}")
+        means = MeanScores.of(table)
+        means.add(detector, table)
+        return RocCurve.of(detector, key[0], means)
+
+    # What is made of it
+
+    @property
+    def table(self) -> Any:
+        """The table: a row for each sample set and detector, with intervals, groups and costs.
+
+        ``run.table`` and ``run.table()`` are the table of all items; ``run.table(by_stratum=True)`` is one for each
+        stratum of memorized items. See :class:`memdet.tables.ResultTable`.
+        """
+        return _view("table")(self)
+
+    def compare(self, first: str | Run | None = None, second: str | None = None, *, by_stratum: bool = False) -> Any:
+        """Paired tests on the same items and seeds, as a :class:`memdet.tables.ResultTable`.
+
+        Args:
+            first: A detector of this run; or another run, with which every detector is compared.
+            second: The other detector; every other one if not given. Without ``first`` all pairs are compared.
+            by_stratum: Each stratum of memorized items by itself.
+
+        Raises:
+            UserError: An unknown detector, or nothing can be compared.
+        """
+        return _view("compare")(self, first, second, by_stratum=by_stratum)
+
+    def to_html(self, path: str | PathLike[str] | None = None) -> str:
+        """The page: one file with table, plots and items that loads nothing.
+
+        Args:
+            path: Where to write it as well.
+
+        Returns:
+            The text of the page.
+        """
+        text: str = _view("to_html")(self, None if path is None else Path(path))
+        return text
+
+    def __repr__(self) -> str:
+        """Name and size."""
+        sets, detectors = len(self.sets), len({label for of_set in self.sets.values() for label in of_set.rows})
+        return (
+            f"Run({self.name!r}: {sets} sample set{'s' * (sets != 1)}, {detectors} detector{'s' * (detectors != 1)}, "
+            f"{self.n_scores:,} scores)"
+        )
+
+    def _repr_html_(self) -> str:
+        """The table, for notebooks."""
+        text: str = self.table._repr_html_()
+        return text
+
+    def _one_set(self, name: str | None) -> SetKey:
+        found = [key for key in self.sets if name in {None, key[0]}]
+        if not found:
+            raise UserError(f"{self.name} has no sample set {name}: it has {', '.join(key[0] for key in self.sets)}")
+        if len(found) > 1:
+            raise UserError(
+                f"{self.name} holds several sample sets: name one of {', '.join(key[0] for key in self.sets)}"
+            )
+        return found[0]
+
+
+def status_of(table: pd.DataFrame) -> str:
+    """The worst status among score rows."""
+    present = set(table["status"].unique())
+    return next((status for status in ("error", "nonfinite", "not-applicable") if status in present), "ok")
+
+
+def _view(name: str) -> Any:
+    module, _, function = _VIEWS[name].partition(":")
+    return getattr(import_module(module), function)

@@ -1,0 +1,54 @@
+"""What computes the units of a run: this process, or several processes on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from memdet.detectors import Detector
+from memdet.errors import UserError
+from memdet.results.sinks import RunDirectory, Sink
+from memdet.running.options import RunOptions
+from memdet.running.scoring import Work
+from memdet.running.workers import compute_in_processes
+from memdet.samplesets import SampleSet
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is to be computed.
+
+    Attributes:
+        sample_sets, detectors, options: Of the run.
+        work: Its units, and what computes them in this process.
+        sink: Where the shards go, held open.
+    """
+
+    sample_sets: Sequence[SampleSet]
+    detectors: Sequence[Detector]
+    options: RunOptions
+    work: Work
+    sink: Sink
+
+
+def compute(job: Job) -> Iterator[tuple[str, int]]:
+    """Compute all units by the engine that the options name.
+
+    Yields:
+        The sample set of what has been finished, and how many units it was.
+
+    Raises:
+        UserError: An unknown engine; or several processes without a directory that all of them can write to.
+    """
+    options = job.options
+    if options.engine != "local":
+        raise UserError(f"engine {options.engine!r} is not known: local")
+    if options.workers == 1:
+        for name, units in job.work.plan.items():
+            for unit in units:
+                job.work.compute(name, unit, job.sink)
+                yield name, 1
+    elif isinstance(job.sink, RunDirectory):
+        yield from compute_in_processes(job.sample_sets, job.detectors, options, job.sink.path, job.work.plan)
+    else:
+        raise UserError(f"{options.workers} workers need a run directory to share their work: give `out`")

@@ -1,0 +1,41 @@
+"""How a run is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+
+from memdet.models.accelerated import Mode
+from memdet.samplesets.fetch import Fetcher
+
+Engine = Literal["local"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is computed; what of it decides the scores is in the run's settings.
+
+    Attributes:
+        seeds: Noise seeds 0 to seeds - 1; None takes each protocol's own number.
+        device, dtype: Of the models.
+        batch_size: Items at once; None takes :func:`~memdet.running.batch_size.automatic_batch`. A batch that does not
+            fit into memory is halved until it does.
+        accelerate: How forwards are made faster; see :func:`memdet.models.accelerated.accelerate`.
+        memo: False recomputes what detectors could share.
+        engine: What computes the units of work: ``local``, this machine.
+        workers: Processes that share the units; each takes its part of the cores. CPU only.
+        fetcher: Where remote models come from.
+    """
+
+    seeds: int | None = None
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
+    batch_size: int | None = None
+    accelerate: Mode = "off"
+    memo: bool = True
+    engine: Engine = "local"
+    workers: int = 1
+    fetcher: Fetcher = Fetcher()

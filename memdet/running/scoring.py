@@ -1,0 +1,274 @@
+"""Scores one unit of work after the other: a batch of items under one seed, with every detector."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
+import torch
+
+from memdet.detectors import Detector
+from memdet.errors import NotApplicableError, UserError
+from memdet.models import ScoreModel, load_model
+from memdet.models.accelerated import Accelerated, AccelerationError, accelerate
+from memdet.models.device import synchronise
+from memdet.probing import Context, Cost, Items, Policy, Probe, SeedMemory
+from memdet.probing.branch_policy import rows_of_calls
+from memdet.results.memory import give_back_memory
+from memdet.results.schema import ITEMS, ROWS_AT_ONCE, SCORES
+from memdet.results.sinks import Notes, Sink
+from memdet.running.batch_size import batch_of
+from memdet.running.batching import dev_items, items_of, items_of_whole
+from memdet.running.memory import OutOfMemoryError, is_out_of_memory
+from memdet.running.options import RunOptions
+from memdet.running.work_plan import Unit, tested_items, units_of
+from memdet.samplesets import SampleSet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Scored(NamedTuple):
+    """What became of some items and one detector.
+
+    Attributes:
+        scores: One an item; NaN where there is none.
+        statuses: ``ok``, ``error``, ``nonfinite`` or ``not-applicable``, one an item.
+        cost: An item; its seconds are of all items.
+        message: What went wrong, empty if all is well.
+    """
+
+    scores: list[float]
+    statuses: list[str]
+    cost: Cost
+    message: str
+
+    @classmethod
+    def joined(cls, parts: Sequence[Scored]) -> Scored:
+        """Of several batches, whose items follow each other."""
+        first, cost = parts[0], Cost()
+        n = sum(len(part.scores) for part in parts)
+        for part in parts:
+            share = len(part.scores) / n
+            cost.add(part.cost, share)
+            cost.seconds += (1 - share) * part.cost.seconds
+        if len(parts) == 1:
+            return first
+        return cls(
+            [score for part in parts for score in part.scores],
+            [status for part in parts for status in part.statuses],
+            cost,
+            next((part.message for part in parts if part.message), ""),
+        )
+
+
+def score_items(model: ScoreModel | None, items: Items, detector: Detector, probe: Probe) -> Scored:
+    """Score one batch with one detector and keep whatever goes wrong inside the row.
+
+    Args:
+        model: Of the items; None for controls, which need none.
+        items: The batch.
+        detector: What scores.
+        probe: Of the batch.
+
+    Raises:
+        OutOfMemoryError: The batch does not fit.
+        AccelerationError: The network cannot be made faster; the whole run is concerned.
+    """
+    n = len(items)
+    try:
+        with probe.charge(supervised=detector.info.supervised) as cost:
+            start = _clock(model)
+            raw = detector.score(probe)
+            scores = torch.as_tensor(raw).detach().cpu().double()
+            if scores.shape != (n,):
+                raise ValueError(f"score() returned shape {tuple(scores.shape)}, expected ({n},)")
+            cost.seconds += _clock(model) - start
+    except NotApplicableError as error:
+        return Scored([float("nan")] * n, ["not-applicable"] * n, Cost(), str(error))
+    except AccelerationError:
+        raise
+    except Exception as error:  # the run goes on; the row and the manifest say what happened
+        if is_out_of_memory(error):
+            raise OutOfMemoryError(detector.label, n) from error
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Scored([float("nan")] * n, ["error"] * n, Cost(), message)
+    finite = torch.isfinite(scores).tolist()
+    message = "" if all(finite) else f"{n - sum(finite)} scores are not finite"
+    return Scored(scores.tolist(), ["ok" if good else "nonfinite" for good in finite], cost, message)
+
+
+class Work:
+    """Computes the units of a run one after the other, and keeps what those of one seed share.
+
+    Args:
+        sample_sets: Of the run.
+        detectors: In the order of their rows.
+        options: How it is computed.
+        models: By name; loaded if not given.
+
+    Attributes:
+        plan: Units of each sample set.
+    """
+
+    def __init__(
+        self,
+        sample_sets: Sequence[SampleSet],
+        detectors: Sequence[Detector],
+        options: RunOptions,
+        models: Mapping[str, ScoreModel] | None = None,
+    ) -> None:
+        loaded = models or load_models(sample_sets, options)
+        self._policy = Policy(memo=options.memo)
+        self._accelerated = options.accelerate
+        self._models = {name: accelerate(model, options.accelerate) for name, model in loaded.items()}
+        self._sets = {s.id: s for s in sample_sets}
+        self._tables = {s.id: tested_items(s) for s in sample_sets}
+        self._owner: Hashable = None
+        self._memory = SeedMemory()
+        self._dev: Items | None = None
+        self._fits: dict[tuple[str, str], int] = {}  # items at once, where the planned batch did not fit
+        self.plan = {
+            s.id: units_of(
+                s,
+                self._tables[s.id],
+                detectors,
+                options.seeds or s.protocol.seeds,
+                {name: batch_of(options, model) for name, model in self._models.items()},
+            )
+            for s in sample_sets
+        }
+
+    def compute(self, sample_set: str, unit: Unit, sink: Sink) -> None:
+        """Score one unit and hand its shard over, unless it is there.
+
+        Raises:
+            OutOfMemoryError: Not even one item fits.
+        """
+        if sink.has(unit.name):
+            return
+        owner = (sample_set, unit.model, unit.seed, unit.whole)
+        if owner != self._owner:
+            self._memory.forget()
+            self._owner, self._memory, self._dev = owner, SeedMemory(), None
+        of_set, model = self._sets[sample_set], self._models[unit.model]
+        part = self._tables[sample_set].iloc[unit.rows]
+        if self._dev is None and not unit.whole:
+            self._dev = dev_items(of_set, [unit.model], model)
+        planned, fits = len(part), self._fits.get((sample_set, unit.model), len(part))
+        while True:
+            try:
+                batches = [part.iloc[start : start + fits] for start in range(0, planned, fits)]
+                scored = [self._score(of_set, batch, model, unit) for batch in batches]
+                break
+            except OutOfMemoryError as error:
+                if unit.whole or fits == 1:
+                    raise
+                give_back_device_memory(model)
+                fits = max(1, min(fits, error.items) // 2)
+                self._fits[sample_set, unit.model] = fits
+        found = {
+            detector.label: Scored.joined([of_batch[index] for of_batch in scored])
+            for index, detector in enumerate(unit.detectors)
+        }
+        notes = Notes(
+            sample_set=sample_set,
+            seconds={label: scored.cost.seconds for label, scored in found.items()},
+            messages={label: scored.message for label, scored in found.items() if scored.message},
+            halved=fits if fits < planned else None,
+        )
+        sink.write_shard(unit.name, _shard(of_set, part, unit, list(found.values())), notes)
+        if unit.whole:
+            give_back_memory(planned)
+
+    def _score(self, of_set: SampleSet, part: pd.DataFrame, model: ScoreModel, unit: Unit) -> list[Scored]:
+        """Every detector of the unit on some of its items."""
+        items = items_of_whole(part, of_set, model) if unit.whole else items_of(part, of_set, model)
+        context = Context(of_set.protocol, unit.seed, unit.items_of_model, self._policy)
+        probe = Probe(model, items, context, memory=self._memory, dev=None if unit.whole else self._dev)
+        try:
+            if isinstance(model, Accelerated) and not all(detector.info.is_control for detector in unit.detectors):
+                self._prepare(model, len(items), of_set)
+            return [score_items(model, items, detector, probe) for detector in unit.detectors]
+        finally:
+            probe.forget()
+
+    def _prepare(self, model: Accelerated, items: int, of_set: SampleSet) -> None:
+        try:
+            model.prepare(rows_of_calls(model, items, of_set.protocol.noise))
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise OutOfMemoryError(f"acceleration by {self._accelerated}", items) from error
+            raise
+
+    def described(self) -> Iterator[pa.Table]:
+        """What the items of the run were, in the columns of ``items.parquet``, some of them at a time."""
+        for name, table in self._tables.items():
+            for start in range(0, len(table), ROWS_AT_ONCE):
+                part = table.iloc[start : start + ROWS_AT_ONCE]
+                columns = [pa.array(part[column], pa.string()) for column in ITEMS.names[1:]]
+                yield pa.table([pa.repeat(name, len(part)), *columns], schema=ITEMS)
+
+
+def load_models(sample_sets: Sequence[SampleSet], options: RunOptions) -> dict[str, ScoreModel]:
+    """Models of all items, by name.
+
+    Raises:
+        UserError: One cannot be loaded; what the spec knows of its whereabouts is added.
+    """
+    models: dict[str, ScoreModel] = {}
+    for sample_set in sample_sets:
+        for name in sample_set.items["model"].unique():
+            if name in models:
+                continue
+            try:
+                models[name] = load_model(name, device=options.device, dtype=options.dtype, fetcher=options.fetcher)
+            except UserError as error:
+                known = [asset for asset in sample_set.spec.assets if asset.name == "model"] if sample_set.spec else []
+                notes = "".join(f"; {sample_set.id}: {' '.join([a.address, a.status, *a.mirrors])}" for a in known)
+                raise UserError(f"{error}{notes}", parameters=error.parameters) from None
+    return models
+
+
+def give_back_device_memory(model: ScoreModel) -> None:
+    """Have the allocator of a GPU give back what it holds free, before something smaller is tried."""
+    if model.device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _shard(sample_set: SampleSet, part: pd.DataFrame, unit: Unit, found: Sequence[Scored]) -> pa.Table:
+    """Rows of the score table, a detector after the other."""
+    n = len(part)
+    of_items = {
+        "item_id": pa.array(part["item_id"].tolist(), pa.string()),
+        "cluster": pa.array(part["cluster"].tolist(), pa.string()),
+        "stratum": pa.array(part["stratum"].tolist(), pa.string()),
+        "extraction": pa.array(part["extraction"].tolist(), pa.float64()),
+        "label": pa.array(part["label"].tolist(), pa.int64()),
+    }
+    blocks = []
+    for detector, scored in zip(unit.detectors, found, strict=True):
+        same: dict[str, Any] = {
+            "sample_set": sample_set.id,
+            "sample_set_version": sample_set.version,
+            "detector": detector.label,
+            "detector_version": detector.info.version,
+            "seed": unit.seed,
+            "forwards": scored.cost.forwards,
+            "jvps": scored.cost.jvps,
+            "vjps": scored.cost.vjps,
+        }
+        columns = of_items | {
+            name: pa.repeat(pa.scalar(value, SCORES.field(name).type), n) for name, value in same.items()
+        }
+        columns |= {"score": pa.array(scored.scores, pa.float64()), "status": pa.array(scored.statuses, pa.string())}
+        blocks.append(pa.table([columns[name] for name in SCORES.names], schema=SCORES))
+    return pa.concat_tables(blocks)
+
+
+def _clock(model: ScoreModel | None) -> float:
+    if model is not None:
+        synchronise(model.device)
+    return time.perf_counter()
