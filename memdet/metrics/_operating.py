@@ -6,27 +6,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from memdet.metrics._auroc import area_of, best_of, roc_counts, tpr_at_fpr, validated, validated_clusters
-from memdet.metrics._bootstrap import DRAWS, LEVEL, Interval, _check, _interval, resample
+from memdet.metrics._auroc import Floats, Ints, Names, best_rates, ranking, tpr_at_fpr, validated, validated_clusters
+from memdet.metrics._bootstrap import DRAWS, LEVEL, Interval, check, interval_of_rate, resample
+from memdet.metrics._placements import layout
+from memdet.metrics._ties import Ties, rate_ties
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What :func:`compare_detectors` found of ``k`` detectors.
+class RateEvaluation:
+    """What a page shows of ``k`` detectors at one false positive rate.
 
     Attributes:
-        tpr: At each rate the TPR of each detector, ``[rates][k]``; NaN where it is not resolvable.
-        tied: ``[1 + rates, k, k]``: by AUROC, then by the TPR at each rate. True where the data do not tell two
-            detectors apart, and where the measure is undefined.
+        fpr: The rate.
+        tpr: With intervals, ``[k]``; NaN where it is not resolvable.
+        ties: Who is told apart by it.
     """
 
-    tpr: list[list[Interval]]
-    tied: NDArray[np.bool_]
+    fpr: float
+    tpr: list[Interval]
+    ties: Ties
 
 
-def compare_detectors(
+def evaluate_rates(
     scores: ArrayLike,
     labels: ArrayLike,
     clusters: ArrayLike,
@@ -35,53 +38,62 @@ def compare_detectors(
     draws: int = DRAWS,
     seed: int = 0,
     level: float = LEVEL,
-) -> Comparison:
-    """TPR at several false positive rates of detectors on the same items, and a paired comparison of each pair.
+) -> list[RateEvaluation]:
+    """TPR of detectors on the same items at several false positive rates, and who can be told apart at each.
 
-    Two detectors are tied in a measure where the percentile interval of its difference over the draws of a paired
-    cluster bootstrap holds 0: neither is ahead in more than ``(1 + level) / 2`` of the draws. No correction is made
-    for the number of pairs. Draws and intervals of the TPR are those of :func:`evaluate_scores`.
+    Draws and intervals of the TPR are those of :func:`~memdet.metrics.evaluate_scores`. Two detectors are told apart
+    where a paired test of their difference says so after adjustment for all pairs (:class:`~memdet.metrics.Ties`): it
+    is over its standard error in the draws, and referred to Student's t.
 
     Args:
         scores: ``[k, n]``, finite; a row a detector.
-        labels, clusters, draws, seed, level: As for :func:`evaluate_scores`.
+        labels, clusters, draws, seed, level: As for :func:`~memdet.metrics.evaluate_scores`.
         fprs: False positive rates in (0, 1).
 
+    Returns:
+        One a rate, in their order.
+
     Raises:
-        ValueError: As for :func:`evaluate_scores` and :func:`tpr_at_fpr`.
+        ValueError: As for :func:`~memdet.metrics.evaluate_scores` and :func:`~memdet.metrics.tpr_at_fpr`.
 
     Example:
-        >>> scores = [[4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0]]
-        >>> result = compare_detectors(scores, [1, 1, 0, 0], ["a", "b", "c", "d"], [0.5])
-        >>> [interval.value for interval in result.tpr[0]], bool(result.tied[0, 0, 1])
-        ([1.0, 0.0], False)
+        >>> labels = [1] * 20 + [0] * 20
+        >>> (half,) = evaluate_rates([labels, [1 - label for label in labels]], labels, range(40), [0.5])
+        >>> [interval.value for interval in half.tpr], half.ties.groups.tolist()
+        ([1.0, 0.0], [1, 2])
     """
-    table = [validated(row, labels)[0] for row in np.asarray(scores, dtype=np.float64)]
     y = np.asarray(labels, dtype=np.int64)
     names = validated_clusters(clusters, y.shape)
-    _check(draws, level)
-    drawn = np.full((1 + len(fprs), len(table), draws), np.nan)
-    done = 0
-    for weights in resample(y, names, draws, seed) if table and 0 < y.sum() < len(y) else ():
-        chunk = slice(done, done + len(weights))
-        for row, s in enumerate(table):
-            true, false = roc_counts(s, y, weights)
-            drawn[0, row, chunk] = area_of(true, false)
-            for index, fpr in enumerate(fprs, start=1):
-                drawn[index, row, chunk] = best_of(true, false, fpr)[0]
-        done += len(weights)
-    values = [[tpr_at_fpr(s, y, fpr) for s in table] for fpr in fprs]
-    _, sizes = np.unique(names[y == 1], return_counts=True)
-    effective = float(sizes.sum() ** 2 / np.square(sizes).sum()) if len(sizes) else 0.0
-    tpr = [
-        [_interval(value, [own], effective, level) for value, own in zip(of_rate, by_row, strict=True)]
-        for of_rate, by_row in zip(values, drawn[1:], strict=True)
+    check(draws, level)
+    table = np.reshape([validated(row, labels)[0] for row in np.asarray(scores, dtype=np.float64)], (-1, len(y)))
+    values = np.reshape([[tpr_at_fpr(row, y, fpr) for row in table] for fpr in fprs], (len(fprs), len(table)))
+    resolved = np.flatnonzero(~np.isnan(values).any(axis=1)) if len(table) else np.empty(0, dtype=np.int64)
+    drawn = np.full((len(fprs), len(table), draws), np.nan)
+    drawn[resolved] = _drawn(table, y, names, [fprs[index] for index in resolved], draws, seed)
+    where = layout(y, names)
+    n = where.effective[1]
+    return [
+        RateEvaluation(
+            fpr,
+            [interval_of_rate(value, own, n, level) for value, own in zip(rates.tolist(), by_row, strict=True)],
+            rate_ties(rates, table, by_row, where, fpr),
+        )
+        for fpr, rates, by_row in zip(fprs, values, drawn, strict=True)
     ]
-    tied = np.ones((len(drawn), len(table), len(table)), dtype=bool)
-    for index, by_row in enumerate(drawn):
-        if np.isnan(by_row).any() or (index and np.isnan(values[index - 1]).any()):
-            continue
-        for row, own in enumerate(by_row):
-            ahead, behind = (own >= by_row).mean(axis=1), (own <= by_row).mean(axis=1)
-            tied[index, row] = np.minimum(ahead, behind) > (1 - level) / 2
-    return Comparison(tpr, tied)
+
+
+def _drawn(table: Floats, labels: Ints, clusters: Names, fprs: Sequence[float], draws: int, seed: int) -> Floats:
+    """TPRs ``[rates, k, draws]`` of a bootstrap over clusters, the same draws for all."""
+    drawn = np.empty((len(fprs), len(table), draws))
+    if not fprs:
+        return drawn
+    shared = labels.astype(np.float64)
+    rankings = [ranking(row, shared) for row in table]
+    done = 0
+    for weights in resample(labels, clusters, draws, seed):
+        chunk = slice(done, done + len(weights))
+        for row, ranked in enumerate(rankings):
+            for index, fpr in enumerate(fprs):
+                drawn[index, row, chunk] = best_rates(ranked, weights, fpr)
+        done += len(weights)
+    return drawn

@@ -124,34 +124,6 @@ def paired_tests(
     return PairedTests(first, second, areas, low, high, p)
 
 
-def tie_groups(areas: ArrayLike, tests: PairedTests, *, alpha: float = 0.05) -> Ints:
-    """Groups of detectors that the data do not tell apart from the best of the group.
-
-    The p-values of all pairs are adjusted together (Holm). Group 1 is the detector of the highest AUROC and all that do
-    not differ from it significantly; group 2 is the best of the others and all of these that do not differ from that
-    one; and so on. A detector may differ from others of its group, and need not differ from all of a later one: what
-    holds, with probability ``1 - alpha`` for the whole table, is that the best of each group is truly above every
-    detector of the later groups.
-
-    Args:
-        areas: ``[k]``, AUROCs.
-        tests: Of every pair, from :func:`paired_tests`.
-        alpha: Probability of one wrong separation in the whole table.
-
-    Returns:
-        ``[k]``, numbers from 1; where several are best, the first leads.
-    """
-    values = np.asarray(areas, dtype=np.float64)
-    apart = np.zeros((len(values), len(values)), dtype=bool)
-    apart[tests.first, tests.second] = holm(tests.p) <= alpha
-    apart |= apart.T
-    groups = np.zeros(len(values), dtype=np.int64)
-    while (left := np.flatnonzero(groups == 0)).size:
-        best = left[np.argmax(values[left])]
-        groups[left[~apart[best, left]]] = groups.max() + 1
-    return groups
-
-
 def paired_permutation(
     scores_a: ArrayLike,
     scores_b: ArrayLike,
@@ -286,8 +258,16 @@ def _p_values(found: Contributions, where: Layout, *, normal: bool) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         statistic = np.abs(found.areas) / np.sqrt(spread)
         p: Floats = 2 * (stats.norm.sf(statistic) if normal else stats.t.sf(statistic, freedom))
-    alike = np.where(found.areas == 0, 1.0, 2.0 ** (1 - min(where.clusters[1:])))
-    return np.where(spread <= NO_VARIANCE, alike, p)
+    return np.where(spread <= NO_VARIANCE, p_where_nothing_varies(found.areas, where), p)
+
+
+def p_where_nothing_varies(gaps: Floats, where: Layout) -> Floats:
+    """Two-sided p-values ``[pairs]`` of differences in which all clusters are alike.
+
+    Of the exact sign test over the clusters of the label that has fewer of them; 1 where there is no difference.
+    """
+    p: Floats = np.where(gaps == 0, 1.0, 2.0 ** (1 - min(where.clusters[1:])))
+    return p
 
 
 def _area_gaps(ranks_a: Ints, ranks_b: Ints, labels: Ints) -> Floats:

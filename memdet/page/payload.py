@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 
 from memdet.detectors import Detector, detector_classes
 from memdet.detectors.base import is_control
-from memdet.metrics import Interval, auroc_interval, compare_detectors
+from memdet.metrics import Interval, Ties, area_ties, auroc_interval, evaluate_rates
 from memdet.page.pictures import Pictures
 from memdet.page.training import Training, training_of
 from memdet.results.conditions import Source

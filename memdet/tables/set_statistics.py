@@ -8,23 +8,21 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from memdet.metrics import VarianceSplit, auroc, paired_tests, tie_groups, variance_split
+from memdet.metrics import VarianceSplit, area_ties, variance_split
 from memdet.results.labels import split_option
 from memdet.results.scores import MeanScores
 
 
 def groups_of(means: MeanScores) -> dict[str, int]:
-    """Tie groups of detectors (:func:`~memdet.metrics.tie_groups`), controls among them.
+    """Tie groups of detectors by AUROC (:func:`~memdet.metrics.area_ties`), controls among them.
 
     Returns:
         Numbers from 1, by label; empty where one label is missing among the items.
     """
     if not 0 < means.labels.sum() < len(means.labels):
         return {}
-    scores = np.stack(list(means.scores.values()))
-    tests = paired_tests(scores, means.labels, means.clusters)
-    groups = tie_groups([auroc(row, means.labels) for row in scores], tests)
-    return dict(zip(means.scores, groups.tolist(), strict=True))
+    ties = area_ties(np.stack(list(means.scores.values())), means.labels, means.clusters)
+    return dict(zip(means.scores, ties.groups.tolist(), strict=True))
 
 
 def split_of(
