@@ -1,1 +1,1 @@
-"""Formats of a table."""
+"""How tables are drawn: a file a format, and no drawing anywhere else."""

@@ -1,10 +1,12 @@
-"""The table for a paper: LaTeX with booktabs."""
+"""Tables for a paper: LaTeX with booktabs."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
-from memdet.tables.run_table import HEADERS, LEGEND, Rows, tables_of
+from memdet.io_utils import printable
+from memdet.tables.table import Table
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -19,34 +21,46 @@ _ESCAPES = {
 } | {letter: "\\" + letter for letter in "&%$#_"}
 
 
-def to_latex(rows: Rows) -> str:
-    r"""One ``table`` a sample set; a document needs ``\usepackage{booktabs}``."""
-    parts = [r"% Needs \usepackage{booktabs} and \usepackage{graphicx}."]
-    for title, cells, notes in tables_of(rows):
-        place = title.partition(":")[0] + title.partition(", run")[2]
-        label = re.sub(r"[^a-z0-9]+", "-", place.lower())
-        body = [" & ".join(escape(cell) for cell in row) + r" \\" for row in [HEADERS, *cells]]
-        parts.append(
-            "\n".join(
-                [
-                    r"\begin{table}",
-                    r"\centering",
-                    rf"\caption{{{escape(title)}. {escape(LEGEND)}}}",
-                    rf"\label{{tab:{label}}}",
-                    r"\resizebox{\linewidth}{!}{%",
-                    rf"\begin{{tabular}}{{l{'r' * (len(HEADERS) - 2)}l}}",
-                    r"\toprule",
-                    body[0],
-                    r"\midrule",
-                    *body[1:],
-                    r"\bottomrule",
-                    r"\end{tabular}}",
-                    *(rf"\par\footnotesize {escape(note)}" for note in notes),
-                    r"\end{table}",
-                ]
-            )
-        )
-    return "\n\n".join(parts)
+def document(tables: Iterable[tuple[str, Table]], legend: str) -> str:
+    r"""One ``table`` each; what includes it needs ``\usepackage{booktabs}`` and ``\usepackage{graphicx}``.
+
+    Args:
+        tables: With what their labels are made of.
+        legend: Follows the title in every caption.
+    """
+    drawn = [draw(table, name, legend) for name, table in tables]
+    return "\n\n".join([r"% Needs \usepackage{booktabs} and \usepackage{graphicx}.", *drawn])
+
+
+def draw(table: Table, name: str, legend: str) -> str:
+    """A table as wide as the text, its notes below it.
+
+    Args:
+        table: With a title.
+        name: What the label is made of: ``small v1`` becomes ``tab:small-v1``.
+        legend: Follows the title in the caption.
+    """
+    rows = [_line(row) for row in table.rows]
+    if table.rule_after is not None and table.rule_after < len(rows):
+        rows.insert(table.rule_after, r"\midrule")
+    label = re.sub(r"[^a-z0-9]+", "-", name.lower())
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape(table.title)}. {escape(legend)}}}",
+        rf"\label{{tab:{label}}}",
+        r"\resizebox{\linewidth}{!}{%",
+        rf"\begin{{tabular}}{{{''.join(column.align[0] for column in table.columns)}}}",
+        r"\toprule",
+        _line(table.headers),
+        r"\midrule",
+        *rows,
+        r"\bottomrule",
+        r"\end{tabular}}",
+        *(rf"\par\footnotesize {escape(note)}" for note in table.notes),
+        r"\end{table}",
+    ]
+    return "\n".join(lines)
 
 
 def escape(text: str) -> str:
@@ -56,5 +70,9 @@ def escape(text: str) -> str:
         >>> print(escape("prompt_case 1 % -.12"))
         prompt\_case 1 \% $-$.12
     """
-    text = "".join(_ESCAPES.get(letter, letter) for letter in text)
+    text = "".join(_ESCAPES.get(letter, letter) for letter in printable(text))
     return re.sub(r"(?<![\w.])-(?=\.?\d)", "$-$", text)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " & ".join(map(escape, cells)) + r" \\"

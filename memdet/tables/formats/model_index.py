@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
-from memdet.tables.run_table import Rows
+from memdet.tables.rows import Rows
 
 TASK = "memorization-detection"
 # Field of a row, type and name of the metric.
@@ -22,6 +20,7 @@ _METRICS = (
 
 def to_model_index(rows: Rows) -> str:
     """YAML: an entry a detector, a result a sample set, with intervals; rows without numbers are left out."""
+    import yaml
     from huggingface_hub import EvalResult
     from huggingface_hub.repocard_data import eval_results_to_model_index
 
