@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from memdet.benching.interleaved import Spread
 from memdet.benching.throughput import Compared, Throughput
 from memdet.errors import UserError
-from memdet.tables.run_table import markdown_line
+from memdet.tables.formats import markdown, text
+from memdet.tables.formats.csv import to_csv
+from memdet.tables.numbers import UNDEFINED, bounded, defined, quantity
+from memdet.tables.table import Block, Table, left, right
 
 SCHEMA_VERSION = 1
 Row = dict[str, Any]
@@ -23,17 +23,9 @@ LEGEND = (
     "evaluations: all of these, of one item and branch each. Peak: of a process that loads the model and scores one "
     "batch twice; on the CPU libraries included, on CUDA what the allocator gave."
 )
-_HEADERS = (
-    "detector",
-    "batch",
-    "F",
-    "JVP",
-    "VJP",
-    "items / s",
-    "evaluations / s",
-    "efficiency",
-    "in forwards",
-    "peak",
+_COLUMNS = (
+    *left("detector"),
+    *right("batch", "F", "JVP", "VJP", "items / s", "evaluations / s", "efficiency", "in forwards", "peak"),
 )
 
 
@@ -69,11 +61,11 @@ def _row(one: Throughput) -> Row:
         "rounds": len(one.seconds),
         "forwards_per_second": one.evaluations_per_second if measured else None,
         "efficiency": efficiency.median if efficiency else None,
-        "efficiency_low": _defined(efficiency.low) if efficiency else None,
-        "efficiency_high": _defined(efficiency.high) if efficiency else None,
+        "efficiency_low": defined(efficiency.low) if efficiency else None,
+        "efficiency_high": defined(efficiency.high) if efficiency else None,
         "forward_equivalents": forwards.median if forwards else None,
-        "forward_equivalents_low": _defined(forwards.low) if forwards else None,
-        "forward_equivalents_high": _defined(forwards.high) if forwards else None,
+        "forward_equivalents_low": defined(forwards.low) if forwards else None,
+        "forward_equivalents_high": defined(forwards.high) if forwards else None,
         "peak_memory_bytes": one.peak_memory,
         "measured": measured,
         "forwards": (rows["forward"] + rows["graph"]) / one.batch_size if measured else None,
@@ -82,10 +74,10 @@ def _row(one: Throughput) -> Row:
         "seconds": one.seconds,
         "bare_seconds": one.bare,
         "forward_seconds": one.forward,
-        "first_call_seconds": _defined(one.first_call_seconds),
-        "load_seconds": _defined(one.load_seconds),
-        "embed_seconds": _defined(one.embed_seconds),
-        "compile_seconds": _defined(one.compile_seconds),
+        "first_call_seconds": defined(one.first_call_seconds),
+        "load_seconds": defined(one.load_seconds),
+        "embed_seconds": defined(one.embed_seconds),
+        "compile_seconds": defined(one.compile_seconds),
         "device_state": one.device_state,
         "status": one.status,
         "message": one.message,
@@ -116,8 +108,8 @@ def compared_row(one: Compared, machine: Mapping[str, Any]) -> Row:
         "noise": one.noise,
         "accelerate": one.accelerate,
         "ratio": found.median,
-        "ratio_low": _defined(found.low),
-        "ratio_high": _defined(found.high),
+        "ratio_low": defined(found.low),
+        "ratio_high": defined(found.high),
         "rounds": len(one.first_seconds),
         "first_seconds": one.first_seconds,
         "second_seconds": one.second_seconds,
@@ -129,15 +121,13 @@ def compared_row(one: Compared, machine: Mapping[str, Any]) -> Row:
 def compared_text(row: Row) -> str:
     """A line or two for a person."""
     milliseconds = [1_000 * Spread.of(row[f"{arm}_seconds"]).median / row["batch_size"] for arm in ("first", "second")]
-    low, high = row["ratio_low"], row["ratio_high"]
-    interval = f" [{low:.3f}, {high:.3f}]" if low is not None else ""
     width = max(len(row["first"]), len(row["second"]))
     return (
         f"{row['model']}, {row['device']}, {row['dtype']}, batch {row['batch_size']}, {row['noise']} noise,"
         f" {row['rounds']} interleaved rounds\n"
         f"{row['first']:{width}}  {milliseconds[0]:.3f} ms / item\n"
         f"{row['second']:{width}}  {milliseconds[1]:.3f} ms / item\n"
-        f"{row['first']} takes {row['ratio']:.3f}{interval} times as long as {row['second']}"
+        f"{row['first']} takes {_with_interval(row, 'ratio', 3)} times as long as {row['second']}"
         " (median of the rounds' ratios, 95 % interval)."
     )
 
@@ -159,24 +149,13 @@ def read_throughput(text: str, where: str) -> list[Row]:
     return rows
 
 
-def _defined(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _to_json(rows: Sequence[Row]) -> str:
-    return json.dumps(rows, indent=1)
-
-
 def _to_csv(rows: Sequence[Row]) -> str:
     simple = [key for key in (rows[0] if rows else {}) if not isinstance(rows[0][key], (list, dict))]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, simple, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue().rstrip("\n")
+    return to_csv(rows, simple)
 
 
-def _groups(rows: Sequence[Row]) -> list[tuple[str, list[list[str]]]]:
+def _tables(rows: Sequence[Row]) -> list[Table]:
+    """A table a model, machine and way of calling it."""
     groups: dict[str, list[list[str]]] = {}
     for row in rows:
         machine = row["machine"]
@@ -186,66 +165,33 @@ def _groups(rows: Sequence[Row]) -> list[tuple[str, list[list[str]]]]:
             f" {machine['processor']}, {machine['threads']} threads, torch {machine['packages']['torch']}"
         )
         groups.setdefault(title, []).append(_cells(row))
-    return list(groups.items())
+    return [Table(_COLUMNS, cells, title) for title, cells in groups.items()]
 
 
 def _cells(row: Row) -> list[str]:
     if not row["measured"]:
-        return [row["detector"], str(row["batch_size"]), *"---", row["status"], *["-"] * 4]
-    median, q1, q3 = (_short(row[f"items_per_second{end}"]) for end in ("", "_q1", "_q3"))
+        return [row["detector"], str(row["batch_size"]), *[UNDEFINED] * 3, row["status"], *[UNDEFINED] * 4]
     return [
         row["detector"],
         str(row["batch_size"]),
         *(f"{row[name]:.4g}" for name in ("forwards", "jvps", "vjps")),
-        f"{median} [{q1}, {q3}]",
-        _short(row["forwards_per_second"]),
+        bounded(quantity(row["items_per_second"]), row["items_per_second_q1"], row["items_per_second_q3"], quantity),
+        quantity(row["forwards_per_second"]),
         _with_interval(row, "efficiency", 3),
         _with_interval(row, "forward_equivalents", 2),
-        "-" if row["peak_memory_bytes"] is None else f"{row['peak_memory_bytes'] / 1e9:.2f} GB",
+        UNDEFINED if row["peak_memory_bytes"] is None else f"{row['peak_memory_bytes'] / 1e9:.2f} GB",
     ]
 
 
-def _with_interval(row: Row, name: str, digits: int) -> str:
+def _with_interval(row: Row, name: str, places: int) -> str:
     if row[name] is None:
-        return "-"
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    interval = "" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
-    return f"{row[name]:.{digits}f}{interval}"
+        return UNDEFINED
+    form = f"{{:.{places}f}}".format
+    return bounded(form(row[name]), row[f"{name}_low"], row[f"{name}_high"], form)
 
 
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _notes(rows: Sequence[Row]) -> list[str]:
-    return [f"{row['detector']}: {row['message']}" for row in rows if row["message"]]
-
-
-def _to_markdown(rows: Sequence[Row]) -> str:
-    blocks = []
-    for title, cells in _groups(rows):
-        lines = [markdown_line(_HEADERS), markdown_line(["---", *["--:"] * (len(_HEADERS) - 1)])]
-        blocks.append(f"**{title}**\n\n" + "\n".join([*lines, *(markdown_line(line) for line in cells)]))
-    return "\n\n".join([*blocks, *_notes(rows), LEGEND])
-
-
-def _to_table(rows: Sequence[Row]) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    output = io.StringIO()
-    console = Console(width=1_000, file=output, highlight=False, markup=False)
-    for title, cells in _groups(rows):
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        for index, header in enumerate(_HEADERS):
-            table.add_column(header, justify="right" if index else "left", no_wrap=True)
-        for line in cells:
-            table.add_row(*line)
-        console.print(table)
-    for note in (*_notes(rows), LEGEND):
-        console.print(note)
-    return "\n".join(line.rstrip() for line in output.getvalue().splitlines())
+def _blocks(rows: Sequence[Row]) -> list[Block]:
+    return [*_tables(rows), *(f"{row['detector']}: {row['message']}" for row in rows if row["message"]), LEGEND]
 
 
 def _to_pytest_benchmark(rows: Sequence[Row]) -> str:
@@ -255,9 +201,9 @@ def _to_pytest_benchmark(rows: Sequence[Row]) -> str:
 
 
 FORMATS: dict[str, Callable[[Sequence[Row]], str]] = {
-    "table": _to_table,
-    "markdown": _to_markdown,
+    "table": lambda rows: text.document(_blocks(rows)),
+    "markdown": lambda rows: markdown.document(_blocks(rows)),
     "csv": _to_csv,
-    "json": _to_json,
+    "json": lambda rows: json.dumps(rows, indent=1),
     "pytest-benchmark": _to_pytest_benchmark,
 }

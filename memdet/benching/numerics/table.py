@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from memdet.benching.numerics.audit import JACOBIANS, Audit, Measured
 from memdet.errors import UserError
 from memdet.metrics import auroc
-from memdet.tables.run_table import markdown_line, number
+from memdet.tables.formats import markdown, text
+from memdet.tables.formats.csv import to_csv
+from memdet.tables.numbers import UNDEFINED, counted, defined, number, power
+from memdet.tables.table import Block, Table, left, notes_by_message, right
 
 FIELDS = (
     "subject",
@@ -39,17 +39,7 @@ LEGEND = (
 )
 BEGIN, END = "<!-- numerics: begin -->", "<!-- numerics: end -->"
 Row = dict[str, Any]
-_TEXT_COLUMNS = 3
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Table:
-    """Title, headers and cells; the first columns are text."""
-
-    title: str
-    headers: list[str]
-    cells: list[list[str]]
 
 
 def numerics_rows(audit: Audit) -> list[Row]:
@@ -109,14 +99,10 @@ def _row(measured: Measured, labels: Sequence[int]) -> Row:
     if measured.scores:
         errors = relative_differences(measured.scores, measured.reference)
         value, exact = auroc(measured.scores, labels), auroc(measured.reference, labels)
-        row |= {"auroc": _defined(value), "auroc_shift": _defined(value - exact)}
-        row["rank_correlation"] = _defined(rank_correlation(measured.scores, measured.reference))
-    row |= {"median_error": _defined(np.median(errors)), "largest_error": _defined(errors.max())}
+        row |= {"auroc": defined(value), "auroc_shift": defined(value - exact)}
+        row["rank_correlation"] = defined(rank_correlation(measured.scores, measured.reference))
+    row |= {"median_error": defined(np.median(errors)), "largest_error": defined(errors.max())}
     return row
-
-
-def _defined(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
 
 
 def _circumstances(audit: Audit) -> Row:
@@ -138,10 +124,9 @@ def _line(audit: Audit) -> str:
     """One line that says what was measured, on what and with what."""
     c = _circumstances(audit)
     times = " and ".join(map(str, audit.timesteps))
-    threads = f"{c['threads']} thread" + ("s" if c["threads"] > 1 else "")
     return (
         f"{c['model']} on {c['sample_set']}: {c['n_positive']} memorized, {c['n_negative']} not, seed {c['seed']}, "
-        f"products at t = {times}; {c['device']}, {threads}, torch {c['torch']}."
+        f"products at t = {times}; {c['device']}, {counted(c['threads'], 'thread')}, torch {c['torch']}."
     )
 
 
@@ -149,57 +134,22 @@ def _to_json(audit: Audit) -> str:
     return json.dumps({**_circumstances(audit), "rows": numerics_rows(audit)}, indent=2)
 
 
-def _to_csv(audit: Audit) -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(numerics_rows(audit))
-    return buffer.getvalue().rstrip("\n")
-
-
-def _to_markdown(audit: Audit) -> str:
-    parts = [_line(audit)]
-    tables, notes = _tables(audit)
-    for table in tables:
-        aligned = ["---"] * _TEXT_COLUMNS + ["--:"] * (len(table.headers) - _TEXT_COLUMNS)
-        lines = [f"**{table.title}**", ""]
-        lines += [markdown_line(cells) for cells in (table.headers, aligned, *table.cells)]
-        parts.append("\n".join(lines))
-    return "\n\n".join([*parts, *notes, LEGEND])
-
-
-def _to_table(audit: Audit) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    output = io.StringIO()
-    console = Console(width=1_000, file=output, highlight=False, markup=False)
-    tables, notes = _tables(audit)
-    console.print(_line(audit) + "\n")
-    for table in tables:
-        shown = Table(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        for index, header in enumerate(table.headers):
-            shown.add_column(header, justify="left" if index < _TEXT_COLUMNS else "right", no_wrap=True)
-        for cells in table.cells:
-            shown.add_row(*cells)
-        console.print(shown)
-    for text in [*notes, LEGEND]:
-        console.print(text)
-    return "\n".join(line.rstrip() for line in output.getvalue().splitlines())
+def _blocks(audit: Audit) -> list[Block]:
+    """What was measured, the tables, and what could not run."""
+    rows = numerics_rows(audit)
+    return [_line(audit), *_tables(audit, rows), *_notes(rows), LEGEND]
 
 
 FORMATS: dict[str, Callable[[Audit], str]] = {
-    "table": _to_table,
+    "table": lambda audit: text.document(_blocks(audit)),
     "json": _to_json,
-    "csv": _to_csv,
-    "markdown": _to_markdown,
+    "csv": lambda audit: to_csv(numerics_rows(audit), FIELDS),
+    "markdown": lambda audit: markdown.document(_blocks(audit)),
 }
 
 
-def _tables(audit: Audit) -> tuple[list[_Table], list[str]]:
-    """The two tables, and notes on what could not run."""
-    rows = numerics_rows(audit)
+def _tables(audit: Audit, rows: Sequence[Row]) -> list[Table]:
+    """That of the products and, where there are scores, theirs."""
     products = [row for row in rows if row["subject"] in JACOBIANS]
     scores = [row for row in rows if row["subject"] not in JACOBIANS]
     subjects, backends, dtypes = (_unique(scores, key) for key in ("subject", "backend", "dtype"))
@@ -207,21 +157,21 @@ def _tables(audit: Audit) -> tuple[list[_Table], list[str]]:
     places = [(jacobian, t) for jacobian in JACOBIANS for t in audit.timesteps]
     down = ("dtype", "backend", "attention")
     tables = [
-        _Table(
-            "Relative error of products: median / largest",
-            [*down, *(f"{jacobian}, t = {t}" for jacobian, t in places)],
+        Table(
+            (*left(*down), *right(*(f"{jacobian}, t = {t}" for jacobian, t in places))),
             _pivot(products, down, ("subject", "t"), places),
+            "Relative error of products: median / largest",
         )
     ]
     if scores:
         tables.append(
-            _Table(
-                "Scores: largest relative difference / rank correlation / AUROC shift",
-                ["detector", "backend", "attention", *dtypes],
+            Table(
+                (*left("detector", "backend", "attention"), *right(*dtypes)),
                 _pivot(scores, ("subject", "backend", "attention"), ("dtype",), [(dtype,) for dtype in dtypes]),
+                "Scores: largest relative difference / rank correlation / AUROC shift",
             )
         )
-    return tables, _notes(rows)
+    return tables
 
 
 def _unique(rows: Sequence[Row], key: str) -> list[str]:
@@ -245,28 +195,22 @@ def _pivot(
 
 def _cell(row: Row | None) -> str:
     if row is None:
-        return "-"
+        return UNDEFINED
     if row["status"] != "ok":
         return str(row["status"])
     if row["subject"] in JACOBIANS:
-        return f"{_power(row['median_error'])} / {_power(row['largest_error'])}"
-    rank = "-" if row["rank_correlation"] is None else f"{row['rank_correlation']:.4f}".replace("0.", ".", 1)
-    shift = "-" if row["auroc_shift"] is None else number(row["auroc_shift"], sign=True)
-    return f"{_power(row['largest_error'])} / {rank} / {shift}"
-
-
-def _power(value: float | None) -> str:
-    return "-" if value is None else "0" if value == 0 else f"{value:.0e}"
+        return f"{power(row['median_error'])} / {power(row['largest_error'])}"
+    rank, shift = number(row["rank_correlation"], places=4), number(row["auroc_shift"], sign=True)
+    return f"{power(row['largest_error'])} / {rank} / {shift}"
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
     """Each reason once, with the combinations that it stopped."""
-    stopped: dict[str, list[str]] = {}
-    for row in rows:
-        if row["status"] != "ok":
-            known = stopped.setdefault(f"{row['status']}: {row['message']}", [])
-            name = f"{row['attention']} attention in {row['dtype']}"
-            if row["status"] != "not-applicable":
-                name += f" ({row['subject']}, {row['backend']})"
-            known += [] if name in known else [name]
-    return [f"{', '.join(names)}: {why}." for why, names in stopped.items()]
+    return notes_by_message(
+        (_combination(row), f"{row['status']}: {row['message']}") for row in rows if row["status"] != "ok"
+    )
+
+
+def _combination(row: Row) -> str:
+    name = f"{row['attention']} attention in {row['dtype']}"
+    return name if row["status"] == "not-applicable" else f"{name} ({row['subject']}, {row['backend']})"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 from memdet.benching.projection.op_trace import Unit
 from memdet.benching.projection.roofline import Plan, Projection
-from memdet.tables.run_table import markdown_line
+from memdet.tables.formats import markdown, text
+from memdet.tables.formats.csv import to_csv
+from memdet.tables.numbers import UNDEFINED, percent, quantity
+from memdet.tables.table import Table, left, right
 
 FIELDS = (
     "detector",
@@ -42,27 +44,14 @@ LEGEND = (
     "own. GB are 1e9 bytes."
 )
 Row = dict[str, Any]
-_UNIT_HEADERS = (
-    "unit",
-    "TFLOP",
-    "coverage",
-    "GB moved a row",
-    "GB kept a row",
-    "rows that fit",
-    "batch",
-    "ms a row, at least",
-    "of it memory",
+_UNIT_COLUMNS = (
+    *left("unit"),
+    *right("TFLOP", "coverage", "GB moved a row", "GB kept a row", "rows that fit", "batch"),
+    *right("ms a row, at least", "of it memory"),
 )
-_HEADERS = (
-    "detector",
-    "F",
-    "JVP",
-    "VJP",
-    "TFLOP / item",
-    "batch",
-    "GB at peak",
-    "items / s, at most",
-    "by FLOPs alone",
+_COLUMNS = (
+    *left("detector"),
+    *right("F", "JVP", "VJP", "TFLOP / item", "batch", "GB at peak", "items / s, at most", "by FLOPs alone"),
 )
 
 
@@ -119,10 +108,10 @@ def _title(plan: Plan) -> str:
 
 def _facts(plan: Plan) -> str:
     shape = " x ".join(map(str, plan.latent_shape))
-    text = f", {plan.tokens} tokens" if plan.tokens else ""
+    tokens = f", {plan.tokens} tokens" if plan.tokens else ""
     device = plan.device
     return (
-        f"{plan.parameters:,} parameters, {_gb(plan.weights)} GB; latents {shape}{text}; T = {plan.steps}. "
+        f"{plan.parameters:,} parameters, {_gb(plan.weights)} GB; latents {shape}{tokens}; T = {plan.steps}. "
         f"Peaks: {device.flops[plan.precision] / 1e12:g} TFLOP/s, {device.bandwidth / 1e9:,.0f} GB/s, "
         f"{device.memory / 1e9:g} GB."
     )
@@ -134,12 +123,12 @@ def _unit_cells(plan: Plan, unit: Unit) -> list[str]:
     return [
         unit,
         _digits(plan.flops(unit) / 1e12),
-        f"{traced.coverage:.2%}".replace("%", " %"),
+        percent(traced.coverage, 2),
         _gb(plan.bytes_moved(unit, batch or 1) / (batch or 1)),
         _gb(plan.row_memory(unit)),
         f"{plan.largest_batch(unit):,}",
-        *([str(batch), _digits(1e3 * time.seconds / batch)] if batch else ["-", "-"]),
-        f"{time.moving / time.seconds:.0%}".replace("%", " %"),
+        *([str(batch), _digits(1e3 * time.seconds / batch)] if batch else [UNDEFINED] * 2),
+        percent(time.moving / time.seconds, 0),
     ]
 
 
@@ -166,72 +155,33 @@ def _notes(plan: Plan) -> list[str]:
     return notes
 
 
-def _to_markdown(plans: Sequence[Plan]) -> str:
-    parts = []
-    for plan in plans:
-        lines = [f"**{_title(plan)}**", "", _facts(plan), ""]
-        for headers, rows in _tables(plan):
-            lines += [markdown_line(cells) for cells in (headers, ["---"] + ["--:"] * (len(headers) - 1), *rows)]
-            lines.append("")
-        parts.append("\n".join([*lines, "\n\n".join(_notes(plan))]))
-    return "\n\n".join([*parts, LEGEND])
-
-
-def _to_table(plans: Sequence[Plan]) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    output = io.StringIO()
-    console = Console(width=1_000, file=output, highlight=False, markup=False)
-    for plan in plans:
-        console.print(f"{_title(plan)}\n{_facts(plan)}\n")
-        for headers, rows in _tables(plan):
-            table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-            for index, header in enumerate(headers):
-                table.add_column(header, justify="right" if index else "left", no_wrap=True)
-            for row in rows:
-                table.add_row(*row)
-            console.print(table)
-        for note in _notes(plan):
-            console.print(_wrapped(note))
-        console.print()
-    console.print(_wrapped(LEGEND))
-    return "\n".join(line.rstrip() for line in output.getvalue().splitlines())
-
-
-def _tables(plan: Plan) -> list[tuple[Sequence[str], list[list[str]]]]:
+def _tables(plan: Plan) -> list[Table]:
     return [
-        (_UNIT_HEADERS, [_unit_cells(plan, unit) for unit in plan.traces]),
-        (_HEADERS, [_cells(plan, one) for one in plan.projections]),
+        Table(_UNIT_COLUMNS, [_unit_cells(plan, unit) for unit in plan.traces]),
+        Table(_COLUMNS, [_cells(plan, one) for one in plan.projections]),
     ]
 
 
-def _to_json(plans: Sequence[Plan]) -> str:
-    return json.dumps(plan_rows(plans), indent=2)
+def _to_markdown(plans: Sequence[Plan]) -> str:
+    parts = [(f"**{_title(plan)}**", _facts(plan), *_tables(plan), *_notes(plan)) for plan in plans]
+    return markdown.document([*chain(*parts), LEGEND])
+
+
+def _to_table(plans: Sequence[Plan]) -> str:
+    parts = [(f"{_title(plan)}\n{_facts(plan)}", *_tables(plan), "\n".join(_notes(plan))) for plan in plans]
+    return text.document([*chain(*parts), LEGEND])
 
 
 def _to_csv(plans: Sequence[Plan]) -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    for row in plan_rows(plans):
-        writer.writerow(row | {"uncounted": " ".join(row["uncounted"])})
-    return buffer.getvalue().rstrip("\n")
+    return to_csv(({**row, "uncounted": " ".join(row["uncounted"])} for row in plan_rows(plans)), FIELDS)
 
 
 FORMATS: dict[str, Callable[[Sequence[Plan]], str]] = {
     "table": _to_table,
-    "json": _to_json,
+    "json": lambda plans: json.dumps(plan_rows(plans), indent=2),
     "csv": _to_csv,
     "markdown": _to_markdown,
 }
-
-
-def _wrapped(text: str) -> str:
-    import textwrap
-
-    return textwrap.fill(text, 120, break_on_hyphens=False)
 
 
 def _gb(size: float) -> str:
@@ -239,7 +189,4 @@ def _gb(size: float) -> str:
 
 
 def _digits(value: float) -> str:
-    """Three digits, without an exponent: 0.803, 12.8, 750, 1,146."""
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.2f}" if value >= 10 else f"{value:.3f}"
+    return quantity(value, aligned=True)
