@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-import unicodedata
 from collections.abc import Callable
 from typing import Any
+
+from memdet.io_utils import printable
+from memdet.tables.formats import text
+from memdet.tables.formats.csv import to_csv as to_comma_separated
+from memdet.tables.numbers import UNDEFINED, bounded, counted, percent
+from memdet.tables.table import Table, left, right
 
 SHOWN = 20  # prompts in a terminal
 COLUMNS = (
@@ -26,16 +29,6 @@ COLUMNS = (
 _WIDTH = 72
 
 
-def printable(text: str) -> str:
-    r"""Text in which nothing can steer a terminal or turn the reading direction; such characters become escapes.
-
-    Example:
-        >>> printable("red\x1b[31m")
-        'red\\x1b[31m'
-    """
-    return "".join(_visible(letter) for letter in text)
-
-
 def to_json(result: dict[str, Any]) -> str:
     """All fields, full precision; undefined numbers are null."""
     return json.dumps(result, indent=2)
@@ -43,48 +36,37 @@ def to_json(result: dict[str, Any]) -> str:
 
 def to_csv(result: dict[str, Any]) -> str:
     """The ranking, full precision; undefined numbers are empty."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in result["ranking"]:
-        texts = {
+    rows = (
+        row
+        | {
             "id": printable(row["id"]),
             "lines": " ".join(map(str, row["lines"])),
             "prompt": printable(row["prompt"]),
         }
-        writer.writerow([(row | texts)[name] for name in COLUMNS])
-    return buffer.getvalue().rstrip("\n")
+        for row in result["ranking"]
+    )
+    return to_comma_separated(rows, COLUMNS)
 
 
 def to_table(result: dict[str, Any]) -> str:
     """The highest prompts, and what to make of them."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    output = io.StringIO()
-    console = Console(width=1_000, file=output, highlight=False, markup=False, emoji=False)
     ranking, reference = result["ranking"], result["reference"]
-    table = Table(title=title_of(result), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    names = ["rank", "score", "reference as high", "expected false positives", "prompt"]
-    shown_columns = names if reference else [names[0], names[1], names[4]]
-    for name in shown_columns:
-        table.add_column(name, justify="left" if name == "prompt" else "right", no_wrap=True)
-    above = (result["threshold"] or {}).get("above")
-    for index, row in enumerate(ranking[:SHOWN]):
-        prompt = Text(printable(row["prompt"]))
-        prompt.truncate(_WIDTH, overflow="ellipsis")
-        cells: list[str | Text] = [number(row["rank"]), number(row["score"])]
+    compared_with = right("reference as high", "expected false positives") if reference else ()
+    rows = []
+    for row in ranking[:SHOWN]:
+        cells = [four_digits(row["rank"]), four_digits(row["score"])]
         if reference:
-            cells += [compared(row, reference["used"]), count(row["expected_false_positives"])]
-        table.add_row(*cells, prompt, end_section=index + 1 == above)
-    console.print(table)
-    if len(ranking) > SHOWN:
-        console.print(f"{len(ranking) - SHOWN} more prompts follow in scan.json and with --format csv.\n")
-    for sentence in sentences(result):
-        console.print(sentence)
-    return "\n".join(line.rstrip() for line in output.getvalue().splitlines())
+            cells += [compared(row, reference["used"]), expected(row["expected_false_positives"])]
+        rows.append([*cells, text.shortened(row["prompt"], _WIDTH)])
+    table = Table(
+        (*right("rank", "score"), *compared_with, *left("prompt")),
+        rows,
+        title_of(result),
+        rule_after=(result["threshold"] or {}).get("above"),
+    )
+    more = len(ranking) - SHOWN
+    follow = f"{more} more prompts follow in scan.json and with --format csv." if more > 0 else ""
+    return text.document([table, follow, "\n".join(sentences(result))])
 
 
 FORMATS: dict[str, Callable[[dict[str, Any]], str]] = {"table": to_table, "json": to_json, "csv": to_csv}
@@ -92,9 +74,8 @@ FORMATS: dict[str, Callable[[dict[str, Any]], str]] = {"table": to_table, "json"
 
 def title_of(result: dict[str, Any]) -> str:
     """What was ranked by what."""
-    seeds = f"{result['seeds']} noise seed" + ("s" if result["seeds"] > 1 else "")
-    scored = result["prompts"]["scored"]
-    return f"{scored} prompt{'s' if scored != 1 else ''} by {result['detector']}, mean of {seeds}, highest first"
+    prompts, seeds = counted(result["prompts"]["scored"], "prompt"), counted(result["seeds"], "noise seed")
+    return f"{prompts} by {result['detector']}, mean of {seeds}, highest first"
 
 
 def sentences(result: dict[str, Any]) -> list[str]:
@@ -115,8 +96,8 @@ def sentences(result: dict[str, Any]) -> list[str]:
                 "The further from 0.50, the less the stated rates hold for these prompts."
             )
         if reference["scanned_too"]:
-            number_of = _are(reference["scanned_too"], "reference prompt")
-            found.append(f"{number_of} also among the prompts: left out of the reference.")
+            shared = _are(reference["scanned_too"], "reference prompt")
+            found.append(f"{shared} also among the prompts: left out of the reference.")
         if reference["in_families"]:
             total = reference["used"] + reference["in_families"]
             found.append(
@@ -147,46 +128,36 @@ def threshold_sentence(result: dict[str, Any]) -> str:
             "No threshold and no expected false positives: they take --reference FILE, prompts that this model cannot "
             "have copied from, such as captions that were held out of its training."
         )
-    used = f"{reference['used']} reference prompt{'s' if reference['used'] != 1 else ''}"
+    used = counted(reference["used"], "reference prompt")
     if threshold["status"] != "ok":
         return (
             f"No threshold: a false positive rate of {percent(threshold['fpr_asked'])} is not resolvable with {used}; "
             f"it takes {threshold['n_reference_needed']}, or an --fpr of at least {_up(1 / (reference['used'] + 1))}."
         )
     rate = _interval(threshold, "fpr", percent)
-    expected = _interval(threshold, "expected_false_positives", count)
+    by_chance = _interval(threshold, "expected_false_positives", expected)
     return (
-        f"Threshold {number(threshold['value'])}, from {used}: expected false positive rate {rate}. "
-        f"{threshold['above']} of {n} prompts are above it; if all were like the reference, {expected} would be."
+        f"Threshold {four_digits(threshold['value'])}, from {used}: expected false positive rate {rate}. "
+        f"{threshold['above']} of {n} prompts are above it; if all were like the reference, {by_chance} would be."
     )
 
 
 def compared(row: dict[str, Any], n: int) -> str:
     """How many reference prompts score at least as high."""
     found = row["reference_at_least_as_high"]
-    return "-" if found is None else f"{found} of {n}"
+    return UNDEFINED if found is None else f"{found} of {n}"
 
 
-def number(value: float | None) -> str:
-    """Four significant digits, or a dash."""
+def four_digits(value: float | None) -> str:
+    """A rank or a score: four significant digits, or a dash."""
     if value is None:
-        return "-"
+        return UNDEFINED
     return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
-def count(value: float | None) -> str:
+def expected(value: float | None) -> str:
     """An expected number of prompts, three significant digits, or a dash."""
-    return "-" if value is None else f"{value:.3g}" if value < 1_000 else f"{value:.0f}"
-
-
-def percent(share: float) -> str:
-    """A share in percent, two significant digits.
-
-    Example:
-        >>> percent(0.0099)
-        '0.99 %'
-    """
-    return f"{float(f'{100 * share:.2g}'):g} %"
+    return UNDEFINED if value is None else f"{value:.3g}" if value < 1_000 else f"{value:.0f}"
 
 
 def _noise(result: dict[str, Any]) -> float:
@@ -196,7 +167,7 @@ def _noise(result: dict[str, Any]) -> float:
 
 
 def _interval(row: dict[str, Any], name: str, form: Callable[[float], str]) -> str:
-    return f"{form(row[name])} [{form(row[f'{name}_low'])}, {form(row[f'{name}_high'])}]"
+    return bounded(form(row[name]), row[f"{name}_low"], row[f"{name}_high"], form)
 
 
 def _up(share: float) -> str:
@@ -205,12 +176,4 @@ def _up(share: float) -> str:
 
 
 def _are(n: int, noun: str) -> str:
-    return f"{n} {noun} is" if n == 1 else f"{n} {noun}s are"
-
-
-def _visible(letter: str) -> str:
-    if letter.isprintable():
-        return letter
-    if unicodedata.category(letter) == "Zs":  # spaces of any width
-        return " "
-    return letter.encode("unicode_escape").decode("ascii")
+    return f"{counted(n, noun)} {'is' if n == 1 else 'are'}"

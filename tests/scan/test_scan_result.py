@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from memdet.io_utils import printable
 from memdet.samplesets import load_sample_set, read_prompts
 from memdet.scan import FORMATS, scan_result, to_html, to_look_at
-from memdet.scan.text import percent, printable
+from memdet.tables.numbers import percent
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "results" / "scan" / "tiny-sd-a"
@@ -234,7 +235,7 @@ def test_the_published_example_keeps_its_promise():
 
 
 def test_the_published_example_is_what_its_scores_say():
-    from memdet.running import read_scores
+    from memdet.results.store import read_scores
 
     prompts, reference = (read_prompts(EXAMPLE / name) for name in ("prompts.jsonl", "held-out.jsonl"))
     stored = json.loads((EXAMPLE / "run" / "scan.json").read_text())
