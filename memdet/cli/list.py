@@ -9,6 +9,10 @@ from typing import Any
 
 import click
 
+from memdet.tables.formats import markdown, text
+from memdet.tables.numbers import UNDEFINED
+from memdet.tables.table import Table, left
+
 
 def _detectors(plugins: tuple[Path, ...]) -> list[dict[str, Any]]:
     from memdet.detectors import detector_classes
@@ -74,16 +78,9 @@ def command(kind: str, form: str, plugins: tuple[Path, ...]) -> None:
 
         click.echo(detector_page(detector_classes(plugins)), nl=False)
         return
-    columns = list(rows[0]) if rows else []
-    if form == "markdown":
-        for line in (columns, ["---"] * len(columns), *([_text(row[column]) for column in columns] for row in rows)):
-            click.echo(f"| {' | '.join(line)} |")
-        return
-    cells = [columns, *([_text(row[column]) for column in columns] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    for line in cells:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    table = Table(left(*(rows[0] if rows else {})), [[_text(value) for value in row.values()] for row in rows])
+    click.echo(markdown.draw(table) if form == "markdown" else text.draw(table, ruled=False))
 
 
 def _text(value: Any) -> str:
-    return "-" if value is None else str(value)
+    return UNDEFINED if value is None else str(value)

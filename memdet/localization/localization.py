@@ -14,9 +14,12 @@ from memdet.detectors import Detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.metrics import auroc, mean_interval
 from memdet.models import ScoreModel, load_model
+from memdet.probing import SeedMemory
 from memdet.running.batching import probe_of
 from memdet.samplesets import SampleSet
-from memdet.tables.run_table import interval
+from memdet.tables.formats import markdown
+from memdet.tables.numbers import UNDEFINED, counted, interval
+from memdet.tables.table import Table, left
 
 FIELDS = (
     "sample_set",
@@ -130,29 +133,28 @@ def best_threshold(maps: Maps, mask: NDArray[np.int64]) -> float:
 
 def to_text(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown, which reads well in a terminal too."""
-    columns = ("detector", "pixel AUROC", "IoU", "threshold", "status")
-    cells = [columns, *(_cells(row) for row in rows)]
-    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
-    lines = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in cells]
-    lines.insert(1, ["-" * width for width in widths])
     first = rows[0]
-    title = f"{first['sample_set']}: {first['n_items']} memorized items, {first['seeds']} noise seed"
+    seeds = counted(first["seeds"], "noise seed")
+    table = Table(
+        left("detector", "pixel AUROC", "IoU", "threshold", "status"),
+        [_cells(row) for row in rows],
+        f"{first['sample_set']}: {first['n_items']} memorized items, {seeds}",
+    )
     notes = [f"{row['detector']}: {row['message']}." for row in rows if row["message"]]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return "\n\n".join([f"**{title}{'s' if first['seeds'] > 1 else ''}**", table, *notes, LEGEND])
+    return markdown.document([table, *notes, LEGEND], padded=True)
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    threshold = "-" if row["threshold"] is None else f"{row['threshold']:.2f}"
-    return (row["detector"], interval(row, "pixel_auroc"), interval(row, "iou"), threshold, row["status"])
+def _cells(row: dict[str, Any]) -> list[str]:
+    threshold = UNDEFINED if row["threshold"] is None else f"{row['threshold']:.2f}"
+    return [row["detector"], interval(row, "pixel_auroc"), interval(row, "iou"), threshold, row["status"]]
 
 
 def _maps(detector: Detector, part: Any, sample_set: SampleSet, model: ScoreModel, seed: int) -> Maps:
-    seed_memo = dict[Any, Any]()
+    memory = SeedMemory()
     found = []
     for start in range(0, len(part), BATCH):
         rows = part.iloc[start : start + BATCH]
-        probe = probe_of(rows, sample_set, model, seed=seed, n_items=len(part), seed_memo=seed_memo)
+        probe = probe_of(rows, sample_set, model, seed=seed, n_items=len(part), memory=memory)
         with probe.charge():
             maps: torch.Tensor = detector.map(probe).double().cpu()
         found.append((maps / maps.mean(dim=(1, 2), keepdim=True).clamp_min(1e-30)).numpy())
