@@ -6,8 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from memdet.metrics import METRICS_VERSION
+from memdet.tables.formats import markdown
+from memdet.tables.numbers import UNDEFINED, count, counted, interval, number
 from memdet.tables.rows import CONTROLS
-from memdet.tables.run_table import GROUP, evaluation_parts, interval, markdown_line, number
+from memdet.tables.run_table import GROUP, evaluation_parts, group_of
+from memdet.tables.table import Table, left, right
 from studies.cost_accuracy.fronts import MEASURES, ORACLE, Row, SetFronts, evaluations
 
 FIGURE = "cost-accuracy.png"
@@ -45,11 +48,10 @@ def render_cost_page(sets: Sequence[SetFronts], run: str) -> str:
         run: What the page calls the run, a path from the root of the repository.
     """
     seeds = max(row["seeds"] for found in sets for row in found.rows)
-    plural = "s" if seeds > 1 else ""
     told = [found for found in sets if _rises(found)]
     said = [_cheap(told), _low_rates(told), _products(told), _behind_cheaper(told), _no_front(sets)]
     parts = [
-        _INTRODUCTION.format(run=run, sets=len(sets), seeds=f"{seeds} noise seed{plural}", figure=FIGURE),
+        _INTRODUCTION.format(run=run, sets=len(sets), seeds=counted(seeds, "noise seed"), figure=FIGURE),
         "## What it says",
         "\n".join(f"- {sentence}" for sentence in said if sentence),
         "A front is made of point estimates: a step that is shorter than the intervals of its ends is no evidence, and "
@@ -125,8 +127,8 @@ def _products(sets: Sequence[SetFronts]) -> str:
     if not on:
         return ""
     ranked = sorted(on.items(), key=lambda pair: (-pair[1], pair[0]))
-    counted = _listed([f"`{name}` ({count})" for name, count in ranked])
-    text = f"**Where Jacobian products pay.** On a front by AUROC, on so many of the {len(sets)} sets, are {counted}"
+    often = _listed([f"`{name}` ({times})" for name, times in ranked])
+    text = f"**Where Jacobian products pay.** On a front by AUROC, on so many of the {len(sets)} sets, are {often}"
     return text + (f"; on none {_listed([f'`{name}`' for name in sorted(never)])}." if never else ".")
 
 
@@ -173,22 +175,21 @@ def _products_table(sets: Sequence[SetFronts]) -> str:
         for row in _detectors(found):
             if _takes_products(row):
                 seen.setdefault(row["detector"], []).append((found, row))
-    lines = [
-        markdown_line(["detector", "evaluations, where they are most", "sets", "on the front", "behind", "most often"]),
-        markdown_line(["---", "---", "--:", "--:", "--:", "---"]),
-    ]
+    columns = (
+        *left("detector", "evaluations, where they are most"),
+        *right("sets", "on the front", "behind"),
+        *left("most often"),
+    )
+    lines = []
     for name, places in sorted(seen.items(), key=lambda pair: (max(evaluations(row) for _, row in pair[1]), pair[0])):
         most = max((row for _, row in places), key=evaluations)
         on = sum(row in found.fronts["auroc"] for found, row in places)
         better = [_best_cheaper(found, row) for found, row in places]
         names = Counter(row["detector"] for row in better if row is not None)
-        top = f"{names.most_common(1)[0][0]} ({names.most_common(1)[0][1]})" if names else "-"
-        lines.append(
-            markdown_line(
-                [name, f"{_count(most)} = {evaluation_parts(most)}", *map(str, (len(places), on, names.total())), top]
-            )
-        )
-    return "\n".join(lines)
+        top = f"{names.most_common(1)[0][0]} ({names.most_common(1)[0][1]})" if names else UNDEFINED
+        cost = f"{_count(most)} = {evaluation_parts(most)}"
+        lines.append([name, cost, *map(str, (len(places), on, names.total())), top])
+    return markdown.draw(Table(columns, lines))
 
 
 def _best_cheaper(found: SetFronts, row: Row) -> Row | None:
@@ -202,22 +203,22 @@ def _best_cheaper(found: SetFronts, row: Row) -> Row | None:
 
 
 def _fronts_table(sets: Sequence[SetFronts], measure: str) -> str:
-    lines = [
-        markdown_line(["sample set", "detector", "evaluations", "of these", MEASURES[measure], "group by AUROC"]),
-        markdown_line(["---", "---", "--:", "---", "--:", "--:"]),
-    ]
+    columns = (
+        *left("sample set", "detector"),
+        *right("evaluations"),
+        *left("of these"),
+        *right(MEASURES[measure], "group by AUROC"),
+    )
+    lines = []
     for found in sets:
         if measure not in found.fronts:
             continue
         control = [found.controls[measure]] if measure in found.controls else []
         for index, row in enumerate([*control, *found.fronts[measure]]):
             name = row["detector"] + (r" \*" if row["access"] in CONTROLS else "")
-            group = "-" if row["tie_group"] is None else str(row["tie_group"])
             of_set = "" if index else found.name
-            lines.append(
-                markdown_line([of_set, name, _count(row), evaluation_parts(row), interval(row, measure), group])
-            )
-    return "\n".join(lines)
+            lines.append([of_set, name, _count(row), evaluation_parts(row), interval(row, measure), group_of(row)])
+    return markdown.draw(Table(columns, lines))
 
 
 def _detectors(found: SetFronts) -> list[Row]:
@@ -230,7 +231,7 @@ def _takes_products(row: Row) -> bool:
 
 
 def _count(row: Row) -> str:
-    return f"{evaluations(row):.2f}".rstrip("0").rstrip(".")
+    return count(evaluations(row))
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -7,22 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from memdet.errors import UserError
-from memdet.tables.run_table import markdown_line
+from memdet.tables.formats import markdown
+from memdet.tables.numbers import number
+from memdet.tables.table import Table, left, right
 from studies.seed_paper.measure import Json
 from studies.seed_paper.toy import RADIUS, SEPARATES
 from studies.seed_paper.verdicts import (
     RANKS,
     RATIO,
     SIGNIFICANT,
-    counted,
-    digits,
+    eigenvalue,
     interval,
     judge_gap,
     judge_identity,
     judge_pixel,
     judge_toy,
+    median_count,
     plain,
-    signed,
 )
 
 SCHEMA_VERSION = 1
@@ -96,9 +97,9 @@ def _toy(part: Json) -> list[str]:
         [
             f"{place['t']}",
             kind.replace("exact", "closed form"),
-            signed(values["memorized"]),
-            signed(values["other"]),
-            digits(values["auroc"]),
+            eigenvalue(values["memorized"]),
+            eigenvalue(values["other"]),
+            number(values["auroc"]),
         ]
         for place in (numbers["first"], numbers["last"])
         for kind, values in ((kind, place[kind]) for kind in ("learned", "exact"))
@@ -123,11 +124,11 @@ def _toy(part: Json) -> list[str]:
 def _pixel(part: Json) -> list[str]:
     settings, numbers = part["settings"], part["numbers"]
     rows = [
-        [f"{row['t']}", name, show(row[key]["memorized"]), show(row[key]["other"]), digits(row[key]["auroc"])]
+        [f"{row['t']}", name, show(row[key]["memorized"]), show(row[key]["other"]), number(row[key]["auroc"])]
         for row in numbers
         for name, key, show in (
-            ("positive eigenvalues", "positive", counted),
-            ("smallest eigenvalue", "smallest", signed),
+            ("positive eigenvalues", "positive", median_count),
+            ("smallest eigenvalue", "smallest", eigenvalue),
         )
     ]
     classes = settings["classes"]
@@ -178,8 +179,8 @@ def _gap(part: Json) -> list[str]:
         [
             f"{row['t']}",
             symbol,
-            signed(row[name]["memorized"]),
-            signed(row[name]["other"]),
+            eigenvalue(row[name]["memorized"]),
+            eigenvalue(row[name]["other"]),
             interval(row[name]),
         ]
         for row in part["numbers"]["eigenvalues"]
@@ -205,14 +206,14 @@ def _measured_with(parts: Json) -> list[str]:
     return [f"- `{s['model']}` {s['fingerprint'][:12]}, seed {s['seed']}, torch {s['torch']}" for s in settings]
 
 
-def _picture(number: str, text: str) -> str:
-    return f"![{text}](figures/seed-figure-{number}.png)"
+def _picture(figure: str, text: str) -> str:
+    return f"![{text}](figures/seed-figure-{figure}.png)"
 
 
 def _table(headers: list[str], rows: Sequence[list[str]], text: int = 1) -> str:
     """A time, as many columns of text, numbers."""
-    aligned = ["--:"] + ["---"] * text + ["--:"] * (len(headers) - 1 - text)
-    return "\n".join(markdown_line(cells) for cells in (headers, aligned, *rows))
+    columns = (*right(*headers[:1]), *left(*headers[1 : text + 1]), *right(*headers[text + 1 :]))
+    return markdown.draw(Table(columns, rows))
 
 
 def _dumped(value: object, depth: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from memdet.tables.run_table import number
+from memdet.tables.numbers import UNDEFINED, bounded, number
 from studies.seed_paper.measure import Json
 from studies.seed_paper.toy import SEPARATES
 
@@ -41,10 +41,11 @@ def judge_toy(numbers: Json) -> Verdict:
     start = numbers["separated_from"]["learned"]
     since = f"They stay told apart from t = {start} on." if start is not None else "They are not told apart at the end."
     reason = (
-        f"At t = {last['t']} the median smallest eigenvalue times sigma_t^2 is {signed(last['learned']['memorized'])} "
-        f"on trajectories into the tight mode and {signed(last['learned']['other'])} on the others, AUROC "
-        f"{digits(learned)} (closed form at the same points: {signed(last['exact']['memorized'])} and "
-        f"{signed(last['exact']['other'])}, {digits(exact)}). {since}"
+        f"At t = {last['t']} the median smallest eigenvalue times sigma_t^2 is "
+        f"{eigenvalue(last['learned']['memorized'])} on trajectories into the tight mode and "
+        f"{eigenvalue(last['learned']['other'])} on the others, AUROC {number(learned)} (closed form "
+        f"at the same points: {eigenvalue(last['exact']['memorized'])} and "
+        f"{eigenvalue(last['exact']['other'])}, {number(exact)}). {since}"
     )
     claim = "A memorized sample sits on a sharp peak: on the way to it alone an eigenvalue is large and negative."
     return Verdict(claim, _outcome(met), reason)
@@ -58,15 +59,16 @@ def judge_pixel(numbers: Sequence[Json]) -> list[Verdict]:
         Verdict(
             "Near the end of generation memorized samples have no positive eigenvalues, and others have some.",
             _outcome([_at_least(area, SEPARATES), positive["memorized"] == 0]),
-            f"At t = {last['t']} the median number of positive eigenvalues is {counted(positive['memorized'])} for "
-            f"memorized generations and {counted(positive['other'])} for the others; minus the number has AUROC "
-            f"{digits(area)}.",
+            f"At t = {last['t']} the median number of positive eigenvalues is "
+            f"{median_count(positive['memorized'])} for memorized generations and "
+            f"{median_count(positive['other'])} for the others; minus the number has AUROC {number(area)}.",
         )
     ]
     met = [_at_least(row["smallest"]["auroc"], SEPARATES) for row in (first, last)]
     each = "; ".join(
-        f"at t = {row['t']} the median smallest one times sigma_t^2 is {signed(row['smallest']['memorized'])} against "
-        f"{signed(row['smallest']['other'])}, AUROC {digits(row['smallest']['auroc'])}"
+        f"at t = {row['t']} the median smallest one times sigma_t^2 is "
+        f"{eigenvalue(row['smallest']['memorized'])} against {eigenvalue(row['smallest']['other'])}, "
+        f"AUROC {number(row['smallest']['auroc'])}"
         for row in (first, last)
     )
     reversed_at = [str(row["t"]) for row in (first, last) if row["smallest"]["auroc"] <= 1 - SEPARATES]
@@ -117,27 +119,21 @@ def _at_least(value: float | None, bound: float) -> bool:
     return value is not None and value >= bound
 
 
-def digits(value: float | None) -> str:
-    """Three digits, as in the tables of runs."""
-    return "-" if value is None else number(value)
-
-
 def plain(value: float | None) -> str:
     """Two digits after the point, or two significant ones."""
-    return "-" if value is None else f"{value:.2g}" if abs(value) < 0.01 else f"{value:.2f}"
+    return UNDEFINED if value is None else f"{value:.2g}" if abs(value) < 0.01 else f"{value:.2f}"
 
 
-def signed(value: float | None) -> str:
+def eigenvalue(value: float | None) -> str:
     """An eigenvalue."""
-    return "-" if value is None else f"{value:.1e}" if abs(value) < 0.001 else f"{value:.3f}"
+    return UNDEFINED if value is None else f"{value:.1e}" if abs(value) < 0.001 else f"{value:.3f}"
 
 
-def counted(value: float) -> str:
+def median_count(value: float) -> str:
     """A median of counts."""
     return f"{value:g}"
 
 
 def interval(row: Json) -> str:
     """An AUROC with its interval, where it has one."""
-    low, high = row["low"], row["high"]
-    return digits(row["auroc"]) + ("" if low is None or high is None else f" [{digits(low)}, {digits(high)}]")
+    return bounded(number(row["auroc"]), row["low"], row["high"])
