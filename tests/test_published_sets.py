@@ -10,7 +10,7 @@ import yaml
 from memdet.auditing.audit import audit
 from memdet.auditing.text import summary_markdown, to_markdown
 from memdet.samplesets import Fetcher, load_sample_set, load_spec, load_suite, specs_directory
-from memdet.tables.run_table import interval, number
+from memdet.tables.numbers import interval, number
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "published-sets.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import pytest
 
 from memdet.tables import FORMATS, report_rows
 from memdet.tables.by_time import by_time
-from memdet.tables.run_table import interval
+from memdet.tables.numbers import interval
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

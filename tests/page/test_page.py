@@ -20,10 +20,10 @@ from memdet.page import to_html
 from memdet.page.render import PICTURE_BYTES
 from memdet.results.conditions import sources_of
 from memdet.results.images import FILE, IMAGES, key_of
-from memdet.results.store import read_manifest
 from memdet.tables import report_rows
-from memdet.tables.run_table import interval, number
+from memdet.tables.numbers import interval, number
 from tests.helpers.pages import EVIL, HOSTILE, SCRIPT, STRATA, write_run
+from tests.helpers.runs import read_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = {"auroc": "AUROC", "tpr_at_1_fpr": "TPR at 1\u00a0% FPR", "gain_over_control": "Gain over control"}

@@ -12,12 +12,11 @@ import pytest
 
 from memdet.cli import main
 from memdet.metrics import METRICS_VERSION, realised_fpr, variance_split
+from memdet.results import SCORES, store
 from memdet.results import scores as score_tables
-from memdet.results import store
-from memdet.results.store import SCORES
-from memdet.running import read_scores
+from memdet.results.store import read_scores
 from memdet.tables import FORMATS, report_rows
-from memdet.tables.run_table import interval
+from memdet.tables.numbers import interval
 from tests.helpers.runs import write_run
 
 OLD_RUN = Path(__file__).resolve().parents[1] / "results" / "stored" / "run-v1"
