@@ -30,10 +30,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memdet.errors import UserError
-from memdet.gate.pairs import Failure, Kind, Pair, pairs_of, short
+from memdet.gate.pairs import Failure, Kind, Pair, pairs_of
 from memdet.gate.runs import GateRun, gate_run, news, other_circumstances, refuse_other_items
 from memdet.metrics import Interval, auroc, holm
 from memdet.results.run import Run
+from memdet.tables.numbers import short
 
 TOLERANCE, ALPHA = 0.01, 0.05
 DRAWS, MOST_DRAWS = 2_000, 200_000

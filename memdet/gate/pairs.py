@@ -222,15 +222,5 @@ def significant_bits(scores: Any) -> int:
     return max((54 - int(number & -number).bit_length() for number in whole.tolist() if number), default=0)
 
 
-def short(value: float) -> str:
-    """Two significant digits without a leading zero.
-
-    Example:
-        >>> short(0.0045), short(1.0), short(1.234e-7)
-        ('.0045', '1', '1.2e-07')
-    """
-    return f"{value:.2g}".removeprefix("0") or "0"
-
-
 def _seeds(table: pd.DataFrame) -> str:
     return ("seed " if table.shape[1] == 1 else "seeds ") + ", ".join(map(str, table.columns))

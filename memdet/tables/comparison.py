@@ -12,7 +12,8 @@ import pandas as pd
 from memdet.errors import UserError
 from memdet.metrics import METRICS_VERSION, auroc, effective_number, holm, paired_tests
 from memdet.results.run import Run
-from memdet.tables.rows import Row, defined
+from memdet.tables.numbers import defined
+from memdet.tables.rows import Row
 
 FIELDS = (
     "sample_set",

@@ -83,7 +83,7 @@ class ResultTable(Sequence[Row]):
 
 def table_of(run: Run, *, by_stratum: bool = False) -> ResultTable:
     """The table of a run, see :func:`~memdet.tables.rows.rows_of`."""
-    from memdet.tables import FORMATS
+    from memdet.tables.run_table import FORMATS
 
     again = None if by_stratum else lambda: table_of(run, by_stratum=True)
     return ResultTable(rows_of(run, by_stratum=by_stratum), FORMATS, again)

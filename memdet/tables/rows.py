@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from memdet.results.manifest import DetectorEntry, Manifest
 from memdet.results.memory import give_back_memory
 from memdet.results.run import Run, SetKey, status_of
 from memdet.results.scores import MeanScores
+from memdet.tables.numbers import defined
 from memdet.tables.set_statistics import groups_of, split_of
 
-__all__ = ["CONTROLS", "FIELDS", "Row", "Rows", "defined", "report_rows", "rows_of", "set_rows"]
+__all__ = ["CONTROLS", "FIELDS", "Row", "Rows", "report_rows", "rows_of", "set_rows"]
 
 Row = dict[str, Any]
 """A row of a table, with the keys of :data:`FIELDS`."""
@@ -195,8 +195,3 @@ def _rank_correlation(means: pd.DataFrame) -> float | None:
 def _put(row: dict[str, Any], name: str, interval: Interval) -> None:
     for key, value in ((name, interval.value), (f"{name}_low", interval.low), (f"{name}_high", interval.high)):
         row[key] = defined(value)
-
-
-def defined(value: float) -> float | None:
-    """None for what is undefined, as JSON has it."""
-    return None if math.isnan(value) else float(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from itertools import chain
 from typing import Any
 
 from memdet.benching.projection.op_trace import Unit
@@ -12,7 +11,7 @@ from memdet.benching.projection.roofline import Plan, Projection
 from memdet.tables.formats import markdown, text
 from memdet.tables.formats.csv import to_csv
 from memdet.tables.numbers import UNDEFINED, percent, quantity
-from memdet.tables.table import Table, left, right
+from memdet.tables.table import Block, Table, left, right
 
 FIELDS = (
     "detector",
@@ -163,13 +162,17 @@ def _tables(plan: Plan) -> list[Table]:
 
 
 def _to_markdown(plans: Sequence[Plan]) -> str:
-    parts = [(f"**{_title(plan)}**", _facts(plan), *_tables(plan), *_notes(plan)) for plan in plans]
-    return markdown.document([*chain(*parts), LEGEND])
+    blocks: list[Block] = []
+    for plan in plans:
+        blocks += [f"**{_title(plan)}**", _facts(plan), *_tables(plan), *_notes(plan)]
+    return markdown.document([*blocks, LEGEND])
 
 
 def _to_table(plans: Sequence[Plan]) -> str:
-    parts = [(f"{_title(plan)}\n{_facts(plan)}", *_tables(plan), "\n".join(_notes(plan))) for plan in plans]
-    return text.document([*chain(*parts), LEGEND])
+    blocks: list[Block] = []
+    for plan in plans:
+        blocks += [f"{_title(plan)}\n{_facts(plan)}", *_tables(plan), "\n".join(_notes(plan))]
+    return text.document([*blocks, LEGEND])
 
 
 def _to_csv(plans: Sequence[Plan]) -> str:
