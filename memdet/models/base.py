@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from memdet.errors import NotApplicableError
+from memdet.errors import NotApplicableError, UserError
+from memdet.models.code_digest import digest_of_code
 from memdet.models.diffusers.recording import AttentionLayer
-from memdet.models.prediction_type import PredictionType, eps_from_output
+from memdet.models.prediction_type import PREDICTION_TYPES, PredictionType, eps_from_output
 from memdet.models.schedule import NoiseSchedule
 
 
@@ -121,9 +124,163 @@ class ScoreModel(ABC):
         """Gradient of the log density of ``x_t`` given the condition: ``-eps / sigma``."""
         return -self.eps(x, t, embedding) / self.schedule.sigma(t)
 
+    # So many, because a network of one's own is told all that a pipeline's directory would tell.
+    @staticmethod
+    def from_callable(
+        fn: Callable[..., Tensor],
+        *,
+        shape: Sequence[int],
+        schedule: NoiseSchedule,
+        prediction: PredictionType = "eps",
+        embed: Callable[[list[str]], Tensor] | None = None,
+        null: Tensor | None = None,
+        decode: Callable[[Tensor], Tensor] | None = None,
+        name: str | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> CallableModel:
+        """A score model from a network of your own.
+
+        Args:
+            fn: ``fn(x, t, condition)`` gives the network's output, of the shape of ``x``; ``x`` is
+                ``[batch, *shape]``, ``t`` one Python int, an index of the schedule, and ``condition`` what ``embed``
+                gives, a row an item. An unconditional network, one without ``embed``, is called as ``fn(x, t)``. It is
+                differentiated in ``x``; items of a batch do not interact, and dropout is off (``module.eval()``).
+            shape: Of one noisy sample.
+            schedule: Noise of every timestep, for example :meth:`NoiseSchedule.vp`.
+            prediction: What ``fn`` returns: ``eps``, ``x0``, ``v`` or ``flow``.
+            embed: From a list of conditions, as text, to a tensor ``[batch, ...]``. Without it the network is
+                unconditional.
+            null: The encoded null condition, ``[1, ...]``. Without it there is no null branch. A detector that needs a
+                null branch or a condition is then not applicable; all others run.
+            decode: From clean samples to images ``[batch, channels, height, width]`` in [0, 1].
+            name: Shown in tables; that of ``fn`` if not given.
+            device, dtype: Of the inputs of ``fn``; what it holds must be there already.
+
+        Returns:
+            The model. Its fingerprint covers code and weights as :func:`memdet.models.code_digest.digest_of_code`
+            reads them: source that can be read in the package of ``fn``, closures, and the ``state_dict`` of modules.
+
+        Raises:
+            ValueError: An unknown prediction type, or a null condition that is not one row of conditions.
+
+        Example:
+            A perfect network for standard normal data, whose score is ``-x``:
+
+            >>> schedule = NoiseSchedule.vp([0.9, 0.5, 0.1])
+            >>> def network(x, t):
+            ...     return schedule.sigma(t) * x
+            >>> model = ScoreModel.from_callable(network, shape=(2,), schedule=schedule)
+            >>> model
+            CallableModel('network', latent (2,), eps, cpu, float32)
+            >>> model.score(torch.tensor([[1.0, 2.0]]), 1, model.embed(["all there is"]))
+            tensor([[-1., -2.]])
+        """
+        parts = _Callables(fn, embed, null, decode)
+        return CallableModel(
+            name or _name_of(fn), parts, tuple(shape), schedule, prediction, torch.device(device), dtype
+        )
+
     def __repr__(self) -> str:
         what = f"{self.name!r}, latent {self.latent_shape}, {self.prediction_type}, {self.device}"
         return f"{type(self).__name__}({what}, {str(self.dtype).removeprefix('torch.')})"
+
+
+@dataclass(frozen=True)
+class _Callables:
+    """What a user gave to :meth:`ScoreModel.from_callable`."""
+
+    fn: Callable[..., Tensor]
+    embed: Callable[[list[str]], Tensor] | None
+    null: Tensor | None
+    decode: Callable[[Tensor], Tensor] | None
+
+
+class CallableModel(ScoreModel):
+    """A network of a user's own; :meth:`ScoreModel.from_callable` makes it and says what is what."""
+
+    def __init__(
+        self,
+        name: str,
+        parts: _Callables,
+        shape: tuple[int, ...],
+        schedule: NoiseSchedule,
+        prediction: PredictionType,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        if prediction not in PREDICTION_TYPES:
+            raise ValueError(f"unknown prediction type {prediction!r}; known: {', '.join(PREDICTION_TYPES)}")
+        if parts.null is not None and parts.embed is None:
+            raise ValueError("a null condition without `embed`: an unconditional network has one branch")
+        if parts.null is not None and (parts.null.ndim == 0 or len(parts.null) != 1):
+            raise ValueError(f"`null` is one encoded condition, [1, ...], and not {list(parts.null.shape)}")
+        self.name, self.latent_shape, self.schedule, self.prediction_type = name, shape, schedule, prediction
+        self.device, self.dtype, self._parts = device, dtype, parts
+
+    def embed(self, conditions: Sequence[str]) -> Tensor:
+        """What the user's function gives, ``[batch, ...]``; of an unconditional network nothing, ``[batch, 0]``.
+
+        Raises:
+            UserError: It gives another number of rows.
+        """
+        if self._parts.embed is None:
+            return torch.zeros(len(conditions), 0, device=self.device, dtype=self.dtype)
+        with torch.no_grad():
+            encoded = self._parts.embed(list(conditions))
+        if encoded.ndim == 0 or len(encoded) != len(conditions):
+            raise UserError(f"{self.name}: `embed` gave {list(encoded.shape)} for {len(conditions)} conditions")
+        return self._placed(encoded)
+
+    def embed_null(self) -> Tensor:
+        """The user's null condition, ``[1, ...]``.
+
+        Raises:
+            NotApplicableError: There is none.
+        """
+        if self._parts.embed is None:
+            raise NotApplicableError(f"{self.name} is unconditional: it has no null branch and no conditions")
+        if self._parts.null is None:
+            raise NotApplicableError(f"{self.name} has no null branch")
+        return self._placed(self._parts.null)
+
+    def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+        """One call of the user's function.
+
+        Raises:
+            UserError: It returns another shape than that of ``x``.
+        """
+        if self._parts.embed is None:
+            output = self._parts.fn(x, t)
+        else:
+            output = self._parts.fn(x, t, embedding.expand(len(x), *embedding.shape[1:]))
+        if output.shape != x.shape:
+            raise UserError(f"{self.name} gives {list(output.shape)} for an input of {list(x.shape)}")
+        return output
+
+    def decode(self, x0: Tensor) -> Tensor:
+        """Images of clean samples by the user's function, ``[batch, channels, height, width]`` in [0, 1]."""
+        if self._parts.decode is None:
+            return super().decode(x0)
+        with torch.no_grad():
+            return self._parts.decode(x0)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the user's code and weights as they are now, and of the schedule."""
+        parts, schedule = self._parts, self.schedule
+        noise = [schedule.alphas, schedule.sigmas, schedule.final_alpha, schedule.final_sigma, schedule.offset]
+        what = [self.latent_shape, self.prediction_type, str(self.dtype), noise, parts.null]
+        return digest_of_code(parts.fn, parts.embed, parts.decode, what)
+
+    def _placed(self, encoded: Tensor) -> Tensor:
+        dtype = self.dtype if encoded.is_floating_point() else encoded.dtype
+        return encoded.detach().to(self.device, dtype)
+
+
+def _name_of(fn: Callable[..., Tensor]) -> str:
+    while isinstance(fn, partial):
+        fn = fn.func
+    return str(getattr(fn, "__name__", type(fn).__name__))
 
 
 def time_on(device: torch.device, t: int) -> Tensor:

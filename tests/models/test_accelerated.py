@@ -12,8 +12,9 @@ from memdet.detectors import detector_classes, make_detectors
 from memdet.errors import UserError
 from memdet.models import load_model
 from memdet.models.accelerated import BOUNDS, AccelerationError, accelerate
-from memdet.running import RunOptions, read_manifest, run
+from memdet.running import RunOptions, run
 from memdet.samplesets import load_sample_set
+from tests.helpers.runs import read_manifest
 
 
 class FakeCapture:
