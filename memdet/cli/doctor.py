@@ -7,10 +7,12 @@ from dataclasses import asdict
 
 import click
 
+from memdet.cli import options
+
 
 @click.command("doctor")
 @click.option("--offline", is_flag=True, help="Open no socket: do not ask whether remote assets can be reached.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@options.form(["table", "json"])
 def command(offline: bool, form: str) -> int:
     """Say what works on this machine and which assets can be reached.
 

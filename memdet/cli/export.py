@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from memdet.cli import options
 from memdet.errors import UserError
 from memdet.io_utils import write_directory
 
@@ -14,10 +15,8 @@ FORMATS = {"croissant": "croissant.json", "dataset-card": "README.md"}
 
 @click.command("export")
 @click.argument("spec")
-@click.option(
-    "--format", "form", type=click.Choice(list(FORMATS)), default="croissant", show_default=True, help="What to print."
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Write items, metadata and card to this new directory.")
+@options.form(list(FORMATS), "croissant", "What to print.")
+@options.out("Write items, metadata and card to this new directory.")
 def command(spec: str, form: str, out: Path | None) -> None:
     """Describe a sample set for dataset hubs: Croissant 1.1 metadata or a Hugging Face dataset card.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from memdet.cli import options
 from memdet.tables.formats import markdown, text
 from memdet.tables.numbers import UNDEFINED
 from memdet.tables.table import Table, left
@@ -64,8 +65,8 @@ _KINDS: dict[str, Callable[[tuple[Path, ...]], list[dict[str, Any]]]] = {
 
 @click.command("list")
 @click.argument("kind", type=click.Choice(list(_KINDS)))
-@click.option("--format", "form", type=click.Choice(["table", "json", "markdown"]), default="table", show_default=True)
-@click.option("--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, help="Python file with detectors.")
+@options.form(["table", "json", "markdown"])
+@options.plugins()
 def command(kind: str, form: str, plugins: tuple[Path, ...]) -> None:
     """List what memdet knows."""
     rows = _KINDS[kind](plugins)

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import click
 
+from memdet.cli import options
 from memdet.cli.output import show
 
 
 @click.command("localize")
 @click.argument("spec")
-@click.option("--detector", "names", multiple=True, metavar="NAME", help="Can be repeated.  [default: all with a map]")
+@options.detectors("all with a map", "Can be repeated.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Noise seeds 0 to N-1.  [default: the protocol's]")
-@click.option("--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, help="Python file with detectors.")
-@click.option("--format", "form", type=click.Choice(["table", "markdown", "json"]), default="table", show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="Write to a file instead.")
+@options.plugins()
+@options.form(["table", "markdown", "json"])
+@options.out()
 def command(
     spec: str, names: tuple[str, ...], seeds: int | None, plugins: tuple[Path, ...], form: str, out: Path | None
 ) -> int:

@@ -1,10 +1,123 @@
-"""What several commands read from their options."""
+"""Options that several commands have, and how a command reads them."""
 
 from __future__ import annotations
 
-from typing import Literal
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
 
 from memdet.errors import UserError
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+R = TypeVar("R")
+
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+
+
+def into(cls: Callable[..., T]) -> Callable[[Callable[[T], R]], Callable[..., R]]:
+    """Give a command all its options as one object; stands below the options.
+
+    Args:
+        cls: A frozen dataclass whose fields have the names of the parameters.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Given:
+        ...     quiet: bool
+        >>> @click.command("show")
+        ... @quiet
+        ... @into(Given)
+        ... def show(given: Given) -> bool:
+        ...     return given.quiet
+        >>> show.main(["--quiet"], standalone_mode=False)
+        True
+    """
+
+    def decorate(function: Callable[[T], R]) -> Callable[..., R]:
+        @functools.wraps(function)
+        def command(**options: Any) -> R:
+            return function(cls(**options))
+
+        return command
+
+    return decorate
+
+
+def detectors(
+    default: str | None = None, text: str = "name or name@option=value; can be repeated."
+) -> Callable[[F], F]:
+    """``--detector``, as ``names``.
+
+    Args:
+        default: What is taken without it, in words; nothing is said of it if not given.
+        text: What else the help says.
+    """
+    told = text if default is None else f"{text}  [default: {default}]"
+    return click.option("--detector", "names", multiple=True, metavar="NAME", help=told)
+
+
+def plugins(text: str = "Python file with detectors.") -> Callable[[F], F]:
+    """``--plugin``, as ``plugins``."""
+    return click.option("--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, help=text)
+
+
+def form(formats: Sequence[str], default: str = "table", text: str | None = None) -> Callable[[F], F]:
+    """``--format``, as ``form``: one of some names that are known before anything is imported."""
+    kind = click.Choice(list(formats))
+    return click.option("--format", "form", type=kind, default=default, show_default=True, help=text)
+
+
+def open_form(text: str) -> Callable[[F], F]:
+    """``--format``, as ``form``, of a command that checks the name itself: only what draws knows its formats."""
+    return click.option("--format", "form", default="table", show_default=True, help=text)
+
+
+def check_form(given: str, formats: Sequence[str]) -> None:
+    """Refuse a format that :func:`open_form` let through.
+
+    Raises:
+        UserError: It is none of them.
+    """
+    if given not in formats:
+        raise UserError(f"--format {given!r} is not known: {', '.join(formats)}")
+
+
+def out(text: str = "Write to a file instead of the screen.") -> Callable[[F], F]:
+    """``--out``, as ``out``."""
+    return click.option("--out", type=click.Path(path_type=Path), help=text)
+
+
+def device(command: F) -> F:
+    """``--device``, as ``device``; :func:`device_of` reads it."""
+    return click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps.")(command)
+
+
+def dtype(command: F) -> F:
+    """``--dtype``, as ``dtype``: the name of a type of torch."""
+    return click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)(command)
+
+
+def batch_size(text: str) -> Callable[[F], F]:
+    """``--batch-size``, as ``batch_size``; :func:`batch_size_of` reads it."""
+    return click.option("--batch-size", default="auto", show_default=True, help=text)
+
+
+def fetching(command: F) -> F:
+    """``--files`` and ``--offline``, as ``files`` and ``offline``: for a :class:`memdet.samplesets.Fetcher`."""
+    path = click.Path(path_type=Path)
+    files = click.option("--files", type=path, metavar="DIR", help="Your copies of files that specs fetch.")
+    text = "Open no connection; what is fetched must be cached or in --files."
+    return files(click.option("--offline", is_flag=True, help=text)(command))
+
+
+def quiet(command: F) -> F:
+    """``--quiet``, as ``quiet``."""
+    return click.option("--quiet", is_flag=True, help="No progress bars.")(command)
 
 
 def batch_size_of(text: str) -> int | None:
@@ -20,32 +133,12 @@ def batch_size_of(text: str) -> int | None:
     return int(text)
 
 
-def batch_size_or_measure(text: str) -> int | Literal["measure"] | None:
-    """Items at once; None for ``auto``.
-
-    Raises:
-        UserError: Neither a positive number nor one of the words.
-    """
-    if text == "measure":
-        return "measure"
-    try:
-        return batch_size_of(text)
-    except UserError:
-        raise UserError(f"--batch-size {text!r} is neither a positive number nor auto or measure") from None
-
-
 def device_of(name: str) -> str:
-    """A device that works here; ``auto`` takes CUDA where it is.
+    """A device that works here; ``auto`` takes CUDA where it is, then MPS, else the CPU.
 
     Raises:
         UserError: It does not work.
     """
-    import torch
+    from memdet.models.device import device_named
 
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name!r} does not work here: {str(error).splitlines()[0]}") from None
-    return name
+    return device_named(name)

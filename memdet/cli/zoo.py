@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from memdet.cli import options
+
 
 @click.group("zoo")
 def command() -> None:
@@ -14,7 +16,7 @@ def command() -> None:
 
 @command.command("build")
 @click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path), help="Directory of the pipeline.  [default: ./NAME]")
+@options.out("Directory of the pipeline.  [default: ./NAME]")
 @click.option("--data", type=click.Path(path_type=Path), help="Directory of the Fashion-MNIST gzip files.")
 @click.option("--seed", type=click.IntRange(min=0), help="Other roles, weights and batches than the shipped model's.")
 def build(name: str, out: Path | None, data: Path | None, seed: int | None) -> int:
