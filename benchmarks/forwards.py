@@ -32,7 +32,8 @@ from memdet.benching.timing import seconds_of
 from memdet.detectors import detector_classes, make_detectors
 from memdet.models import ScoreModel, load_model
 from memdet.models.accelerated import accelerate
-from memdet.probing import Items, Probe, evaluations
+from memdet.probing import Context, Items, Policy, Probe
+from memdet.probing.context import DEFAULT_PROTOCOL
 from memdet.running.description import processor
 from memdet.running.memory import keep_freed_memory
 from memdet.samplesets import load_sample_set
@@ -71,8 +72,9 @@ def branches(label: str, model: ScoreModel, size: int) -> tuple[Callable[[], obj
 
     def call(joins: bool) -> Callable[[], Tensor]:
         def work() -> Tensor:
-            evaluations.joins_branches = lambda *_: joins
-            probe = Probe(model, chosen, noise="per-item", check=False)
+            protocol = DEFAULT_PROTOCOL.model_copy(update={"noise": "per-item"})
+            policy = Policy(self_check=False, join_branches=joins)
+            probe = Probe(model, chosen, Context(protocol, policy=policy))
             with probe.charge():
                 return detector.score(probe)
 
@@ -89,7 +91,7 @@ def overlap(model: ScoreModel, size: int) -> tuple[Callable[[], object], Callabl
     chosen = items(size)
 
     def generate(seed: int) -> Probe:
-        probe = Probe(model, chosen, seed=seed, steps=10)
+        probe = Probe(model, chosen, Context(DEFAULT_PROTOCOL.model_copy(update={"steps": 10}), seed))
         probe.clean()
         return probe
 

@@ -11,14 +11,12 @@ import torch
 
 from benchmarks import forwards
 from benchmarks.report import ways_table
-from memdet.probing import evaluations
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize("way", ["both-branches", "both-products", "overlap"])
 def test_a_record_is_written(way, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluations, "joins_branches", evaluations.joins_branches)  # which the script changes
     threads = torch.get_num_threads()
     out = tmp_path / "record.json"
     options = ["--batch-size", "2", "--threads", str(threads), "--rounds", "3", "--out", str(out)]

@@ -8,7 +8,7 @@ from benchmarks.throughput.conftest import BATCH, detector_of
 from benchmarks.throughput.sampling import SamplingLoop
 from memdet.benching.throughput import Batch, Bench
 from memdet.io_utils import weights_directory
-from memdet.probing.noise import shared_noise
+from memdet.probing.draws import shared_noise
 
 MOST = 1.05
 

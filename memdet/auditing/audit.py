@@ -14,8 +14,8 @@ from memdet.auditing.prompt_shift import duplicates, largest_families, shifts, v
 from memdet.detectors import Detector, detector_classes, with_controls
 from memdet.metrics import Interval, effective_number, evaluate_scores, holm, permutation_above_half
 from memdet.probing import Probe
-from memdet.running.batching import items_of
-from memdet.running.runner import score_items
+from memdet.probing.from_sample_set import items_of
+from memdet.running.scoring import score_items
 from memdet.samplesets import SampleSet
 from memdet.samplesets.near_duplicates import THRESHOLD, near_duplicates
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -22,11 +22,11 @@ from memdet.errors import UserError
 from memdet.models import ClosedForm, ScoreModel, WrappedModel, load_model
 from memdet.models.accelerated import Accelerated, Mode, accelerate
 from memdet.models.device import synchronise
-from memdet.probing import Cost
-from memdet.probing.joining import rows_of_calls
-from memdet.running.batching import dev_items, items_of, probe_of
+from memdet.probing import Context, Cost, Probe, SeedMemory
+from memdet.probing.branch_policy import rows_of_calls
+from memdet.probing.from_sample_set import dev_items, items_of
 from memdet.running.memory import OutOfMemoryError, keep_freed_memory
-from memdet.running.runner import score_items
+from memdet.running.scoring import score_items
 from memdet.samplesets import SampleSet
 
 BARE_FORWARD = "bare-forward"
@@ -237,10 +237,10 @@ class Batch:
     """Items whose conditions are encoded, and what all batches of a seed share."""
 
     def __init__(self, bench: Bench, rows: Any) -> None:
-        self._bench, self._rows = bench, rows
+        self._bench = bench
         self.items = items_of(rows, bench.sample_set, bench.model)
         self._dev = dev_items(bench.sample_set, rows["model"].unique(), bench.model)
-        self._seed_memo: dict[Hashable, Any] = {}
+        self._memory = SeedMemory()
         started = time.perf_counter()
         self.embedding: Tensor = bench.model.embed(self.items.conditions)
         synchronise(bench.model.device)
@@ -249,15 +249,8 @@ class Batch:
     def score(self, *detectors: Detector) -> tuple[list[float], list[str], Cost, str]:
         """Score the batch by one detector after the other, sharing evaluations; what comes of the last."""
         bench = self._bench
-        probe = probe_of(
-            self._rows,
-            bench.sample_set,
-            bench.model,
-            seed=bench.options.seed,
-            seed_memo=self._seed_memo,
-            items=self.items,
-            dev=self._dev,
-        )
+        context = Context(bench.sample_set.protocol, bench.options.seed)
+        probe = Probe(bench.model, self.items, context, memory=self._memory, dev=self._dev)
         for detector in detectors:
             result = score_items(bench.model, self.items, detector, probe)
         probe.forget()

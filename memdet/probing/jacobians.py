@@ -13,7 +13,7 @@ from memdet.models import ClosedForm
 from memdet.probing.branch_policy import Branch
 from memdet.probing.cost import Cost
 from memdet.probing.evaluator import Evaluator
-from memdet.probing.memo import version_of
+from memdet.probing.memo import counting_changes, version_of
 from memdet.probing.questions import Question
 
 LARGEST_MATRIX = 4_096
@@ -198,6 +198,6 @@ class Jacobians:
         evaluator = self._evaluator
         checked = evaluator.memory.checked
         if evaluator.context.policy.self_check and backend not in checked:
-            with evaluator.unpaid():
+            with evaluator.unpaid(), counting_changes():
                 self._operator(x[:1], t, "cond", backend, None, check=True)
             checked.add(backend)

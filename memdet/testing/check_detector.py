@@ -14,8 +14,9 @@ from memdet.detectors.cost import cost_of
 from memdet.errors import NotApplicableError, UserError
 from memdet.metrics import auroc
 from memdet.models import load_model
-from memdet.probing import Items, Probe
-from memdet.running.batching import items_of
+from memdet.probing import Context, Items, Policy, Probe
+from memdet.probing.context import DEFAULT_PROTOCOL
+from memdet.probing.from_sample_set import items_of
 from memdet.samplesets import load_sample_set
 
 SETS = {"prompt": "tiny-sd-a-verbatim", "any": "tiny-sd-a-verbatim", "image": "fashion-pixel-generated"}
@@ -92,7 +93,8 @@ class _Bench:
     ) -> tuple[Tensor, dict[str, float]]:
         """Scores of a fresh probe, and what they cost an item."""
         chosen = items or self.items
-        probe = Probe(self.model, chosen, steps=STEPS, noise=noise, dev=self.dev, n_items=len(self.items))
+        protocol = DEFAULT_PROTOCOL.model_copy(update={"steps": STEPS, "noise": noise})
+        probe = Probe(self.model, chosen, Context(protocol, n_items=len(self.items)), dev=self.dev)
         with probe.charge(supervised=detector.info.supervised) as cost:
             scores = torch.as_tensor(detector.score(probe))
         return scores, {"F": cost.forwards, "JVP": cost.jvps, "VJP": cost.vjps}
@@ -179,7 +181,9 @@ def _auroc(detector: Detector, name: str) -> float:
     tested = sample_set.items[sample_set.items["split"] == "test"]
     chosen = tested.groupby("label").sample(ORACLE_ITEMS, random_state=0)
     dev = items_of(sample_set.items[sample_set.items["split"] == "dev"], sample_set, model)
-    probe = Probe(model, items_of(chosen, sample_set, model), steps=ORACLE_STEPS, check=False, dev=dev)
+    protocol = DEFAULT_PROTOCOL.model_copy(update={"steps": ORACLE_STEPS})
+    context = Context(protocol, policy=Policy(self_check=False))
+    probe = Probe(model, items_of(chosen, sample_set, model), context, dev=dev)
     with probe.charge():
         scores = torch.as_tensor(detector.score(probe)).double()
     return auroc(scores.numpy(), chosen["label"].to_numpy())

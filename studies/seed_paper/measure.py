@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -14,8 +14,8 @@ from memdet.benching.numerics.table import rank_correlation
 from memdet.curvature import eigenvalues
 from memdet.metrics import auroc, delong, evaluate_scores
 from memdet.models import ScoreModel
-from memdet.probing import Items, Probe
-from memdet.samplesets import SampleSet
+from memdet.probing import Context, Items, Probe, SeedMemory
+from memdet.samplesets import Protocol, SampleSet
 
 GROUPS = ("memorized", "other")
 PIXEL_STEPS, PIXEL_GUIDANCE = 100, 5.0
@@ -102,11 +102,11 @@ def measure_tiny(
     rows = [*test[test["label"] == 1].index[:items], *test[test["label"] == 0].index[:items]]
     frame = test.loc[rows]
     protocol = sample_set.protocol
-    memos: dict[str, dict[Hashable, Any]] = {"per-item": {}, "protocol": {}}
+    memories = {"per-item": SeedMemory(), "protocol": SeedMemory()}
     found: dict[tuple[str, int], list[Json]] = {}
     for part in _slices(len(frame)):
         chosen = frame.iloc[part]
-        for noise, memo in memos.items():
+        for noise, memory in memories.items():
             probe = probe_of(
                 model,
                 chosen["item_id"].tolist(),
@@ -116,7 +116,7 @@ def measure_tiny(
                 protocol.steps,
                 protocol.guidance,
                 protocol.noise if noise == "protocol" else "per-item",
-                memo,
+                memory,
             )
             for time in TINY_TIMES:
                 x, t = probe.at(time)
@@ -202,11 +202,12 @@ def probe_of(
     steps: int,
     guidance: float,
     noise: Literal["shared", "per-item"],
-    memo: dict[Hashable, Any] | None = None,
+    memory: SeedMemory | None = None,
 ) -> Probe:
     """A probe of items that stand for themselves."""
     items = Items(ids, conditions, ids, labels, model.takes_prompts)
-    return Probe(model, items, seed=seed, steps=steps, guidance=guidance, noise=noise, seed_memo=memo)
+    protocol = Protocol(steps=steps, guidance=guidance, seeds=1, noise=noise)
+    return Probe(model, items, Context(protocol, seed), memory=memory)
 
 
 def settings_of(model: ScoreModel, seed: int, **others: Any) -> Json:

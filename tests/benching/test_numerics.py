@@ -14,7 +14,7 @@ from memdet.errors import UserError
 from memdet.models import NoiseSchedule, ScoreModel, load_model
 from memdet.probing import Probe
 from memdet.samplesets import Protocol, SampleSet, load_sample_set
-from tests.helpers.problems import make_items
+from tests.helpers.problems import make_items, make_probe
 
 DELTA = 2.0**-6
 POSITIVE, NEGATIVE = 3, 5
@@ -259,7 +259,7 @@ def test_products_of_both_branches_are_forced_as_those_of_one(forced, monkeypatc
 
     def asked(kind, backend):
         rows.clear()
-        probe = kind(model, make_items(["2", "3", "4"]), noise="per-item", check=False)
+        probe = make_probe(model, make_items(["2", "3", "4"]), noise="per-item", check=False, kind=kind)
         v = torch.ones(3, 4, dtype=torch.float64)
         return probe, probe.both_products(probe.noise, 50, v, backend), list(rows)
 

@@ -12,8 +12,8 @@ from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError
 from memdet.io_utils import weights_directory
 from memdet.models import load_model
-from memdet.probing import Items, Probe
-from tests.helpers.problems import make_items, make_mixture, select
+from memdet.probing import Items
+from tests.helpers.problems import make_items, make_mixture, make_probe, select
 
 PROMPTS = ["a velvet mug near the lake", "red bag", "a quiet green coat in the old town 7"]
 STEPS, GUIDANCE, SEED = 10, 2.0, 3
@@ -99,9 +99,9 @@ def model():
     return load_model("tiny-sd-a")
 
 
-def make_probe(model, items=None, **options):
+def probe_of(model, items=None, **options):
     items = items or make_items(PROMPTS, has_prompts=True)
-    return Probe(model, items, steps=STEPS, guidance=GUIDANCE, seed=SEED, **options)
+    return make_probe(model, items, steps=STEPS, guidance=GUIDANCE, seed=SEED, **options)
 
 
 def ask(label, probe):
@@ -156,7 +156,7 @@ def expected(label, guided, unguided, end):
 
 @pytest.mark.parametrize("label", LABELS)
 def test_second_implementation(label, model, naive, walks):
-    scores, _ = ask(label, make_probe(model))
+    scores, _ = ask(label, probe_of(model))
     found = [expected(label, walks[text, GUIDANCE], walks[text, 1.0], naive.end(text)) for text in PROMPTS]
     assert scores == pytest.approx(found, rel=1e-4)
     assert len(set(scores)) == len(PROMPTS)
@@ -168,7 +168,7 @@ def test_prompts_differ_in_their_padding(naive):
 
 
 def test_the_sign_of_the_layer_entropy(model):
-    probe = make_probe(model)
+    probe = probe_of(model)
     minus, _ = ask("ren2024-layer-entropy", probe)
     plus, _ = ask("ren2024-layer-entropy@sign=plus", probe)
     assert plus == [-score for score in minus]
@@ -181,7 +181,7 @@ def test_cost(label, noise, model):
     """An item pays its forwards and its part of the shared ones, first or after the others."""
     own, shared = COSTS[label]
     forwards = own + shared * (1 / len(PROMPTS) if noise == "shared" else 1)
-    probe = make_probe(model, noise=noise)
+    probe = probe_of(model, noise=noise)
     for _ in range(2):
         for other in (label, *COSTS):
             _, cost = ask(other, probe)
@@ -194,15 +194,15 @@ def test_what_is_charged_is_what_is_evaluated(model, monkeypatch):
     monkeypatch.setattr(model, "predict", lambda x, t, e: rows.append(len(x)) or predict(x, t, e))
     for label in COSTS:
         rows.clear()
-        _, cost = ask(label, make_probe(model))
+        _, cost = ask(label, probe_of(model))
         assert sum(rows) == pytest.approx(len(PROMPTS) * cost.forwards)
 
 
 @pytest.mark.parametrize("label", LABELS)
 def test_order_of_items(label, model):
     items, order = make_items(PROMPTS, has_prompts=True), [2, 0, 1]
-    scores, _ = ask(label, make_probe(model, items))
-    permuted, _ = ask(label, make_probe(model, select(items, order)))
+    scores, _ = ask(label, probe_of(model, items))
+    permuted, _ = ask(label, probe_of(model, select(items, order)))
     assert permuted == pytest.approx([scores[i] for i in order], rel=1e-5)
 
 
@@ -217,7 +217,7 @@ def attends_equally():
 
 
 def test_equal_attention(attends_equally):
-    probe = make_probe(attends_equally)
+    probe = probe_of(attends_equally)
     assert ask("ren2024-layer-entropy", probe)[0] == pytest.approx([-math.log(12)] * 3)
     assert ask("ren2024-entropy", probe)[0] == pytest.approx([math.log(12)] * 3)
     assert ask("bright-ending", probe)[0] == pytest.approx(ask(f"wen2024@steps={STEPS}", probe)[0], rel=1e-6)
@@ -288,7 +288,7 @@ def test_spread_by_hand():
 def test_spread_of_a_noisy_image():
     """In the task image the middle block sees ``alpha x_0 + sigma noise`` at the timestep nearest to t."""
     model, image = load_model("fashion-pixel"), torch.linspace(-1, 1, 256).view(1, 1, 16, 16)
-    probe = Probe(model, Items(["a"], ["trouser"], ["a"], [1], False, image), seed=SEED)
+    probe = make_probe(model, Items(["a"], ["trouser"], ["a"], [1], False, image), seed=SEED)
     scores, cost = ask("zhang2026", probe)
     assert cost.forwards == 1
     noise = torch.randn((1, 16, 16), generator=torch.Generator().manual_seed(SEED))[None]
@@ -302,7 +302,7 @@ def test_spread_of_a_noisy_image():
 
 @pytest.mark.parametrize("label", ["ren2024-layer-entropy", "ren2024-entropy", "bright-ending", "zhang2026"])
 def test_models_without_an_inside(label):
-    probe = Probe(make_mixture("more components than dimensions"), make_items(["some"]), steps=2)
+    probe = make_probe(make_mixture("more components than dimensions"), make_items(["some"]), steps=2)
     with pytest.raises(NotApplicableError):
         ask(label, probe)
 
@@ -310,12 +310,12 @@ def test_models_without_an_inside(label):
 @pytest.mark.parametrize("label", ["ren2024-layer-entropy", "ren2024-entropy", "bright-ending"])
 def test_pixel_models_have_no_cross_attention(label):
     model = load_model("fashion-pixel")
-    prompts = Probe(model, make_items(["trouser"]), steps=2)
+    prompts = make_probe(model, make_items(["trouser"]), steps=2)
     with pytest.raises(NotApplicableError, match="cross-attention|not text"):
         ask(label, prompts)
     image = torch.zeros(1, 1, 16, 16)
     with pytest.raises(NotApplicableError, match="not text|items are images"):
-        ask(label, Probe(model, Items(["a"], ["trouser"], ["a"], [1], False, image)))
+        ask(label, make_probe(model, Items(["a"], ["trouser"], ["a"], [1], False, image)))
 
 
 def test_every_detector_that_reads_the_inside_is_here():

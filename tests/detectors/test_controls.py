@@ -10,8 +10,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from memdet.detectors import detector_classes, make_detector
 from memdet.detectors.controls import prompt_ngram
 from memdet.errors import NotApplicableError
-from memdet.probing import Items, Probe
-from tests.helpers.problems import make_items
+from memdet.probing import Items
+from tests.helpers.problems import make_items, make_probe
 
 PROMPTS = ["Blue Jeans by Levi's, size 32", "a plain shirt", "", "ÉTÉ 2024"]
 
@@ -19,7 +19,7 @@ PROMPTS = ["Blue Jeans by Levi's, size 32", "a plain shirt", "", "ÉTÉ 2024"]
 def score(name, items, seed=0):
     """Score without a model, so whoever asks for one fails."""
     detector = make_detector(name, detector_classes())
-    probe = Probe(None, items, seed=seed)
+    probe = make_probe(None, items, seed=seed)
     with probe.charge(supervised=detector.info.supervised) as cost:
         scores = detector.score(probe)
     assert (cost.forwards, cost.jvps, cost.vjps) == (0, 0, 0)

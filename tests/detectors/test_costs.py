@@ -3,8 +3,8 @@
 import pytest
 
 from memdet.detectors import detector_classes, make_detector
-from memdet.probing import Probe
-from tests.helpers.problems import CountingMixture, make_items, make_mixture
+from memdet.probing import SeedMemory
+from tests.helpers.problems import CountingMixture, make_items, make_mixture, make_probe
 
 N = 8
 # Forwards of an item's own, forwards that all items share where they share the noise; JVPs likewise, and VJPs if any.
@@ -71,7 +71,7 @@ def with_share(pair, noise):
 
 def fresh_probe(noise, **options):
     model = make_mixture("fewer components than dimensions", CountingMixture)
-    return model, Probe(model, make_items(["some", "point"] * (N // 2)), noise=noise, check=False, **options)
+    return model, make_probe(model, make_items(["some", "point"] * (N // 2)), noise=noise, check=False, **options)
 
 
 def charge(probe, label):
@@ -102,8 +102,8 @@ def test_cost_together(noise, memo):
 def test_cost_does_not_depend_on_the_batch():
     """Batches of a sample set of N items are charged the shares of N, however large they are."""
     model = make_mixture("fewer components than dimensions", CountingMixture)
-    seed_memo = {}
+    memory = SeedMemory()
     for size in (1, 3, 4):
-        probe = Probe(model, make_items(["some"] * size), n_items=N, seed_memo=seed_memo, check=False)
+        probe = make_probe(model, make_items(["some"] * size), n_items=N, memory=memory, check=False)
         for label in COSTS:
             assert charge(probe, label) == pytest.approx(expected(label, "shared"), rel=1e-12), (label, size)

@@ -8,9 +8,8 @@ import torch
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError
 from memdet.models import GaussianMixture
-from memdet.probing import Probe
-from memdet.probing import probe as probe_module
-from tests.helpers.problems import MIXTURES, make_items, make_mixture
+from memdet.probing import jacobians
+from tests.helpers.problems import MIXTURES, make_items, make_mixture, make_probe
 
 EXACT = [
     "hessian-trace@estimator=exact",
@@ -22,7 +21,7 @@ EXACT = [
 
 
 def ask(text, model, conditions, **options):
-    probe = Probe(model, make_items(list(conditions)), **options)
+    probe = make_probe(model, make_items(list(conditions)), **options)
     with probe.charge() as cost:
         scores = make_detector(text, detector_classes()).score(probe).double()
     return scores.tolist(), cost
@@ -79,7 +78,7 @@ def test_closed_form_products_are_the_derivative_of_the_score():
 
 
 def test_a_network_too_large_for_its_matrix_says_so(monkeypatch, random_model):
-    monkeypatch.setattr(probe_module, "LARGEST_MATRIX", 255)
+    monkeypatch.setattr(jacobians, "LARGEST_MATRIX", 255)
     with pytest.raises(NotApplicableError, match="up to d = 255, not 256"):
         ask("hessian-trace@estimator=exact", random_model, ["a prompt"])
 
@@ -88,7 +87,7 @@ def test_exact_trace_of_a_network_is_the_mean_of_its_forms(random_model):
     """Hutchinson's estimates scatter around the exact trace by their own standard error."""
     from memdet.curvature import hutchinson, xtrace
 
-    probe = Probe(random_model, make_items(["one prompt", "another prompt"], has_prompts=True))
+    probe = make_probe(random_model, make_items(["one prompt", "another prompt"], has_prompts=True))
     x, t = probe.at(None)
     products, directions = partial(probe.jacobian_product, x, t, "cond", backend="vjp"), probe.directions(60)
     estimate = hutchinson(products, directions)

@@ -9,9 +9,8 @@ import torch
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError
 from memdet.models import GaussianMixture, NoiseSchedule
-from memdet.probing import Probe
 from tests.helpers.naive import OfMixture
-from tests.helpers.problems import MIXTURES, make_items, make_mixture, scaled_linear_betas
+from tests.helpers.problems import MIXTURES, make_items, make_mixture, make_probe, scaled_linear_betas
 
 STEPS = 50
 CASES = list(itertools.product(MIXTURES, [0, 5]))
@@ -20,7 +19,7 @@ of_mixture = cache(OfMixture)  # they remember their trajectories
 
 def scores(text, name, seed, **options):
     """What memdet says of all conditions of a mixture in one batch."""
-    probe = Probe(make_mixture(name), make_items(list(MIXTURES[name]["conditions"])), seed=seed, **options)
+    probe = make_probe(make_mixture(name), make_items(list(MIXTURES[name]["conditions"])), seed=seed, **options)
     return make_detector(text, detector_classes()).score(probe).double().tolist()
 
 
@@ -122,7 +121,7 @@ def test_known_values_on_gaussians(t, krylov):
     tail = f",t={t}" if t else ""
 
     def ask(text):
-        probe = Probe(ISOTROPIC, make_items(["wide", "tight"]), steps=STEPS)
+        probe = make_probe(ISOTROPIC, make_items(["wide", "tight"]), steps=STEPS)
         return make_detector(text + tail, detector_classes()).score(probe).tolist()
 
     assert ask("hessian-trace@probes=1") == pytest.approx([6 / value for value in m])
@@ -137,7 +136,7 @@ def test_hessian_trace_is_the_exact_trace_on_average():
     """Over all sign vectors of the plane the mean of Hutchinson's form is the trace."""
     name = "more components than dimensions"
     model = make_mixture(name)
-    probe = Probe(model, make_items(["some"]))
+    probe = make_probe(model, make_items(["some"]))
     exact = -model.exact_spectrum(probe.noise, 981, model.embed(["some"])).sum()
     hessian = of_mixture(name, "some", 0).jacobian(probe.noise.flatten(), 981, "cond")
     forms = {float(v @ hessian @ v) for v in torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)}

@@ -16,8 +16,8 @@ from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError
 from memdet.io_utils import weights_directory
 from memdet.models import load_model
-from memdet.probing import Items, Probe
-from tests.helpers.problems import make_items, make_mixture, select
+from memdet.probing import Items
+from tests.helpers.problems import make_items, make_mixture, make_probe, select
 
 PROMPTS = ["a velvet mug near the lake", "red bag", "a quiet green coat"]
 STEPS, GUIDANCE, SEED = 10, 2.0, 3
@@ -70,9 +70,9 @@ def training():
     return [np.asarray(Image.open(io.BytesIO(png))) / 255.0 for png in rows[rows["copies"] > 0]["image"]]
 
 
-def make_probe(model, items=None, **options):
+def probe_of(model, items=None, **options):
     items = items or make_items(PROMPTS, has_prompts=True)
-    return Probe(model, items, steps=STEPS, guidance=GUIDANCE, seed=SEED, **options)
+    return make_probe(model, items, steps=STEPS, guidance=GUIDANCE, seed=SEED, **options)
 
 
 def ask(label, probe):
@@ -96,13 +96,13 @@ def test_tiled_l2(options, n, tiles, model, generations):
     for images in generations:
         pairs = list(itertools.combinations(images[:n], 2))
         expected.append(-sum(tiled(one, other, tiles) for one, other in pairs) / len(pairs))
-    scores, _ = ask("carlini2023-tiled-l2" + options, make_probe(model))
+    scores, _ = ask("carlini2023-tiled-l2" + options, probe_of(model))
     assert scores == pytest.approx(expected, rel=1e-4)
 
 
 def test_nearest_neighbour(model, generations, training):
     expected = [-min(((image - known) ** 2).mean() ** 0.5 for known in training) for image, *_ in generations]
-    assert ask("nearest-neighbour", make_probe(model))[0] == pytest.approx(expected, rel=1e-4)
+    assert ask("nearest-neighbour", probe_of(model))[0] == pytest.approx(expected, rel=1e-4)
 
 
 def correlation(one, other):
@@ -111,7 +111,7 @@ def correlation(one, other):
 
 def test_pixel_similarity_is_correlation(model, generations, training):
     expected = [max(correlation(image, known) for known in training) for image, *_ in generations]
-    assert ask(PIXEL, make_probe(model))[0] == pytest.approx(expected, rel=1e-4)
+    assert ask(PIXEL, probe_of(model))[0] == pytest.approx(expected, rel=1e-4)
 
 
 class Shown:
@@ -161,13 +161,13 @@ def test_oracles_by_hand():
 def test_cost(label, noise, model):
     """Only the first null prediction of each trajectory is shared."""
     first_null = 1 / len(PROMPTS) if noise == "shared" else 1
-    _, cost = ask(label, make_probe(model, noise=noise))
+    _, cost = ask(label, probe_of(model, noise=noise))
     forwards = pytest.approx(COSTS[label] * (2 * STEPS - 1 + first_null))
     assert (cost.forwards, cost.jvps, cost.vjps) == (forwards, 0, 0)
 
 
 def test_cost_beside_others(model):
-    probe = make_probe(model)
+    probe = probe_of(model)
     for label in [*COSTS, *reversed(COSTS)]:
         assert ask(label, probe)[1].forwards == pytest.approx(COSTS[label] * (2 * STEPS - 1 + 1 / len(PROMPTS)))
 
@@ -175,8 +175,8 @@ def test_cost_beside_others(model):
 @pytest.mark.parametrize("label", COSTS)
 def test_order_of_items(label, model):
     items, order = make_items(PROMPTS, has_prompts=True), [2, 0, 1]
-    scores, _ = ask(label, make_probe(model, items))
-    permuted, _ = ask(label, make_probe(model, select(items, order)))
+    scores, _ = ask(label, probe_of(model, items))
+    permuted, _ = ask(label, probe_of(model, select(items, order)))
     assert permuted == pytest.approx([scores[i] for i in order], rel=1e-5)
 
 
@@ -186,14 +186,14 @@ def test_direction(model):
     chosen = [rows[rows["measured_role"] == role].head(12) for role in ("verbatim", "single")]
     prompts = [prompt for part in chosen for prompt in part["prompt"]]
     labels = [1] * 12 + [0] * 12
-    probe = Probe(model, make_items(prompts, has_prompts=True, labels=labels), steps=25, guidance=GUIDANCE)
+    probe = make_probe(model, make_items(prompts, has_prompts=True, labels=labels), steps=25, guidance=GUIDANCE)
     assert roc_auc_score(labels, ask("nearest-neighbour", probe)[0]) > 0.95
     assert roc_auc_score(labels, ask(PIXEL, probe)[0]) > 0.8
 
 
 @pytest.mark.parametrize("label", COSTS)
 def test_models_that_show_nothing(label):
-    probe = Probe(make_mixture("more components than dimensions"), make_items(["some"]), steps=2)
+    probe = make_probe(make_mixture("more components than dimensions"), make_items(["some"]), steps=2)
     with pytest.raises(NotApplicableError, match="does not generate images|no training images"):
         ask(label, probe)
 
@@ -202,7 +202,7 @@ def test_images_are_their_own_generations():
     model = load_model("fashion-pixel")
     (known,) = model.training_images()
     images = torch.stack([known * 2 - 1, torch.zeros_like(known)])
-    probe = Probe(model, Items(["a", "b"], ["trouser"] * 2, ["a", "b"], [1, 0], False, images))
+    probe = make_probe(model, Items(["a", "b"], ["trouser"] * 2, ["a", "b"], [1, 0], False, images))
     scores, cost = ask("nearest-neighbour", probe)
     assert scores == pytest.approx([0, -float((known - 0.5).square().mean().sqrt())], abs=1e-6)
     assert cost.forwards == 0

@@ -12,9 +12,9 @@ from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import GaussianMixture, NoiseSchedule, load_model
 from memdet.models.closed_form.dct import DCTGaussian
-from memdet.probing import Items, Probe
+from memdet.probing import Items, SeedMemory
 from tests.helpers.naive import ALPHA_BAR, OfMixture, OfNetwork
-from tests.helpers.problems import MIXTURES, make_items, make_mixture, scaled_linear_betas, select
+from tests.helpers.problems import MIXTURES, make_items, make_mixture, make_probe, scaled_linear_betas, select
 
 PROMPTS = ["plain blue shirt on a table", "an old leather boot", ""]
 # Detector, and method and arguments of its naive twin; m stands for ten Krylov steps, or d if that is less.
@@ -62,7 +62,7 @@ of_mixture = cache(OfMixture)  # they remember their trajectories
 def test_on_a_mixture(text, name, seed):
     conditions = MIXTURES[name]["conditions"]
     naives = [of_mixture(name, condition, seed) for condition in conditions]
-    got = ask(text, Probe(make_mixture(name), make_items(list(conditions)), seed=seed))
+    got = ask(text, make_probe(make_mixture(name), make_items(list(conditions)), seed=seed))
     # 1e-9: the map is zero where the null branch is the sharper one everywhere.
     assert got == pytest.approx(twins(text, naives, len(naives[0].noise)), rel=1e-4, abs=1e-9)
 
@@ -70,7 +70,7 @@ def test_on_a_mixture(text, name, seed):
 @pytest.fixture(scope="module")
 def trained():
     model = load_model("tiny-sd-a", dtype=torch.float64)
-    probe = Probe(model, make_items(PROMPTS[:2], has_prompts=True), seed=3, steps=10)
+    probe = make_probe(model, make_items(PROMPTS[:2], has_prompts=True), seed=3, steps=10)
     return probe, [OfNetwork(model, prompt, 3, steps=10) for prompt in PROMPTS[:2]]
 
 
@@ -121,7 +121,7 @@ def test_a_trace_is_the_same_by_forward_and_by_reverse_products(trained, text):
 @pytest.mark.parametrize("probes", [3, 12])
 def test_xtrace_with_more_probes_than_dimensions_is_not_applicable(probes):
     model = load_model("mixture-2d", dtype=torch.float64)
-    probe = Probe(model, make_items(["tight", "broad"]))
+    probe = make_probe(model, make_items(["tight", "broad"]))
     with pytest.raises(NotApplicableError, match=f"xtrace with {probes} probes in 2 dimensions: it takes at most 2"):
         make_detector(f"hessian-trace@probes={probes},estimator=xtrace", detector_classes()).score(probe)
 
@@ -133,7 +133,7 @@ def test_one_probe_makes_no_sketch(estimator):
 
 
 def test_the_map_needs_an_image():
-    probe = Probe(make_mixture("more components than dimensions"), make_items(["some"]))
+    probe = make_probe(make_mixture("more components than dimensions"), make_items(["some"]))
     with pytest.raises(NotApplicableError, match="does not generate images"):
         make_detector("curvature-map", detector_classes()).map(probe)
 
@@ -166,20 +166,20 @@ def test_flipd_of_a_gaussian_on_a_subspace_in_closed_form(t):
     trace = -SUBSPACE / m - (D - SUBSPACE) / sigma2
     square = alpha2 * tau**2 * weights.square().sum(dim=1) / m**2
     expected = (-(D + sigma2 * (trace + square))).tolist()
-    assert ask(f"flipd@t={t},estimator=exact", Probe(model, items)) == pytest.approx(expected, rel=1e-6)
-    many = ask(f"flipd@t={t},probes=200", Probe(model, items))
+    assert ask(f"flipd@t={t},estimator=exact", make_probe(model, items)) == pytest.approx(expected, rel=1e-6)
+    many = ask(f"flipd@t={t},probes=200", make_probe(model, items))
     assert many == pytest.approx(expected, rel=0.15)
 
 
 def test_intrinsic_dimension_at_low_noise():
     """Both estimates find the 5 dimensions of a wide Gaussian, from the clean sample and not from a noisy one."""
     model, items, _ = on_a_subspace(tau=3.0)
-    assert ask("flipd@t=1,estimator=exact", Probe(model, items)) == pytest.approx([-SUBSPACE] * 2, abs=0.02)
-    assert ask("lhsd@t=1,estimator=exact,c=0.5", Probe(model, items)) == pytest.approx(
+    assert ask("flipd@t=1,estimator=exact", make_probe(model, items)) == pytest.approx([-SUBSPACE] * 2, abs=0.02)
+    assert ask("lhsd@t=1,estimator=exact,c=0.5", make_probe(model, items)) == pytest.approx(
         [-SUBSPACE - 11 / 17] * 2, abs=0.01
     )
     # There are two distinct eigenvalues, so that two products of a start are exact for that start.
-    assert ask("lhsd@t=1,probes=150,krylov=2,c=0.5", Probe(model, items)) == pytest.approx(
+    assert ask("lhsd@t=1,probes=150,krylov=2,c=0.5", make_probe(model, items)) == pytest.approx(
         [-SUBSPACE - 11 / 17] * 2, rel=0.1
     )
 
@@ -188,9 +188,9 @@ def test_flipd_of_a_prompt_looks_at_the_end_of_the_guided_trajectory():
     """An image equal to that end has the same score."""
     model = make_mixture("fewer components than dimensions")
     items = make_items(["some", "point"])
-    probe = Probe(model, items, guidance=3.0)
+    probe = make_probe(model, items, guidance=3.0)
     images = Items(items.ids, items.conditions, items.clusters, items.labels, False, images=probe.trajectory().clean())
-    assert ask("flipd", probe) == pytest.approx(ask("flipd", Probe(model, images, guidance=3.0)), rel=1e-9)
+    assert ask("flipd", probe) == pytest.approx(ask("flipd", make_probe(model, images, guidance=3.0)), rel=1e-9)
 
 
 # What a trap would change
@@ -200,9 +200,9 @@ def test_a_linear_schedule_would_be_wrong():
     assert 1 - ALPHA_BAR[249] == pytest.approx(0.325, abs=1e-3)
     assert 1 - np.cumprod(1 - np.linspace(0.00085, 0.012, 1_000))[249] == pytest.approx(0.429, abs=2e-3)
     model, items, _ = on_a_subspace(tau=0.7)
-    right = ask("flipd@t=241", Probe(model, items))
+    right = ask("flipd@t=241", make_probe(model, items))
     model.schedule = NoiseSchedule.from_betas(np.linspace(0.00085, 0.012, 1_000))
-    assert ask("flipd@t=241", Probe(model, items)) != pytest.approx(right, rel=0.02)
+    assert ask("flipd@t=241", make_probe(model, items)) != pytest.approx(right, rel=0.02)
 
 
 def test_wen2024_at_one_time_is_not_several_steps():
@@ -210,7 +210,7 @@ def test_wen2024_at_one_time_is_not_several_steps():
         make_detector("wen2024@steps=5,t=50", detector_classes())
     assert make_detector("wen2024@t=50", detector_classes()).label == "wen2024@t=50"
     model, items = make_mixture("fewer components than dimensions"), make_items(["some", "point"])
-    assert ask("wen2024@t=981", Probe(model, items)) == ask("wen2024", Probe(model, items))
+    assert ask("wen2024@t=981", make_probe(model, items)) == ask("wen2024", make_probe(model, items))
 
 
 @pytest.mark.parametrize("text", [text for text in TWINS if "exact" not in text])
@@ -218,8 +218,8 @@ def test_images_are_scored(text):
     model = make_mixture("fewer components than dimensions")
     images = torch.randn(2, *model.latent_shape, generator=torch.Generator().manual_seed(3))
     items = Items(list("ab"), ["some", "point"], list("ab"), [0, 1], False, images=images)
-    with Probe(model, items).charge() as cost:
-        scores = ask(text, Probe(model, items))
+    with make_probe(model, items).charge() as cost:
+        scores = ask(text, make_probe(model, items))
     assert np.isfinite(scores).all()
     assert scores[0] != scores[1]
     assert cost.forwards <= 10
@@ -241,11 +241,11 @@ def test_batches_and_order_do_not_matter(which, noise, random_pipeline):
     order = list(range(4))
     random.Random(2).shuffle(order)
     assert order != sorted(order)
-    whole = Probe(model, items, steps=4, noise=noise)
+    whole = make_probe(model, items, steps=4, noise=noise)
     expected = {text: ask(text, whole) for text in ALONE}
-    memo = {}
+    memory = SeedMemory()
     parts = [order[:1], order[1:]]
-    probes = [Probe(model, select(items, part), steps=4, noise=noise, seed_memo=memo, n_items=4) for part in parts]
+    probes = [make_probe(model, select(items, part), steps=4, noise=noise, memory=memory, n_items=4) for part in parts]
     for text in ALONE:
         found = [score for probe in probes for score in ask(text, probe)]
         assert found == pytest.approx([expected[text][index] for index in order], rel=1e-6), text
@@ -279,7 +279,7 @@ PLANTED = GaussianMixture(
 )
 def test_memorized_is_larger(text):
     for seed in range(3):
-        memorized, other = ask(text, Probe(PLANTED, make_items(["memorized", "not"]), seed=seed))
+        memorized, other = ask(text, make_probe(PLANTED, make_items(["memorized", "not"]), seed=seed))
         assert memorized > other
 
 
@@ -289,12 +289,12 @@ def test_the_cut_off_comes_from_the_dev_split_alone():
     label = [0, 1, 1]
     areas = {}
     for c in np.arange(1, 10) / 10:
-        scores = ask(f"lhsd@c={c:.1f}", Probe(PLANTED, dev))
+        scores = ask(f"lhsd@c={c:.1f}", make_probe(PLANTED, dev))
         areas[c] = np.mean([(scores[i] > scores[0]) + 0.5 * (scores[i] == scores[0]) for i in (1, 2) if label[i]])
     best = min((c for c in areas if areas[c] == max(areas.values())), key=lambda c: abs(c - 0.5))
-    found = ask("lhsd", Probe(PLANTED, items, dev=dev))
-    assert found == ask(f"lhsd@c={best:.1f}", Probe(PLANTED, items))
+    found = ask("lhsd", make_probe(PLANTED, items, dev=dev))
+    assert found == ask(f"lhsd@c={best:.1f}", make_probe(PLANTED, items))
     with pytest.raises(NotApplicableError, match="no dev split"):
-        ask("lhsd", Probe(PLANTED, items))
+        ask("lhsd", make_probe(PLANTED, items))
     with pytest.raises(NotApplicableError, match="one label only"):
-        ask("lhsd", Probe(PLANTED, items, dev=make_items(["memorized"] * 2, labels=[1, 1])))
+        ask("lhsd", make_probe(PLANTED, items, dev=make_items(["memorized"] * 2, labels=[1, 1])))

@@ -8,9 +8,9 @@ import torch
 
 from memdet.detectors import detector_classes, make_detectors
 from memdet.models import load_model
-from memdet.probing import Probe
+from memdet.probing import SeedMemory
 from memdet.zoo.tiny_sd.captions import vocabulary
-from tests.helpers.problems import make_items, make_mixture, select
+from tests.helpers.problems import make_items, make_mixture, make_probe, select
 
 # Finite differences of single-precision predictions: rounding of 1e-7 is divided by a step of 1e-3. In double precision
 # the bound is the same for all detectors.
@@ -35,11 +35,11 @@ def score_all(model, items, noise, size=64, shuffle=False, memo=True, first=20):
     order = list(range(first))
     if shuffle:
         random.Random(1).shuffle(order)
-    found, seed_memo = {}, {}
+    found, memory = {}, SeedMemory()
     detectors = make_detectors([*EXACT, *DIFFERENCES], detector_classes())
     for start in range(0, len(order), size):
         batch = select(items, order[start : start + size])
-        probe = Probe(model, batch, steps=10, noise=noise, n_items=len(items), seed_memo=seed_memo, memo=memo)
+        probe = make_probe(model, batch, steps=10, noise=noise, n_items=len(items), memory=memory, memo=memo)
         for detector in detectors:
             with probe.charge():
                 scores = detector.score(probe).double().tolist()

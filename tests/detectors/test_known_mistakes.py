@@ -8,10 +8,17 @@ import torch
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.models import load_model
-from memdet.probing import Probe
-from memdet.probing import noise as draws
+from memdet.probing import draws
 from tests.helpers.naive import OfNetwork
-from tests.helpers.problems import MIXTURES, exact_hessian, exact_score, make_items, make_mixture, scaled_linear_betas
+from tests.helpers.problems import (
+    MIXTURES,
+    exact_hessian,
+    exact_score,
+    make_items,
+    make_mixture,
+    make_probe,
+    scaled_linear_betas,
+)
 
 PROMPTS = ["plain blue shirt on a table", "an old leather boot"]
 NAME = "fewer components than dimensions"
@@ -24,7 +31,7 @@ def ask(text, probe):
 @pytest.fixture(scope="module")
 def trained():
     model = load_model("tiny-sd-a", dtype=torch.float64)
-    probe = Probe(model, make_items(PROMPTS, has_prompts=True), seed=3, steps=10)
+    probe = make_probe(model, make_items(PROMPTS, has_prompts=True), seed=3, steps=10)
     return probe, [OfNetwork(model, prompt, 3, steps=10) for prompt in PROMPTS]
 
 
@@ -98,7 +105,7 @@ def test_a_jacobian_vector_product_is_no_vector_jacobian_product(trained):
 def test_a_v_prediction_is_no_prediction_of_the_clean_sample(prediction_type):
     """The score is -x - (alpha / sigma) v, with the -x that belongs in the derivative too."""
     model = make_mixture(NAME, prediction_type=prediction_type)
-    probe = Probe(model, make_items(["some"]))
+    probe = make_probe(model, make_items(["some"]))
     x, t = probe.noise, 501
     alpha, sigma = probe.model.schedule.alpha(t), probe.model.schedule.sigma(t)
     weights = MIXTURES[NAME]["conditions"]["some"]
@@ -126,14 +133,14 @@ def test_the_schedule_is_that_of_the_model():
 def test_every_seed_is_another_draw_and_an_item_may_have_its_own():
     """One draw that all prompts share is a property of that draw; seeds and noise per item are there to average it."""
     model, items = make_mixture(NAME), make_items(["some", "some"])
-    by_seed = [ask("wen2024", Probe(model, items, seed=seed)) for seed in (0, 1)]
+    by_seed = [ask("wen2024", make_probe(model, items, seed=seed)) for seed in (0, 1)]
     assert by_seed[0][0] == by_seed[0][1] != by_seed[1][0]
-    own = ask("wen2024", Probe(model, items, seed=0, noise="per-item"))
+    own = ask("wen2024", make_probe(model, items, seed=0, noise="per-item"))
     assert own[0] != own[1]
 
 
 def test_step_one_is_the_first_and_no_further_step_is_computed():
-    probe = Probe(make_mixture(NAME), make_items(["some"]), noise="per-item", check=False)
+    probe = make_probe(make_mixture(NAME), make_items(["some"]), noise="per-item", check=False)
     with probe.charge() as cost:
         (found,) = ask("wen2024", probe)
     assert cost.forwards == 2

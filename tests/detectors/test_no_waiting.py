@@ -16,10 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.models import GaussianMixture, load_model
-from memdet.probing import Probe
+from memdet.probing import SeedMemory
 from memdet.running.batching import items_of
 from memdet.samplesets import load_sample_set
-from tests.helpers.problems import make_items, make_mixture
+from tests.helpers.problems import make_items, make_mixture, make_probe
 
 CLASSES = detector_classes()
 WAITING = {
@@ -115,9 +115,9 @@ def accepted_of(label):
 
 def waits_of(label, model, batches, dev, watch, noise, steps):
     """What makes the second batch of a seed wait."""
-    detector, memo = make_detector(label, CLASSES), {}
+    detector, memory = make_detector(label, CLASSES), SeedMemory()
     first, second = (
-        Probe(model, items, steps=steps, noise=noise, seed_memo=memo, dev=dev, n_items=2 * len(items))
+        make_probe(model, items, steps=steps, noise=noise, memory=memory, dev=dev, n_items=2 * len(items))
         for items in batches
     )
     with first.charge():

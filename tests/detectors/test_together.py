@@ -12,9 +12,9 @@ import memdet.detectors as package
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import load_model
-from memdet.probing import Probe
 from memdet.running.batching import items_of
 from memdet.samplesets import load_sample_set
+from tests.helpers.problems import make_probe
 
 FILES = sorted(Path(package.__file__).parent.rglob("*.py"))
 NO_DETECTORS = {"__init__", "base", "cost_formula", "registry"}
@@ -42,7 +42,7 @@ def test_together_they_make_at_most_half_of_the_forwards_of_one_by_one():
     counted = Counted(model)
 
     def probe():
-        return Probe(model, items, steps=50, guidance=2.0, dev=others, check=False)
+        return make_probe(model, items, steps=50, guidance=2.0, dev=others, check=False)
 
     def score(detector, on):
         with on.charge(supervised=detector.info.supervised) as cost:

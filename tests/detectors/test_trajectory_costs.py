@@ -5,8 +5,9 @@ import torch
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError
-from memdet.probing import Items, Probe
+from memdet.probing import Items, SeedMemory
 from tests.helpers.one_item import SHAPE, items, mixture, random_images
+from tests.helpers.problems import make_probe
 
 N = 8
 # Forwards of an item's own, forwards that all items share where they share the noise, and JVPs.
@@ -63,7 +64,7 @@ def ask(text, probe):
 @pytest.mark.parametrize(("text", "images"), CASES)
 def test_cost(text, images, noise):
     model = mixture()
-    probe = Probe(model, some_items(images), noise=noise, check=False, dev=MIXED)
+    probe = make_probe(model, some_items(images), noise=noise, check=False, dev=MIXED)
     _, cost = ask(text, probe)
     own, shared, jvps = (IMAGE_COSTS if images else COSTS)[text]
     assert cost.forwards == pytest.approx(own + shared * (1 / N if noise == "shared" else 1))
@@ -78,9 +79,10 @@ def test_cost(text, images, noise):
 @pytest.mark.parametrize(("text", "images"), CASES)
 def test_order_and_batches_do_not_matter(text, images, noise, size):
     whole = some_items(images)
-    expected = ask(text, Probe(mixture(), whole, noise=noise, dev=MIXED))[0].double()
+    expected = ask(text, make_probe(mixture(), whole, noise=noise, dev=MIXED))[0].double()
     assert len(set(expected.tolist())) > 1 or "position" in text
-    memo, model, order = {}, mixture(), torch.randperm(N, generator=torch.Generator().manual_seed(size)).tolist()
+    memory, model = SeedMemory(), mixture()
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(size)).tolist()
     for start in range(0, N, size):
         rows = order[start : start + size]
         part = Items(
@@ -91,7 +93,7 @@ def test_order_and_batches_do_not_matter(text, images, noise, size):
             False,
             IMAGES[rows] if images else None,
         )
-        probe = Probe(model, part, noise=noise, dev=MIXED, seed_memo=memo, n_items=N)
+        probe = make_probe(model, part, noise=noise, dev=MIXED, memory=memory, n_items=N)
         assert ask(text, probe)[0].double().tolist() == pytest.approx(expected[rows].tolist(), rel=1e-6)
 
 
@@ -104,7 +106,7 @@ def test_other_test_items_and_test_labels_change_nothing(text):
         conditions = ["tight", *others]
         names = [f"i{index}" for index in range(len(conditions))]
         batch = Items(names, conditions, names, labels, False)
-        return ask(text, Probe(mixture(), batch, noise="per-item", dev=some_dev()))[0][0].item()
+        return ask(text, make_probe(mixture(), batch, noise="per-item", dev=some_dev()))[0][0].item()
 
     alone = first([], [1])
     assert first(["broad"] * 4, [1, 0, 0, 0, 0]) == pytest.approx(alone, rel=1e-9)
@@ -114,7 +116,7 @@ def test_other_test_items_and_test_labels_change_nothing(text):
 @pytest.mark.parametrize("text", CALIBRATED)
 def test_dev_items_change_the_constants(text):
     def first(**options):
-        return ask(text, Probe(mixture(), items(["tight"]), noise="per-item", dev=some_dev(**options)))[0].item()
+        return ask(text, make_probe(mixture(), items(["tight"]), noise="per-item", dev=some_dev(**options)))[0].item()
 
     assert first() != pytest.approx(first(labels=[1, 0, 1, 0, 0, 0]), rel=1e-3)
 
@@ -123,7 +125,7 @@ def test_memorized_dev_items_are_no_reference():
     dev = some_dev(["broad"] * 3, [0] * 3)
     more = some_dev(["broad"] * 3 + ["tight"] * 3, [0] * 3 + [1] * 3)
     one, other = (
-        ask("broken-memories", Probe(mixture(), items(["tight"]), noise="per-item", dev=d))[0] for d in (dev, more)
+        ask("broken-memories", make_probe(mixture(), items(["tight"]), noise="per-item", dev=d))[0] for d in (dev, more)
     )
     assert one.item() == pytest.approx(other.item(), rel=1e-9)
 
@@ -131,7 +133,7 @@ def test_memorized_dev_items_are_no_reference():
 @pytest.mark.parametrize("text", CALIBRATED)
 def test_no_dev_split(text):
     with pytest.raises(NotApplicableError, match="no dev split"):
-        ask(text, Probe(mixture(), items(["tight"])))
+        ask(text, make_probe(mixture(), items(["tight"])))
 
 
 @pytest.mark.parametrize(
@@ -144,35 +146,35 @@ def test_no_dev_split(text):
 )
 def test_dev_splits_that_will_not_do(text, dev, reason):
     with pytest.raises(NotApplicableError, match=reason):
-        ask(text, Probe(mixture(), items(["tight"]), noise="per-item", dev=dev))
+        ask(text, make_probe(mixture(), items(["tight"]), noise="per-item", dev=dev))
 
 
 def test_a_reference_that_does_not_vary():
     with pytest.raises(NotApplicableError, match="do not differ"):
-        ask("broken-memories", Probe(mixture(), items(["tight"]), dev=some_dev()))
+        ask("broken-memories", make_probe(mixture(), items(["tight"]), dev=some_dev()))
 
 
 def test_published_weights_are_a_variant_of_their_own():
     published = make_detector("asthana2026@weights=published", detector_classes())
     assert published.label == "asthana2026@weights=published"
     assert make_detector("asthana2026", detector_classes()).weights == "dev"
-    ask(published.label, Probe(mixture(), items(["tight"])))  # without a dev split
+    ask(published.label, make_probe(mixture(), items(["tight"])))  # without a dev split
 
 
 def test_a_term_that_does_not_vary_gets_no_weight():
     """At the late timestep of this mixture one component rules all others out: D and its cosine are zero."""
     test = items(["tight", "broad"])
-    ours, _ = ask("asthana2026", Probe(mixture(), test, dev=some_dev()))
-    norms, _ = ask("wen2024", Probe(mixture(), test))
+    ours, _ = ask("asthana2026", make_probe(mixture(), test, dev=some_dev()))
+    norms, _ = ask("wen2024", make_probe(mixture(), test))
     assert ours[0] > 0
     assert (ours / norms).tolist() == pytest.approx([float(ours[0] / norms[0])] * 2)
-    nothing, _ = ask("asthana2026", Probe(mixture(), test, dev=some_dev(["broad"] * 4, [0, 1, 0, 1])))
+    nothing, _ = ask("asthana2026", make_probe(mixture(), test, dev=some_dev(["broad"] * 4, [0, 1, 0, 1])))
     assert nothing.tolist() == [0.0, 0.0]
 
 
 def test_the_fit_is_repeatable():
     first, second = (
-        ask("asthana2026", Probe(mixture(), items(["tight", "broad"]), noise="per-item", dev=some_dev()))[0]
+        ask("asthana2026", make_probe(mixture(), items(["tight", "broad"]), noise="per-item", dev=some_dev()))[0]
         for _ in range(2)
     )
     assert torch.equal(first, second)

@@ -8,7 +8,7 @@ import torch
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError
 from memdet.models import load_model
-from memdet.probing import Items, Probe
+from memdet.probing import Items
 from tests.helpers.one_item import (
     EQUAL_STDS,
     MEANS,
@@ -21,7 +21,7 @@ from tests.helpers.one_item import (
     network_world,
     random_images,
 )
-from tests.helpers.problems import make_items
+from tests.helpers.problems import make_items, make_probe
 
 
 def ask(text, probe):
@@ -157,7 +157,7 @@ def test_images_of_a_network(images_of_network, text):
 )
 def test_a_condition_that_asks_for_one_point_scores_higher(text, noise):
     for seed in range(3):
-        tight, broad = ask(text, Probe(mixture(), items(["tight", "broad"]), seed=seed, noise=noise))
+        tight, broad = ask(text, make_probe(mixture(), items(["tight", "broad"]), seed=seed, noise=noise))
         assert tight > broad
 
 
@@ -165,7 +165,7 @@ def test_a_condition_that_asks_for_one_point_scores_higher(text, noise):
 def test_calibrated_methods_score_it_higher(prompts_of_mixture, text):
     dev, test = prompts_of_mixture.dev, prompts_of_mixture.test
     for seed in range(3):
-        one, broad, two = ask(text, Probe(mixture(), test, seed=seed, noise="per-item", dev=dev))
+        one, broad, two = ask(text, make_probe(mixture(), test, seed=seed, noise="per-item", dev=dev))
         assert min(one, two) > broad
 
 
@@ -174,7 +174,7 @@ def test_differences_towards_one_image_are_alike():
     means = torch.stack([0 * MEANS[0], 0 * MEANS[0], MEANS[2]])
     weights = {"null": [1.0, 0.0, 0.0], "broad": [0.0, 1.0, 0.0], "tight": [0.0, 0.0, 1.0]}
     model = mixture(means=means, stds=[0.9, 0.2, 0.0], weights=weights)
-    tight, broad = ask("nemo2024", Probe(model, items(["tight", "broad"])))
+    tight, broad = ask("nemo2024", make_probe(model, items(["tight", "broad"])))
     assert tight > 0.9
     assert broad < 0.5
 
@@ -186,7 +186,7 @@ def test_a_training_image_scores_higher_than_one_between_two(text):
     between = 0.51 * MEANS[0] + 0.49 * MEANS[1]
     images = torch.stack([MEANS[0], between]).view(2, *SHAPE)
     for seed in range(3):
-        member, other = ask(text, Probe(model, items(["broad", "broad"], images), seed=seed))
+        member, other = ask(text, make_probe(model, items(["broad", "broad"], images), seed=seed))
         assert other < member <= 0
 
 
@@ -199,11 +199,11 @@ SEEDED = ["asthana2026@weights=published", "dsm", "webster2023", "condition-jaco
 def test_noise_of_its_own_gives_each_item_its_own_score(text):
     images = random_images(1, SHAPE).expand(2, *SHAPE) if text == "loss-threshold" else None
     twins = items(["tight", "tight"], images)
-    one, other = ask(text, Probe(mixture(), twins, noise="per-item"))
+    one, other = ask(text, make_probe(mixture(), twins, noise="per-item"))
     assert one != pytest.approx(other, rel=1e-6)
-    one, other = ask(text, Probe(mixture(), twins))
+    one, other = ask(text, make_probe(mixture(), twins))
     assert one == pytest.approx(other, rel=1e-12)
-    assert ask(text, Probe(mixture(), twins, seed=1))[0] != pytest.approx(one, rel=1e-6)
+    assert ask(text, make_probe(mixture(), twins, seed=1))[0] != pytest.approx(one, rel=1e-6)
 
 
 @pytest.mark.parametrize("text", ["secmi", "pia"])
@@ -231,15 +231,17 @@ VISITS = {
 def test_the_network_is_asked_where_the_formula_says_and_nowhere_else(text):
     model = mixture()
     image = text.split("@")[0] in {"loss-threshold", "secmi", "pia"}
-    probe = Probe(model, items(["tight"], random_images(1, SHAPE) if image else None), noise="per-item")
+    probe = make_probe(model, items(["tight"], random_images(1, SHAPE) if image else None), noise="per-item")
     ask(text, probe)
     assert sorted((t, branch) for t, branch, _ in model.calls) == sorted(VISITS[text])
 
 
 def test_the_minimum_position_counts_from_zero_at_the_noise():
     model = load_model("mixture-2d")
-    scores = ask("jain2025@statistic=minimum-position,guidance=1", Probe(model, make_items(["tight", "broad"])))
-    curve = [[float(norm) for norm in probe_norms(Probe(model, make_items([name])))] for name in ("tight", "broad")]
+    scores = ask("jain2025@statistic=minimum-position,guidance=1", make_probe(model, make_items(["tight", "broad"])))
+    curve = [
+        [float(norm) for norm in probe_norms(make_probe(model, make_items([name])))] for name in ("tight", "broad")
+    ]
     assert scores == [position_of_minimum(one) for one in curve]
     assert all(score in range(50) for score in scores)
 
@@ -256,7 +258,7 @@ def probe_norms(probe):
 def test_membership_needs_images(text):
     assert detector_classes()[text].info.task == "image"
     with pytest.raises(NotApplicableError, match="not images"):
-        ask(text, Probe(mixture(), items(["tight"])))
+        ask(text, make_probe(mixture(), items(["tight"])))
 
 
 @pytest.mark.parametrize(
@@ -272,25 +274,25 @@ def test_trajectories_from_noise_refuse_images(images_of_mixture, text):
 @pytest.mark.parametrize(("shape", "reason"), [((128,), "shape"), ((1, 2, 64), "2 x 64")])
 def test_ssim_needs_pictures(shape, reason):
     with pytest.raises(NotApplicableError, match=reason):
-        ask("nemo2024", Probe(mixture(shape), items(["tight"])))
+        ask("nemo2024", make_probe(mixture(shape), items(["tight"])))
 
 
 def test_ssim_windows_shrink_to_the_picture():
     for shape in ((2, 4, 16), (8, 4, 4), (2, 8, 8)):
-        assert -1 <= ask("nemo2024@draws=2", Probe(mixture(shape), items(["tight"])))[0] <= 1
+        assert -1 <= ask("nemo2024@draws=2", make_probe(mixture(shape), items(["tight"])))[0] <= 1
 
 
 @pytest.mark.parametrize(
     "text", ["nemo2024@draws=2", "asthana2026@weights=published", "condition-jacobian", "jain2025"]
 )
 def test_the_null_condition_is_no_copy(text):
-    (empty,) = ask(text, Probe(mixture(), items(["null"])))
+    (empty,) = ask(text, make_probe(mixture(), items(["null"])))
     assert empty == 0
 
 
 def test_vectors_have_one_pixel_and_one_channel_has_signs():
     for shape in ((128,), (1, 8, 16)):
-        probe = Probe(mixture(shape, NEAR_MEANS, EQUAL_STDS), items(["tight"]))
+        probe = make_probe(mixture(shape, NEAR_MEANS, EQUAL_STDS), items(["tight"]))
         x, t = probe.noise, probe.timesteps[-3]
         null, difference = probe.eps(x, t, "null")[0], probe.difference(x, t)[0]
         cosine = (null * difference).sum() / null.norm() / difference.norm()
@@ -311,10 +313,10 @@ def test_timesteps_beyond_the_schedule(images_of_mixture, text, reason):
 @pytest.mark.parametrize(("text", "steps"), [("dsm", 2), ("asthana2026@weights=published", 2)])
 def test_trajectories_that_are_too_short(text, steps):
     with pytest.raises(NotApplicableError, match="trajectory has"):
-        ask(text, Probe(mixture(), items(["tight"]), steps=steps))
+        ask(text, make_probe(mixture(), items(["tight"]), steps=steps))
 
 
 def test_class_numbers_have_no_derivative():
     model = load_model("fashion-pixel")
     with pytest.raises(NotApplicableError, match="class number"):
-        ask("condition-jacobian", Probe(model, Items(["a"], ["trouser"], ["a"], [0], False)))
+        ask("condition-jacobian", make_probe(model, Items(["a"], ["trouser"], ["a"], [0], False)))

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from memdet.probing import noise as draws
+from memdet.probing import draws
 from tests.helpers.problems import MIXTURES, exact_hessian, exact_score, scaled_linear_betas
 
 ALPHA_BAR = np.cumprod(1 - scaled_linear_betas())

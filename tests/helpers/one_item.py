@@ -13,10 +13,9 @@ from scipy.optimize import minimize
 
 from memdet.io_utils import weights_directory
 from memdet.models import NoiseSchedule, load_model
-from memdet.probing import Items, Probe
-from memdet.probing import noise as draws
+from memdet.probing import Items, draws
 from memdet.samplesets import load_sample_set
-from tests.helpers.problems import CountingMixture, scaled_linear_betas
+from tests.helpers.problems import CountingMixture, make_probe, scaled_linear_betas
 
 SHAPE = (2, 8, 8)
 STDS = [0.5, 0.3, 0.02]
@@ -265,7 +264,7 @@ class World:
 
     def probe(self, **options):
         options = {"steps": self.steps, "guidance": self.guidance, "dev": self.dev} | options
-        return Probe(self.model, options.pop("items", self.test), **options)
+        return make_probe(self.model, options.pop("items", self.test), **options)
 
     def singly(self, which="test", seed=0, noise="shared"):
         these = getattr(self, which)

@@ -7,10 +7,9 @@ import torch
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.models import load_model
-from memdet.models.accelerated import accelerate
-from memdet.probing import Probe, evaluations, joining
-from memdet.probing.joining import joins_branches, joins_null_row, joins_products
-from tests.helpers.problems import make_items
+from memdet.probing import SeedMemory, branch_policy
+from memdet.probing.branch_policy import joins_branches
+from tests.helpers.problems import make_items, make_probe
 
 
 @pytest.fixture
@@ -23,11 +22,8 @@ def calls(random_model, monkeypatch):
 
 
 def probe_of(model, noise="per-item", **options):
-    return Probe(model, make_items([f"a red circle {i}" for i in range(3)], has_prompts=True), noise=noise, **options)
-
-
-def apart(monkeypatch):
-    monkeypatch.setattr(joining, "JOINED_ON_CPU", 0)
+    items = make_items([f"a red circle {i}" for i in range(3)], has_prompts=True)
+    return make_probe(model, items, noise=noise, **options)
 
 
 def test_one_call_gives_both_and_is_charged_as_two(random_model, calls):
@@ -56,14 +52,14 @@ def test_a_branch_that_is_known_is_not_evaluated_again(random_model, calls, bran
     assert (first.forwards, second.forwards) == (1, 2)
 
 
-def test_a_shared_null_branch_is_one_row_of_the_first_call_of_a_seed(random_model, calls):
-    memo = {}
-    for expected in (4, 3):
-        probe = probe_of(random_model, noise="shared", n_items=30, seed_memo=memo)
+def test_a_shared_null_branch_is_one_row_once_a_seed(random_model, calls):
+    memory = SeedMemory()
+    for expected in ([3, 1], [3]):
+        probe = probe_of(random_model, noise="shared", n_items=30, memory=memory)
         calls.clear()
         with probe.charge() as cost:
             difference = probe.difference(probe.noise, 981)
-        assert calls == [expected]
+        assert calls == expected
         assert cost.forwards == pytest.approx(1 + 1 / 30)
         with torch.no_grad():
             null = random_model.eps(probe.noise[:1], 981, random_model.embed_null())
@@ -73,22 +69,22 @@ def test_a_shared_null_branch_is_one_row_of_the_first_call_of_a_seed(random_mode
 @pytest.mark.parametrize(
     ("label", "shared", "own"),
     [
-        ("curvature-gap@backend=fd", [4, 4, 3, 3], [6, 6, 6, 6]),
-        ("curvature-gap", [4, 4, 3, 3], [6, 6, 6, 6]),
-        ("jeon2025@backend=fd-one-sided", [4, 6, 3, 6], [6, 6, 6, 6]),
-        ("curvature-gap@backend=jvp", [4, 3], [6, 6]),
-        ("jeon2025", [4, 6, 3, 6], [6, 6, 6, 6]),
+        ("curvature-gap@backend=fd", [3, 3, 1, 1, 3, 3], [6, 6, 6, 6]),
+        ("curvature-gap", [3, 1, 3, 1, 3, 3], [6, 6, 6, 6]),
+        ("jeon2025@backend=fd-one-sided", [3, 1, 6, 3, 6], [6, 6, 6, 6]),
+        ("curvature-gap@backend=jvp", [3, 1, 3], [6, 6]),
+        ("jeon2025", [3, 1, 6, 3, 6], [6, 6, 6, 6]),
     ],
 )
-def test_products_of_both_branches_are_one_call(label, shared, own, random_model, calls, monkeypatch):
+def test_products_of_both_branches_are_one_call(label, shared, own, random_model, calls):
     detector = make_detector(label, detector_classes())
 
-    def scored(noise):
+    def scored(noise, **options):
         """Two batches of a seed."""
         calls.clear()
-        memo, found = {}, []
+        memory, found = SeedMemory(), []
         for _ in range(2):
-            probe = probe_of(random_model, noise, n_items=6, seed_memo=memo, check=False)
+            probe = probe_of(random_model, noise, n_items=6, memory=memory, check=False, **options)
             with probe.charge() as cost:
                 found.append(detector.score(probe))
         return torch.cat(found), cost.forwards, list(calls)
@@ -96,80 +92,16 @@ def test_products_of_both_branches_are_one_call(label, shared, own, random_model
     for noise, expected in (("shared", shared), ("per-item", own)):
         together, forwards, rows = scored(noise)
         assert rows == expected
-        with monkeypatch.context() as patch:
-            patch.setattr(evaluations, "joins_branches", lambda *_: False)
-            patch.setattr(evaluations, "joins_null_row", lambda *_: False)
-            apart, same_forwards, rows = scored(noise)
+        apart, same_forwards, rows = scored(noise, join=False)
         assert max(rows) == 3
         assert forwards == pytest.approx(same_forwards)
         torch.testing.assert_close(together, apart, rtol=5e-3, atol=0)  # differences divide rounding by a small step
 
 
-@pytest.mark.parametrize("last", [1, 2])
-@pytest.mark.parametrize("backend", ["fd", "fd-one-sided", "jvp"])
-def test_a_batch_is_scored_alike_whether_or_not_the_first_came_before(last, backend, random_model, calls):
-    """As after an interruption."""
-    first, second = (
-        make_items([f"a red circle {i}" for i in part], has_prompts=True) for part in (range(5), range(last))
-    )
-    detectors = [
-        make_detector(label, detector_classes()) for label in ("wen2024@steps=2", f"curvature-gap@backend={backend}")
-    ]
-
-    def scored(memo):
-        probe = Probe(random_model, second, n_items=5 + last, seed_memo=memo, first_batch=5, check=False)
-        found = []
-        for detector in detectors:
-            with probe.charge() as cost:
-                found.append((detector.score(probe), cost.forwards))
-        return found
-
-    memo = {}
-    before = Probe(random_model, first, n_items=5 + last, seed_memo=memo, check=False)
-    for detector in detectors:
-        detector.score(before)
-    calls.clear()
-    after = scored(memo)
-    assert 6 not in calls
-    calls.clear()
-    alone = scored({})
-    # The null branch: at the noise, for wen2024, and then as the backend needs it.
-    assert calls.count(6) == {"fd": 3, "fd-one-sided": 2, "jvp": 2}[backend]
-    for (score, forwards), (again, same) in zip(after, alone, strict=True):
-        assert torch.equal(score, again)
-        assert forwards == same
-
-
-def test_where_processes_share_the_batches_the_null_branch_stays_one_row(random_model, calls):
-    for first_batch in (None, 5):
-        calls.clear()
-        probe = probe_of(random_model, "shared", n_items=30, first_batch=first_batch, null_alone=True)
-        probe.difference(probe.noise, 981)
-        assert sorted(calls) == [1, 3]
-
-
-def test_without_sharing_every_batch_has_its_own_null_row(random_model, calls):
-    probe = probe_of(random_model, "shared", n_items=30, memo=False, first_batch=5)
-    for _ in range(2):
-        calls.clear()
-        with probe.charge():
-            probe.difference(probe.noise, 981)
-        assert calls == [4]
-
-
-def test_the_null_branch_stays_apart_where_one_more_row_does_not_pay(random_model):
-    """Batches of one are chosen for their memory, and a network would be accelerated for that one call's rows."""
-    assert joins_null_row(random_model, 2)
-    assert not joins_null_row(random_model, 1)
-    assert not joins_null_row(load_model("mixture-2d"), 2)
-    assert not joins_null_row(accelerate(random_model, "compile"), 2)
-
-
 def test_large_batches_on_the_cpu_and_closed_forms_are_evaluated_apart(random_model):
     numbers = random_model.latent_shape[0] * random_model.latent_shape[1] * random_model.latent_shape[2]
-    most = joining.JOINED_ON_CPU // (2 * numbers)
+    most = branch_policy.JOINED_ON_CPU // (2 * numbers)
     assert joins_branches(random_model, most)
-    assert joins_products(random_model, most)
     assert not joins_branches(random_model, most + 1)
     assert not joins_branches(load_model("mixture-2d"), 1)
 
@@ -178,22 +110,16 @@ def test_at_the_size_of_stable_diffusion_nothing_is_joined_on_the_cpu(random_mod
     """A row more would be memory more and no time less; on other devices it depends on nothing but the call."""
     monkeypatch.setattr(random_model, "latent_shape", (4, 64, 64))
     assert not joins_branches(random_model, 1)
-    assert not joins_products(random_model, 1)
-    assert not joins_null_row(random_model, 2)
     monkeypatch.setattr(random_model, "device", torch.device("cuda"))
     assert joins_branches(random_model, 1)
-    assert not joins_products(random_model, 1)  # a tangent carries the memory of several forwards
-    assert joins_null_row(random_model, 2)
 
 
 @pytest.mark.parametrize("noise", ["shared", "per-item"])
-def test_scores_and_costs_are_those_of_two_calls(random_model, calls, noise, monkeypatch):
+def test_scores_and_costs_are_those_of_two_calls(random_model, calls, noise):
     found = []
-    for joined in (True, False):
-        if not joined:
-            apart(monkeypatch)
+    for join in (True, False):
         calls.clear()
-        probe = probe_of(random_model, noise)
+        probe = probe_of(random_model, noise, join=join)
         with probe.charge() as cost:
             score = make_detector("wen2024@steps=4", detector_classes()).score(probe)
         found.append((score, (cost.forwards, cost.jvps, cost.vjps), sum(calls), len(calls)))
@@ -214,13 +140,12 @@ def clock(random_model, monkeypatch):
         return real(x, t, embedding)
 
     monkeypatch.setattr(random_model, "predict", predict)
-    monkeypatch.setattr(Probe, "_now", lambda _: seconds[0])
     return seconds
 
 
 def charged(clock, probe, ask):
     """Seconds that a detector is charged, with those that pass while it asks."""
-    start = clock[0]
+    start, probe.evaluator.clock = clock[0], lambda: clock[0]
     with probe.charge() as cost:
         ask(probe)
     return clock[0] - start + cost.seconds
@@ -237,9 +162,8 @@ def test_seconds_are_charged_once(random_model, clock):
     assert charged(clock, probe, lambda probe: probe.eps(probe.noise, 981, "null")) == 3.0
 
 
-@pytest.mark.parametrize("first_batch", [None, 5])
-def test_seconds_of_a_shared_row_are_divided_among_the_items(first_batch, random_model, clock):
-    """Nobody is charged for the rows that fill a call up."""
-    probe = probe_of(random_model, "shared", n_items=30, first_batch=first_batch)
-    for _ in range(2):
-        assert charged(clock, probe, difference) == pytest.approx(3 + 3 / 30)
+def test_seconds_of_a_shared_row_are_divided_among_the_items(random_model, clock):
+    """Who asks first waits for the row; who asks later pays the part of his items."""
+    probe = probe_of(random_model, "shared", n_items=30)
+    assert charged(clock, probe, difference) == pytest.approx(3 + 1)
+    assert charged(clock, probe, difference) == pytest.approx(3 + 3 / 30)

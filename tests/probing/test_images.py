@@ -5,8 +5,8 @@ import torch
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError
-from memdet.probing import Items, Probe
-from tests.helpers.problems import make_items, make_mixture
+from memdet.probing import Items
+from tests.helpers.problems import make_items, make_mixture, make_probe
 
 NAME = "fewer components than dimensions"
 
@@ -17,7 +17,7 @@ def probe():
     images = torch.randn(4, *model.latent_shape, generator=torch.Generator().manual_seed(3))
     ids = [f"i{k}" for k in range(4)]
     items = Items(ids, ["some", "point"] * 2, ids, [0, 1] * 2, has_prompts=False, images=images)
-    return Probe(model, items, noise="per-item")
+    return make_probe(model, items, noise="per-item")
 
 
 @pytest.mark.parametrize(("t", "nearest"), [(None, 981), (500, 501), (0, 1), (2_000, 981)])
@@ -44,7 +44,7 @@ def test_a_trajectory_from_noise_is_refused(probe):
 
 def test_prompts_are_no_images():
     with pytest.raises(NotApplicableError, match="not images"):
-        make_detector("image-norm", detector_classes()).score(Probe(make_mixture(NAME), make_items(["some"])))
+        make_detector("image-norm", detector_classes()).score(make_probe(make_mixture(NAME), make_items(["some"])))
 
 
 def test_image_controls():
@@ -52,7 +52,7 @@ def test_image_controls():
     images[1] = 0.5
     images[2] = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     items = Items(list("abc"), list("abc"), list("abc"), [0, 1, 0], has_prompts=False, images=images)
-    probe = Probe(None, items)
+    probe = make_probe(None, items)
     classes = detector_classes()
     assert make_detector("image-norm", classes).score(probe).tolist() == pytest.approx(
         [0.0, 8.0, float(images[2].norm())]

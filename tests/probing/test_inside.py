@@ -8,15 +8,15 @@ from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
 from memdet.errors import NotApplicableError
 from memdet.models import load_model
-from memdet.probing import Probe
-from tests.helpers.problems import make_items, make_mixture
+from memdet.probing import SeedMemory
+from tests.helpers.problems import make_items, make_mixture, make_probe
 
 PROMPTS = ["a red bag", "", "velvet mug near the lake a12"]
 
 
 @pytest.fixture
 def probe(random_model):
-    return Probe(random_model, make_items(PROMPTS, has_prompts=True), steps=4, guidance=2.0)
+    return make_probe(random_model, make_items(PROMPTS, has_prompts=True), steps=4, guidance=2.0)
 
 
 class Recorder(AttnProcessor):
@@ -89,7 +89,7 @@ def test_end_tokens(probe):
 
 def test_derivative_along_the_condition(random_pipeline):
     model = load_model(random_pipeline, dtype=torch.float64)
-    probe = Probe(model, make_items(PROMPTS, has_prompts=True), steps=4)
+    probe = make_probe(model, make_items(PROMPTS, has_prompts=True), steps=4)
     x, t = probe.noise, probe.timesteps[1]
     with probe.charge() as cost:
         found = probe.embedding_product(x, t)
@@ -115,14 +115,14 @@ def test_generations_are_decoded_ends_of_trajectories(probe):
 @pytest.mark.parametrize("noise", ["shared", "per-item"])
 def test_further_draws_are_those_of_far_seeds(noise):
     model, items = make_mixture("more components than dimensions"), make_items(["some", "tight"])
-    probe, far = (Probe(model, items, seed=seed, noise=noise) for seed in (3, 2_000_003))
+    probe, far = (make_probe(model, items, seed=seed, noise=noise) for seed in (3, 2_000_003))
     assert torch.equal(probe.starting_noise(2), far.noise)
     assert torch.equal(probe.starting_noise(0), probe.noise)
     assert not torch.equal(probe.starting_noise(1), probe.noise)
 
 
 def test_what_a_model_does_not_have():
-    probe = Probe(make_mixture("more components than dimensions"), make_items(["some"]))
+    probe = make_probe(make_mixture("more components than dimensions"), make_items(["some"]))
     for ask in (probe.attention, probe.bottleneck):
         with pytest.raises(NotApplicableError):
             ask(probe.noise, probe.timesteps[0], "cond")
@@ -130,7 +130,7 @@ def test_what_a_model_does_not_have():
         probe.generated()
     with pytest.raises(NotApplicableError, match="training images"):
         _ = probe.training_images
-    pixel = Probe(load_model("fashion-pixel"), make_items(["trouser"]))
+    pixel = make_probe(load_model("fashion-pixel"), make_items(["trouser"]))
     with pytest.raises(NotApplicableError, match="class number"):
         pixel.embedding_product(pixel.noise, pixel.timesteps[0])
 
@@ -148,8 +148,8 @@ def test_training_images_of_planted_models():
 def test_calibration_sees_the_dev_items_alone_and_once():
     model, seen = make_mixture("more components than dimensions"), []
     items, dev = make_items(["some"] * 3), make_items(["tight", "some"], labels=[1, 0])
-    memo = {}
-    probe = Probe(model, items, dev=dev, seed=4, seed_memo=memo)
+    memory = SeedMemory()
+    probe = make_probe(model, items, dev=dev, seed=4, memory=memory)
 
     def fit(other):
         seen.append((list(other.labels), other.noise.clone(), len(other)))
@@ -158,7 +158,7 @@ def test_calibration_sees_the_dev_items_alone_and_once():
 
     with probe.charge() as cost:
         assert probe.calibrate("mine", fit) == 3.5
-    assert Probe(model, items, dev=dev, seed=4, seed_memo=memo).calibrate("mine", fit) == 3.5
+    assert make_probe(model, items, dev=dev, seed=4, memory=memory).calibrate("mine", fit) == 3.5
     assert len(seen) == 1
     assert seen[0][0] == [1, 0]
     assert seen[0][2] == 2
@@ -170,6 +170,6 @@ def test_calibration_sees_the_dev_items_alone_and_once():
 
 @pytest.mark.parametrize("dev", [None, make_items([])])
 def test_no_dev_split(dev):
-    probe = Probe(make_mixture("more components than dimensions"), make_items(["some"]), dev=dev)
+    probe = make_probe(make_mixture("more components than dimensions"), make_items(["some"]), dev=dev)
     with pytest.raises(NotApplicableError, match="no dev split"):
         probe.calibrate("mine", len)

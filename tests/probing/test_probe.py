@@ -8,7 +8,7 @@ import torch
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError
-from memdet.probing import Cost, Probe
+from memdet.probing import Cost, SeedMemory
 from tests.helpers.problems import (
     MIXTURES,
     CountingMixture,
@@ -16,6 +16,7 @@ from tests.helpers.problems import (
     exact_score,
     make_items,
     make_mixture,
+    make_probe,
     select,
 )
 
@@ -39,7 +40,7 @@ def counts(cost):
 
 
 def test_answers_are_the_model_s(model):
-    probe = Probe(model, make_items(["some", "point"]), seed=3)
+    probe = make_probe(model, make_items(["some", "point"]), seed=3)
     alpha, sigma = model.schedule.alpha(499), model.schedule.sigma(499)
     v = probe.directions(1)[0]
     branches = {"cond": list(MIXTURES[NAME]["conditions"].values()), "null": [MIXTURES[NAME]["weights"]] * 2}
@@ -65,12 +66,12 @@ def test_together_evaluates_fewer_than_apart_at_equal_cost(noise):
     apart, costs_apart, scores_apart = 0, [], []
     for name in names:
         model = make_mixture(NAME, CountingMixture)
-        scores, cost = charged(Probe(model, make_items(CONDITIONS), noise=noise), name)
+        scores, cost = charged(make_probe(model, make_items(CONDITIONS), noise=noise), name)
         apart += model.rows
         costs_apart.append(counts(cost))
         scores_apart.append(scores)
     model = make_mixture(NAME, CountingMixture)
-    probe = Probe(model, make_items(CONDITIONS), noise=noise)
+    probe = make_probe(model, make_items(CONDITIONS), noise=noise)
     together = [charged(probe, name) for name in names]
     shared = 10 + (1 if noise == "shared" else 10)  # both need the predictions at the starting noise
     assert model.rows == apart - shared
@@ -80,7 +81,7 @@ def test_together_evaluates_fewer_than_apart_at_equal_cost(noise):
 
 
 def test_a_second_asker_pays_without_evaluating(model):
-    probe = Probe(model, make_items(CONDITIONS))
+    probe = make_probe(model, make_items(CONDITIONS))
     _, first = charged(probe, "wen2024@steps=3")
     rows = model.rows
     scores, second = charged(probe, "wen2024@steps=3")
@@ -90,7 +91,7 @@ def test_a_second_asker_pays_without_evaluating(model):
 
 
 def test_one_detector_pays_once_for_what_it_asks_twice(model):
-    probe = Probe(model, make_items(CONDITIONS), noise="per-item")
+    probe = make_probe(model, make_items(CONDITIONS), noise="per-item")
     with probe.charge() as cost:
         for _ in range(2):
             probe.eps(probe.noise, 981, "cond")
@@ -100,7 +101,7 @@ def test_one_detector_pays_once_for_what_it_asks_twice(model):
 
 
 def test_another_point_timestep_or_branch_is_another_evaluation(model):
-    probe = Probe(model, make_items(CONDITIONS), noise="per-item")
+    probe = make_probe(model, make_items(CONDITIONS), noise="per-item")
     with probe.charge() as cost:
         probe.eps(probe.noise, 981, "cond")
         probe.eps(probe.noise, 961, "cond")
@@ -111,7 +112,7 @@ def test_another_point_timestep_or_branch_is_another_evaluation(model):
 
 
 def test_changing_a_tensor_in_place_is_noticed(model):
-    probe = Probe(model, make_items(CONDITIONS))
+    probe = make_probe(model, make_items(CONDITIONS))
     x = probe.noise + 0.5
     before = probe.eps(x, 981, "cond").clone()
     x.mul_(2)
@@ -123,10 +124,10 @@ def test_shared_null_branch_is_evaluated_once_a_seed(size):
     model = make_mixture(NAME, CountingMixture)
     n = 70
     items = make_items(["some", "point"] * (n // 2))
-    seed_memo, total = {}, 0.0
+    memory, total = SeedMemory(), 0.0
     for start in range(0, n, size):
         batch = select(items, range(start, min(n, start + size)))
-        probe = Probe(model, batch, seed_memo=seed_memo, n_items=n, check=False)
+        probe = make_probe(model, batch, memory=memory, n_items=n, check=False)
         for name in ("wen2024", "curvature-gap"):
             _, cost = charged(probe, name)
             total += cost.forwards * len(batch)
@@ -137,20 +138,20 @@ def test_shared_null_branch_is_evaluated_once_a_seed(size):
 
 
 def test_null_branch_of_item_noise_is_evaluated_for_each_item(model):
-    probe = Probe(model, make_items(CONDITIONS), noise="per-item")
+    probe = make_probe(model, make_items(CONDITIONS), noise="per-item")
     charged(probe, "wen2024")
     assert model.null_rows(981) == len(CONDITIONS)
 
 
 def test_shared_seeds_do_not_mix(model):
     """A fresh memo a seed: nothing of one seed is found under another."""
-    first = charged(Probe(model, make_items(CONDITIONS), seed=0), "wen2024")[0]
-    second = charged(Probe(model, make_items(CONDITIONS), seed=1), "wen2024")[0]
+    first = charged(make_probe(model, make_items(CONDITIONS), seed=0), "wen2024")[0]
+    second = charged(make_probe(model, make_items(CONDITIONS), seed=1), "wen2024")[0]
     assert (first != second).all()
 
 
 def test_without_memo_every_detector_starts_afresh(model):
-    probe = Probe(model, make_items(CONDITIONS), memo=False)
+    probe = make_probe(model, make_items(CONDITIONS), memo=False)
     first, _ = charged(probe, "wen2024")
     rows = model.rows
     second, _ = charged(probe, "wen2024")
@@ -159,13 +160,13 @@ def test_without_memo_every_detector_starts_afresh(model):
 
 
 def test_wrong_batch_is_refused(model):
-    probe = Probe(model, make_items(CONDITIONS))
+    probe = make_probe(model, make_items(CONDITIONS))
     with pytest.raises(ValueError, match="expected a batch of 10, got 3"):
         probe.eps(probe.noise[:3], 981, "cond")
 
 
 def test_nearest_timestep(model):
-    probe = Probe(model, make_items(CONDITIONS), steps=10)
+    probe = make_probe(model, make_items(CONDITIONS), steps=10)
     assert probe.timesteps == [901, 801, 701, 601, 501, 401, 301, 201, 101, 1]
     x, t = probe.at(None)
     assert x is probe.noise
@@ -177,7 +178,7 @@ def test_nearest_timestep(model):
 
 
 def test_labels_are_for_supervised_controls(model):
-    probe = Probe(model, make_items(CONDITIONS))
+    probe = make_probe(model, make_items(CONDITIONS))
     with pytest.raises(PermissionError, match="supervised=True"):
         _ = probe.labels
     with probe.charge(), pytest.raises(PermissionError):
@@ -190,13 +191,13 @@ def test_labels_are_for_supervised_controls(model):
 
 def test_prompts_only_where_conditions_are_text(model):
     with pytest.raises(NotApplicableError, match="not text"):
-        _ = Probe(model, make_items(CONDITIONS)).prompts
-    assert Probe(model, make_items(CONDITIONS, has_prompts=True)).prompts == CONDITIONS
+        _ = make_probe(model, make_items(CONDITIONS)).prompts
+    assert make_probe(model, make_items(CONDITIONS, has_prompts=True)).prompts == CONDITIONS
 
 
 def test_no_model():
     with pytest.raises(NotApplicableError, match="no model"):
-        _ = Probe(None, make_items(CONDITIONS)).noise
+        _ = make_probe(None, make_items(CONDITIONS)).noise
 
 
 def test_costs_add_up():
@@ -208,10 +209,10 @@ def test_costs_add_up():
 
 def test_operators_test_themselves_once_a_seed_at_nobodys_cost():
     model = make_mixture("fewer components than dimensions", CountingMixture)
-    items, seed_memo = make_items(["some", "point"] * 3), {}
+    items, memory = make_items(["some", "point"] * 3), SeedMemory()
     rows = []
     for _ in range(2):
-        probe = Probe(model, items, seed_memo=seed_memo)
+        probe = make_probe(model, items, memory=memory)
         before = model.rows
         _, cost = charged(probe, "hessian-trace@probes=2,backend=jvp")
         rows.append(model.rows - before)
@@ -225,7 +226,7 @@ def test_a_model_with_dropout_left_on_is_found_out():
         def predict(self, x, t, embedding):
             return torch.nn.functional.dropout(super().predict(x, t, embedding))
 
-    probe = Probe(make_mixture("fewer components than dimensions", Training), make_items(["some"] * 3))
+    probe = make_probe(make_mixture("fewer components than dimensions", Training), make_items(["some"] * 3))
     torch.manual_seed(0)  # of six entries, two draws in a row drop the same ones now and then
     for detector in ("jeon2025", "hessian-trace"):
         with pytest.raises(ValueError, match="is dropout left on"):
@@ -235,7 +236,7 @@ def test_a_model_with_dropout_left_on_is_found_out():
 def test_a_probe_that_forgets_frees_its_tensors():
     """What it remembers refers back to it; without this, memory would grow until the garbage collector runs."""
     model = make_mixture("fewer components than dimensions")
-    probe = Probe(model, make_items(CONDITIONS))
+    probe = make_probe(model, make_items(CONDITIONS))
     charged(probe, "hessian-trace@t=781")
     state = weakref.ref(probe.trajectory(guidance=1.0).state(10))
     gc.disable()
@@ -247,10 +248,9 @@ def test_a_probe_that_forgets_frees_its_tensors():
         gc.enable()
 
 
-def test_nobody_pays_for_the_text_encoder(monkeypatch):
+def test_nobody_pays_for_the_text_encoder():
     """Seconds are those of evaluations, told by a clock that only the model moves: 100 an encoding, 1 a forward."""
     now = [0.0]
-    monkeypatch.setattr("memdet.probing.evaluations.time.perf_counter", lambda: now[0])
 
     class Slow(CountingMixture):
         def embed(self, conditions):
@@ -261,7 +261,8 @@ def test_nobody_pays_for_the_text_encoder(monkeypatch):
             now[0] += 1
             return super().predict(x, t, embedding)
 
-    probe = Probe(make_mixture("fewer components than dimensions", Slow), make_items(["some"] * 4))
+    probe = make_probe(make_mixture("fewer components than dimensions", Slow), make_items(["some"] * 4))
+    probe.evaluator.clock = lambda: now[0]
     for _ in range(2):
         with probe.charge() as cost:
             start = now[0]

@@ -6,8 +6,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 from memdet.errors import NotApplicableError
 from memdet.models import GaussianMixture, NoiseSchedule
-from memdet.probing import Probe
-from tests.helpers.problems import CountingMixture, make_items, make_mixture
+from tests.helpers.problems import CountingMixture, make_items, make_mixture, make_probe
 
 NAME = "fewer components than dimensions"
 
@@ -18,7 +17,7 @@ def test_guided_trajectory_is_the_pipeline_s(random_pipeline, random_model, seed
     pipeline = StableDiffusionPipeline.from_pretrained(random_pipeline, safety_checker=None)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
-    states = Probe(random_model, make_items(prompts, has_prompts=True), seed=seed, steps=10).trajectory()
+    states = make_probe(random_model, make_items(prompts, has_prompts=True), seed=seed, steps=10).trajectory()
     for row, prompt in enumerate(prompts):
         expected = pipeline(
             prompt,
@@ -41,14 +40,14 @@ def test_exact_flow_of_a_gaussian():
         schedule=NoiseSchedule.rectified_flow(),
         prediction_type="flow",
     )
-    probe = Probe(model, make_items(["all"]), steps=250)
+    probe = make_probe(model, make_items(["all"]), steps=250)
     expected = torch.tensor([[0.5, -0.2, 1.0]]) + 0.3 * probe.noise
     torch.testing.assert_close(probe.trajectory(guidance=1).state(250), expected, rtol=0, atol=0.02)
 
 
 def test_guidance_of_zero_and_one_follow_one_branch():
     model = make_mixture(NAME, CountingMixture)
-    probe = Probe(model, make_items(["some", "point"]), steps=5, noise="per-item")
+    probe = make_probe(model, make_items(["some", "point"]), steps=5, noise="per-item")
     for guidance, branch in ((0, "null"), (1, "cond")):
         with probe.charge() as cost:
             state = probe.trajectory(guidance=guidance).state(2)
@@ -64,7 +63,7 @@ def test_guidance_of_zero_and_one_follow_one_branch():
 @pytest.mark.parametrize("asked", [0, 1, 3])
 def test_extended_no_further_than_asked(asked):
     model = make_mixture(NAME, CountingMixture)
-    probe = Probe(model, make_items(["some", "point"]), noise="per-item")
+    probe = make_probe(model, make_items(["some", "point"]), noise="per-item")
     with probe.charge() as cost:
         probe.trajectory().state(asked)
     assert cost.forwards == 2 * asked
@@ -73,7 +72,7 @@ def test_extended_no_further_than_asked(asked):
 
 def test_whoever_uses_a_known_state_pays_for_the_way_to_it():
     model = make_mixture(NAME, CountingMixture)
-    probe = Probe(model, make_items(["some", "point"]), noise="per-item")
+    probe = make_probe(model, make_items(["some", "point"]), noise="per-item")
     probe.trajectory().state(4)
     rows = model.rows
     with probe.charge() as cost:
@@ -84,6 +83,6 @@ def test_whoever_uses_a_known_state_pays_for_the_way_to_it():
 
 @pytest.mark.parametrize("index", [-1, 6])
 def test_no_state_beyond_the_ends(index):
-    probe = Probe(make_mixture(NAME), make_items(["some"]), steps=5)
+    probe = make_probe(make_mixture(NAME), make_items(["some"]), steps=5)
     with pytest.raises(NotApplicableError, match=f"5 steps, not {index}"):
         probe.trajectory().state(index)

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import pandas as pd
 import torch
@@ -19,10 +19,10 @@ from memdet.curvature import Backend
 from memdet.detectors import Detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import ScoreModel, WrappedModel, load_model
-from memdet.probing import Items, Probe
-from memdet.running.batch_size import ELEMENTS_PER_BATCH, LARGEST_BATCH
-from memdet.running.batching import items_of, probe_of
-from memdet.running.runner import score_items
+from memdet.probing import Context, Items, Policy, Probe, SeedMemory
+from memdet.probing.from_sample_set import dev_items, items_of
+from memdet.running.batch_size import ELEMENTS_ON_CPU, LARGEST_BATCH
+from memdet.running.scoring import score_items
 from memdet.samplesets import SampleSet
 
 KERNELS = {
@@ -98,7 +98,6 @@ class ForcedProbe(Probe):
 
     backend: Backend = "jvp"
     asked = False
-    checks = False
 
     def jacobian_product(
         self, x: Tensor, t: int, branch: Literal["cond", "null"], v: Tensor, backend: Backend = "jvp"
@@ -111,11 +110,6 @@ class ForcedProbe(Probe):
         """:meth:`jacobian_product` of either branch."""
         self.asked = True
         return super().both_products(x, t, v, self.backend)
-
-    def _check(self, x: Tensor, t: int, backend: Backend) -> None:
-        # In float64 alone: elsewhere the audit measures what the self-check would refuse.
-        if self.checks:
-            super()._check(x, t, backend)
 
 
 class _FreeTextEncoder(WrappedModel):
@@ -180,7 +174,8 @@ def audit(
     exact = _FreeTextEncoder(load_model(name, device=device, dtype=torch.float64))
     frame = _balanced(sample_set.items, items)
     exact.embed(frame["condition"].tolist())  # a condition that the model does not know ends here
-    references = [_reference(probe, part, detectors) for part, probe in _batches(sample_set, frame, exact, seed)]
+    batches = _batches(sample_set, frame, exact, seed, checks=True)
+    references = [_reference(probe, part, detectors) for part, probe in batches]
     table: dict[Hashable, Measured] = {}
     bar = tqdm(total=len(dtypes) * len(kernels), unit="combination", disable=None if progress else True)
     for dtype in dtypes:
@@ -211,7 +206,6 @@ def audit(
 
 def _reference(probe: ForcedProbe, items: Items, detectors: Sequence[Detector]) -> _Reference:
     """Exact products of either kind, and scores with them."""
-    probe.checks = True
     middle = probe.timesteps[len(probe.timesteps) // 2]
     places = [(probe.timesteps[0], probe.noise), (middle, probe.at(middle)[0])]
     products: dict[Backend, _Products] = {}
@@ -316,15 +310,16 @@ def _obstacle(model: ScoreModel, dtype: str) -> str:
 
 
 def _batches(
-    sample_set: SampleSet, frame: pd.DataFrame, model: ScoreModel, seed: int
+    sample_set: SampleSet, frame: pd.DataFrame, model: ScoreModel, seed: int, *, checks: bool = False
 ) -> Iterator[tuple[Items, ForcedProbe]]:
-    size = max(1, min(LARGEST_BATCH, ELEMENTS_PER_BATCH // math.prod(model.latent_shape)))
-    seed_memo: dict[Hashable, Any] = {}
+    """Batches as probes. They check in float64 alone: elsewhere is measured what the self-check would refuse."""
+    size = max(1, min(LARGEST_BATCH, ELEMENTS_ON_CPU // math.prod(model.latent_shape)))
+    context, memory = Context(sample_set.protocol, seed, len(frame), Policy(self_check=checks)), SeedMemory()
     for start in range(0, len(frame), size):
         part = frame.iloc[start : start + size]
-        probe = probe_of(part, sample_set, model, seed=seed, n_items=len(frame), seed_memo=seed_memo, kind=ForcedProbe)
-        assert isinstance(probe, ForcedProbe)
-        yield items_of(part, sample_set, model), probe
+        items = items_of(part, sample_set, model)
+        dev = dev_items(sample_set, part["model"].unique(), model)
+        yield items, ForcedProbe(model, items, context, memory=memory, dev=dev)
 
 
 def _balanced(items: pd.DataFrame, count: int) -> pd.DataFrame:

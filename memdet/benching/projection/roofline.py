@@ -14,8 +14,9 @@ from memdet.detectors import Detector
 from memdet.detectors.cost import cost_of, named_options
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import load_model
-from memdet.probing import Probe
-from memdet.running.batching import items_of
+from memdet.probing import Context, Policy, Probe
+from memdet.probing.context import DEFAULT_PROTOCOL
+from memdet.probing.from_sample_set import items_of
 from memdet.samplesets import load_sample_set
 
 LARGEST_BATCH = 32  # of --batch-size auto
@@ -207,7 +208,8 @@ def evaluations_of(detector: Detector, steps: int) -> dict[str, float]:
         items_of(table[table["split"] == split].groupby("label").head(1), sample_set, model)
         for split in ("test", "dev")
     )
-    probe = Probe(model, items, steps=steps, noise="per-item", check=False, dev=dev)
+    protocol = DEFAULT_PROTOCOL.model_copy(update={"steps": steps, "noise": "per-item"})
+    probe = Probe(model, items, Context(protocol, policy=Policy(self_check=False)), dev=dev)
     with probe.charge() as cost:
         try:
             detector.score(probe)

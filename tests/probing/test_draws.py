@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from memdet.probing import Probe
-from memdet.probing import noise as draws
-from tests.helpers.problems import make_items, make_mixture, select
+from memdet.probing import draws
+from tests.helpers.problems import make_items, make_mixture, make_probe, select
 
 NAME = "fewer components than dimensions"
 
@@ -18,7 +17,7 @@ def model():
 @pytest.mark.parametrize("seed", [0, 1, 12])
 def test_shared_noise_is_the_stream_of_a_pipeline(model, seed):
     expected = torch.randn(1, 2, 3, generator=torch.Generator("cpu").manual_seed(seed))
-    noise = Probe(model, make_items(["some"] * 3), seed=seed).noise
+    noise = make_probe(model, make_items(["some"] * 3), seed=seed).noise
     assert noise.shape == (3, 1, 2, 3)
     assert noise.dtype == model.dtype
     for row in noise:
@@ -29,7 +28,7 @@ def test_item_noise_depends_on_seed_and_item_alone(model):
     items = make_items(["some"] * 6)
 
     def noise(order, seed):
-        probe = Probe(model, select(items, order), seed=seed, noise="per-item")
+        probe = make_probe(model, select(items, order), seed=seed, noise="per-item")
         return dict(zip(select(items, order).ids, probe.noise, strict=True))
 
     whole, part, other = noise(range(6), 0), noise([4, 1], 0), noise(range(6), 1)
@@ -45,7 +44,7 @@ def test_item_noise_is_standard_normal():
 
 
 def test_probe_vectors(model):
-    probe = Probe(model, make_items(["some"] * 3), seed=4)
+    probe = make_probe(model, make_items(["some"] * 3), seed=4)
     signs = probe.directions(3)
     assert all(torch.equal(v.abs(), torch.ones(3, 1, 2, 3)) for v in (v.float() for v in signs))
     assert all(torch.equal(v, v[:1].expand_as(v)) for v in signs)
@@ -57,17 +56,17 @@ def test_probe_vectors(model):
 
 def test_first_probe_vectors_do_not_depend_on_how_many_are_asked(model):
     items = make_items(["some"] * 2)
-    few, many = Probe(model, items).directions(1), Probe(model, items).directions(4)
+    few, many = make_probe(model, items).directions(1), make_probe(model, items).directions(4)
     assert torch.equal(few[0], many[0])
 
 
 def test_draws_share_no_vectors_and_the_noise_stays(model):
     items = make_items(["some"] * 2)
-    probe = Probe(model, items)
+    probe = make_probe(model, items)
     vectors = [v for draw in (0, 1, 2) for v in probe.directions(3, "gaussian", draw=draw)]
     assert len({tuple(v[0].flatten().tolist()) for v in vectors}) == 9
-    assert torch.equal(probe.noise, Probe(model, items).noise)
-    again = Probe(model, items).directions(3, "gaussian", draw=1)
+    assert torch.equal(probe.noise, make_probe(model, items).noise)
+    again = make_probe(model, items).directions(3, "gaussian", draw=1)
     assert all(torch.equal(a, b) for a, b in zip(vectors[3:6], again, strict=True))
 
 
@@ -78,9 +77,9 @@ def test_signs_are_balanced():
 
 def test_uniform():
     items = make_items(["some"] * 400)
-    first, second = Probe(None, items, seed=0).uniform(), Probe(None, items, seed=1).uniform()
+    first, second = make_probe(None, items, seed=0).uniform(), make_probe(None, items, seed=1).uniform()
     assert first.dtype == torch.float64
     assert ((first >= 0) & (first < 1)).all()
     assert float(first.mean()) == pytest.approx(0.5, abs=4 / (12 * 400) ** 0.5)
     assert (first != second).all()
-    assert torch.equal(Probe(None, select(items, [7, 3]), seed=0).uniform(), first[[7, 3]])
+    assert torch.equal(make_probe(None, select(items, [7, 3]), seed=0).uniform(), first[[7, 3]])
