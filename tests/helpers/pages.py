@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from memdet.results.store import ITEMS, SCHEMA_VERSION, SCORES
+from memdet.results import ITEMS, SCHEMA_VERSION, SCORES
 
 SCRIPT = "<script>alert(1)</script>"
 EVIL = "odd\"'><img src=x onerror=alert(2)>@x=1"
@@ -89,3 +89,20 @@ def write_run(path, *, seeds=2):
     }
     (path / "run.json").write_text(json.dumps(manifest))
     return path
+
+
+def tied_with_the_best(described, measure, fields, *, controls=True):
+    """Labels of those that the payload of a set does not tell apart from the best; the first leads, as in tables.
+
+    Args:
+        described: The set.
+        measure: 0 is AUROC, 1 and up the TPR at each rate.
+        fields: Names of the fields of its rows.
+        controls: False leaves them aside.
+    """
+    rows = [dict(zip(fields, row, strict=True)) for row in described["rows"]]
+    usable = [row for row in rows if row["status"] == "ok"]
+    values = [row["auroc"] if measure == 0 else described["tpr"][row["detector"]][measure - 1][0] for row in usable]
+    kept = [place for place, row in enumerate(usable) if controls or row["access"] not in {"none", "text"}]
+    lead = max(kept, key=lambda place: values[place] or 0.0)
+    return {usable[place]["detector"] for place in kept if described["tied"][measure][lead][place] == "1"}

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
@@ -15,15 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from memdet.metrics import compare_detectors, evaluate_table
+from memdet.metrics import evaluate_rates, evaluate_table
 from memdet.page import to_html
 from memdet.page.render import PICTURE_BYTES
-from memdet.results.conditions import sources_of
-from memdet.results.images import FILE, IMAGES, key_of
+from memdet.results import Run
+from memdet.results.images import FILE, key_of
+from memdet.results.schema import IMAGES
 from memdet.tables import report_rows
 from memdet.tables.numbers import interval, number
-from tests.helpers.pages import EVIL, HOSTILE, SCRIPT, STRATA, write_run
-from tests.helpers.runs import read_manifest
+from tests.helpers.pages import EVIL, HOSTILE, SCRIPT, STRATA, tied_with_the_best, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = {"auroc": "AUROC", "tpr_at_1_fpr": "TPR at 1\u00a0% FPR", "gain_over_control": "Gain over control"}
@@ -171,6 +172,34 @@ def test_the_answer_is_the_best_within_the_budget(visit, rows):
     assert "copy-similarity" in page.inner_text("#answers tbody tr:first-child")
     page.fill("#ask-budget", "0")
     assert "Use" not in page.inner_text("#verdict")
+
+
+@pytest.mark.parametrize("committed", [False, True])
+@pytest.mark.parametrize("rate", [1, 5, 10])
+def test_without_a_budget_the_answer_names_the_first_group(visit, file, rate, committed):
+    page = visit(ROOT / "results" / "leaderboard.html" if committed else file)
+    page.fill("#ask-budget", "")
+    page.select_option("#ask-rate", label=f"{rate}\u00a0%")
+    for box in page.locator("#ask-access input").all():
+        box.check()
+    data = json.loads(page.text_content("#data"))
+    answers = page.locator("#answers tbody tr")
+    by_auroc = 0
+    for index, described in enumerate(data["sets"]):
+        cells = answers.nth(index).locator("td")
+        names = [*cells.first.locator(".name").all_text_contents(), *cells.last.locator(".name").all_text_contents()]
+        rows = [dict(zip(data["fields"], row, strict=True)) for row in described["rows"]]
+        usable = [row for row in rows if row["status"] == "ok"]
+        measure = 0 if "not resolvable" in cells.nth(1).inner_text() else 1 + data["rates"].index(rate / 100)
+        expected = tied_with_the_best(described, measure, data["fields"], controls=False)
+        if measure == 0:
+            first = [row for row in usable if row["tie_group"] == 1]
+            best = max(usable, key=lambda row: row["auroc"])
+            if best["access"] not in {"none", "text"}:
+                by_auroc += 1
+                assert expected == {row["detector"] for row in first if row["access"] not in {"none", "text"}}
+        assert sorted(", ".join(names).split(", ")) == sorted(expected), described["id"]
+    assert by_auroc or rate > 1
 
 
 def test_the_answer_says_where_a_rate_is_not_resolved(visit):
@@ -333,8 +362,7 @@ def test_images_are_drawn_and_the_limit_is_held(visit, tmp_path):
 
 def with_images(run):
     """Two generations of each item of the larger set: grey of the item's number."""
-    manifest = read_manifest(run)
-    source = sources_of(run, manifest)["large"]
+    source = Run.load(run).sources["large"]
     columns = {name: [] for name in IMAGES.names}
     for number_of_item, item in enumerate(source.condition):
         for seed in (0, 1):
@@ -351,6 +379,6 @@ def with_images(run):
 def test_the_page_of_the_published_run_is_small_enough(monkeypatch):
     # Few draws: they change the digits and not their number.
     monkeypatch.setattr("memdet.tables.rows.evaluate_table", partial(evaluate_table, draws=20))
-    monkeypatch.setattr("memdet.page.payload.compare_detectors", partial(compare_detectors, draws=20))
+    monkeypatch.setattr("memdet.page.payload.evaluate_rates", partial(evaluate_rates, draws=20))
     text = to_html([ROOT / "results" / "controlled" / "reference"], generations=0)
     assert len(text.encode()) + PICTURE_BYTES < 3_000_000
