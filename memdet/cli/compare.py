@@ -28,12 +28,11 @@ def command(runs: tuple[Path, ...], against: str | None, by_stratum: bool, form:
     one = len(runs) == 1 or runs[0].resolve() == runs[1].resolve()
     if against is not None and not one:
         raise UserError("--against compares the detectors of one run: give one RUN_DIR")
-    from memdet.results import Run
     from memdet.tables.comparison import compare_detectors, compare_runs
     from memdet.tables.comparison_text import FORMATS
 
     if one:
-        rows = compare_detectors(Run.load(runs[0]), against=against, by_stratum=by_stratum)
+        rows = compare_detectors(runs[0], against=against, by_stratum=by_stratum)
     else:
-        rows = compare_runs(Run.load(runs[0]), Run.load(runs[1]), by_stratum=by_stratum)
+        rows = compare_runs(runs[0], runs[1], by_stratum=by_stratum)
     show(FORMATS[form](rows), out)

@@ -127,8 +127,8 @@ def check_run(
             number is out of range, or of some detector nothing at all can be compared.
     """
     _check_numbers(tolerance, alpha, drift)
-    old = gate_run(baseline if isinstance(baseline, Run) else Run.load(baseline), detectors)
-    new = gate_run(run if isinstance(run, Run) else Run.load(run))
+    old = gate_run(Run.of(baseline), detectors)
+    new = gate_run(Run.of(run))
     refuse_other_items(old, new)
     pairs = list(pairs_of(old, new, drift))
     failures = list(_vanished(old, new))

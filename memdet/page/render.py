@@ -22,19 +22,22 @@ SCRIPTS = ("data", "dom", "metrics", "svg", "answer", "table", "plots", "items",
 STYLES = ("base", "page")
 
 
-def to_html(runs: Sequence[Run], *, title: str = "", generations: int = 2, picture_bytes: int = PICTURE_BYTES) -> str:
+def to_html(
+    runs: Sequence[Run | Path], *, title: str = "", generations: int = 2, picture_bytes: int = PICTURE_BYTES
+) -> str:
     """The page of finished runs: one file, which fetches nothing.
 
     The same runs give the same text, byte for byte. Images are shown where the runs hold them
     (:func:`memdet.running.generations.make_images` makes them).
 
     Args:
-        runs: Loaded or in memory.
+        runs: Runs, or their directories.
         generations: Images an item to show, of those that are kept.
         title: Heading; the default names what was compared.
         picture_bytes: What the images may take.
     """
-    return render(payload_of(runs, generations=generations, picture_bytes=picture_bytes), title)
+    loaded = [Run.of(run) for run in runs]
+    return render(payload_of(loaded, generations=generations, picture_bytes=picture_bytes), title)
 
 
 def page_of(run: Run, path: Path | None = None) -> str:

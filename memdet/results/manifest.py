@@ -19,7 +19,7 @@ FILE = "run.json"
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
 class SampleSetEntry(_Part):

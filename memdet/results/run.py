@@ -83,6 +83,11 @@ class Run:
         return cls(manifest.with_labels(renamed), scores, name=name, path=directory)
 
     @classmethod
+    def of(cls, source: Run | str | PathLike[str]) -> Run:
+        """A run itself, or that of a directory, loaded."""
+        return source if isinstance(source, Run) else cls.load(source)
+
+    @classmethod
     def from_tables(
         cls,
         manifest: Manifest,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ class _Side:
 
 
 def compare_detectors(
-    run: Run, *, first: str | None = None, against: str | None = None, by_stratum: bool = False
+    run: Run | Path, *, first: str | None = None, against: str | None = None, by_stratum: bool = False
 ) -> list[Row]:
     """Test the detectors of one run against each other on the items of each sample set.
 
@@ -77,7 +78,7 @@ def compare_detectors(
     of a sample set (and stratum) are adjusted together, after Holm.
 
     Args:
-        run: Loaded or in memory.
+        run: A run, or its directory.
         first: Label of a detector that alone is compared with ``against``.
         against: Label of a detector; each other one is compared with it alone. None takes every pair.
         by_stratum: Each stratum of memorized items by itself, against all items that are not.
@@ -89,7 +90,7 @@ def compare_detectors(
     Raises:
         UserError: The run has no such detector.
     """
-    side = _Side.of(run, by_stratum)
+    side = _Side.of(Run.of(run), by_stratum)
     for label in (first, against):
         if label is not None and label not in side.labels:
             raise UserError(f"{side.name} has no detector {label}: it has {', '.join(side.labels)}")
@@ -112,14 +113,14 @@ def compare_detectors(
     return rows
 
 
-def compare_runs(first: Run, second: Run, *, by_stratum: bool = False) -> list[Row]:
+def compare_runs(first: Run | Path, second: Run | Path, *, by_stratum: bool = False) -> list[Row]:
     """Test each detector of one run against itself in another one.
 
     Each on the items that both runs have, with scores averaged over the seeds that both have. The p-values of a sample
     set (and stratum) are adjusted together, after Holm.
 
     Args:
-        first, second: Loaded or in memory.
+        first, second: Runs, or their directories.
         by_stratum: As for :func:`compare_detectors`.
 
     Returns:
@@ -129,7 +130,7 @@ def compare_runs(first: Run, second: Run, *, by_stratum: bool = False) -> list[R
     Raises:
         UserError: Nothing can be compared.
     """
-    sides = _Side.of(first, by_stratum), _Side.of(second, by_stratum)
+    sides = _Side.of(Run.of(first), by_stratum), _Side.of(Run.of(second), by_stratum)
     names = sides[0].name, sides[1].name
     versions = sides[0].versions(), sides[1].versions()
     rows: list[Row] = []

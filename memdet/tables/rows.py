@@ -69,8 +69,7 @@ def report_rows(runs: Sequence[Run | Path], *, by_stratum: bool = False) -> list
         runs: Runs, or their directories.
         by_stratum: As for :func:`rows_of`.
     """
-    loaded = (run if isinstance(run, Run) else Run.load(run) for run in runs)
-    return [row for run in loaded for row in rows_of(run, by_stratum=by_stratum)]
+    return [row for run in runs for row in rows_of(Run.of(run), by_stratum=by_stratum)]
 
 
 def rows_of(run: Run, *, by_stratum: bool = False) -> list[Row]:

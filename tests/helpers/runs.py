@@ -11,7 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from memdet.running import SCORES, read_manifest, read_scores
+from memdet.results import SCORES
+from memdet.results.store import read_scores
+
+
+def read_manifest(path: Path) -> dict:
+    """Content of ``run.json``, as it is stored."""
+    return json.loads((path / "run.json").read_text())
 
 
 def write_run(

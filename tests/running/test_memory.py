@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from memdet.running import memory
+from memdet.results import memory
 
 # A block of 64 MiB is freed and taken again a hundred times; what counts is how many pages the system had to give.
 PROGRAM = """
@@ -36,6 +36,6 @@ def test_freed_blocks_are_used_again():
 @pytest.mark.parametrize(("rows", "calls"), [(0, 0), (4_095, 0), (4_096, 1), (100_000, 1)])
 def test_only_a_run_of_many_items_gives_memory_back(monkeypatch, rows, calls):
     asked = []
-    monkeypatch.setattr(memory, "_glibc", lambda name: lambda *args: asked.append((name, args)))
+    monkeypatch.setattr(memory, "glibc", lambda name: lambda *args: asked.append((name, args)))
     memory.give_back_memory(rows)
     assert asked == [("malloc_trim", (0,))] * calls

@@ -14,9 +14,9 @@ import pytest
 from memdet.detectors import Detector, DetectorInfo, detector_classes, make_detectors
 from memdet.errors import UserError
 from memdet.models import load_model
-from memdet.running import RunOptions, read_manifest, run
-from memdet.running import runner as runner_module
+from memdet.running import RunOptions, run, scoring
 from memdet.samplesets import load_sample_set
+from tests.helpers.runs import read_manifest
 
 LAST = re.compile(rb"\| *(\d+)/(\d+) ")
 
@@ -80,14 +80,13 @@ def small_run(out, names=("wen2024", "random"), **options):
 def test_complete_rows_are_never_computed_twice(tmp_path, monkeypatch):
     small_run(tmp_path / "run", batch_size=100)
     before = (tmp_path / "run" / "scores.parquet").stat().st_mtime_ns
-    monkeypatch.setattr(runner_module, "score_items", lambda *_: pytest.fail("computed again"))
-    manifest = small_run(tmp_path / "run", batch_size=100)
-    assert manifest["finished"]
+    monkeypatch.setattr(scoring, "score_items", lambda *_: pytest.fail("computed again"))
+    assert small_run(tmp_path / "run", batch_size=100).manifest.finished
     assert (tmp_path / "run" / "scores.parquet").stat().st_mtime_ns == before
 
 
 def test_an_interruption_loses_the_shard_in_flight_alone(tmp_path, monkeypatch):
-    real, calls = runner_module.score_items, []
+    real, calls = scoring.score_items, []
 
     def stop_at_third_batch(model, items, detector, probe):
         calls.append(items.ids[0])
@@ -95,12 +94,12 @@ def test_an_interruption_loses_the_shard_in_flight_alone(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(model, items, detector, probe)
 
-    monkeypatch.setattr(runner_module, "score_items", stop_at_third_batch)
+    monkeypatch.setattr(scoring, "score_items", stop_at_third_batch)
     with pytest.raises(KeyboardInterrupt):
         small_run(tmp_path / "run", batch_size=100)
     assert len(list((tmp_path / "run" / "shards").glob("*.parquet"))) == 2
     calls.clear()
-    monkeypatch.setattr(runner_module, "score_items", lambda *a: (calls.append(a[1].ids[0]), real(*a))[1])
+    monkeypatch.setattr(scoring, "score_items", lambda *a: (calls.append(a[1].ids[0]), real(*a))[1])
     small_run(tmp_path / "run", batch_size=100)
     assert len(set(calls)) == 2
 
@@ -140,7 +139,7 @@ class Everywhere(Detector):
 
 
 def test_what_the_whole_set_shared_changes_no_batch(tmp_path, monkeypatch):
-    """Its null branch is a row of a larger call, and rounded otherwise; a continued run has not seen it."""
+    """A continued run has not seen it."""
     sample_set = load_sample_set("tiny-sd-a-verbatim")
     sample_set = dataclasses.replace(sample_set, items=sample_set.items.groupby("label").head(10))
     detectors = [Everywhere(), *make_detectors(["wen2024", "curvature-gap"], detector_classes())]
@@ -152,14 +151,14 @@ def test_what_the_whole_set_shared_changes_no_batch(tmp_path, monkeypatch):
         return (tmp_path / name / "scores.parquet").read_bytes()
 
     with monkeypatch.context() as patch:
-        real = runner_module.score_items
+        real = scoring.score_items
 
         def stop(model, items, detector, probe):
             if detector.label == "wen2024":
                 raise KeyboardInterrupt
             return real(model, items, detector, probe)
 
-        patch.setattr(runner_module, "score_items", stop)
+        patch.setattr(scoring, "score_items", stop)
         with pytest.raises(KeyboardInterrupt):
             scores("continued")
     assert scores("continued") == scores("straight")

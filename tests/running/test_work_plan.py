@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from memdet.detectors import detector_classes, make_detectors
-from memdet.results import store
-from memdet.results.store import ITEMS, SCORES, RunDirectory, read_scores, scan_scores
+from memdet.results import ITEMS, SCORES, Manifest, store
+from memdet.results.sinks import Notes, RunDirectory
+from memdet.results.store import read_scores, scan_scores
 from memdet.running.work_plan import tested_items as items_to_test
 from memdet.running.work_plan import units_of
 from memdet.running.workers import GROUPS_PER_WORKER, PARTS_PER_WORKER, _groups
@@ -42,9 +43,6 @@ def test_units_hold_every_item_once_a_seed_and_those_of_one_model_alone(plan):
         assert rows == list(range(len(tested)))
         for unit in of_seed[1:]:
             assert set(tested["model"].iloc[unit.rows]) == {unit.model}
-            firsts = {other.rows.start for other in of_seed[1:] if other.first_batch is None}
-            assert firsts == {(tested["model"] == name).to_numpy().argmax() for name in tested["model"].unique()}
-            assert unit.first_batch in {None, 7}
             assert unit.items_of_model == (tested["model"] == unit.model).sum()
             labels = [detector.label for detector in unit.detectors]
             assert labels == (["prompt-case", "wen2024"] if seed == 0 else ["wen2024"])
@@ -84,7 +82,7 @@ def joined(path, shards: int, rows: int) -> tuple[int, int]:
     directory = RunDirectory(path)
     (path / "shards").mkdir(parents=True)
     for number in range(shards):
-        note = {"sample_set": "set", "seconds": {"word": 0.5}, "messages": {"word": "a message"}}
+        note = Notes(sample_set="set", seconds={"word": 0.5}, messages={"word": "a message"})
         directory.write_shard(f"{number}", rows_of(rows, number * rows), note)
     before, held = pa.total_allocated_bytes(), []
 
@@ -95,7 +93,7 @@ def joined(path, shards: int, rows: int) -> tuple[int, int]:
 
     tracemalloc.start()
     try:
-        directory.finish(names(), {"schema_version": 2}, [ITEMS.empty_table()])
+        directory.finish(names(), Manifest(), [ITEMS.empty_table()])
         return max(held), tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -109,8 +107,8 @@ def test_joining_shards_takes_no_more_memory_for_more_of_them(tmp_path, monkeypa
     file = pq.ParquetFile(tmp_path / "many" / "scores.parquet")
     assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [1_000] * 20
     assert read_scores(tmp_path / "many")["score"].to_pylist() == list(range(20_000))
-    assert store.read_manifest(tmp_path / "many")["seconds"] == {"set": {"word": 100.0}}
-    assert store.read_manifest(tmp_path / "many")["messages"] == {"set": {"word": ["a message"]}}
+    assert Manifest.read(tmp_path / "many").seconds == {"set": {"word": 100.0}}
+    assert Manifest.read(tmp_path / "many").messages == {"set": {"word": ["a message"]}}
     pieces = list(scan_scores(tmp_path / "many", ["score", "item_id"]))
     assert max(map(len, pieces)) <= 1_000
     assert pa.concat_tables(pieces).equals(read_scores(tmp_path / "many").select(["score", "item_id"]))

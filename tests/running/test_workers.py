@@ -13,8 +13,9 @@ import pytest
 
 from memdet.detectors import detector_classes, make_detector, make_detectors
 from memdet.errors import UserError
-from memdet.running import RunOptions, read_manifest, run
+from memdet.running import RunOptions, run
 from memdet.samplesets import load_sample_set
+from tests.helpers.runs import read_manifest
 
 PLUGIN = '''
 from memdet import Detector, DetectorInfo

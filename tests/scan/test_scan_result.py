@@ -10,19 +10,28 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from memdet.io_utils import printable
+from memdet.results import SCORES, Manifest, Run, SampleSetEntry, Settings
 from memdet.samplesets import load_sample_set, read_prompts
 from memdet.scan import FORMATS, scan_result, to_html, to_look_at
 from memdet.tables.numbers import percent
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "results" / "scan" / "tiny-sd-a"
-MANIFEST = {
-    "settings": {"device": "cpu", "sample_sets": [{"dtype": "float32", "model_hashes": {"m": "ab" * 32}}]},
-    "packages": {"torch": "2", "diffusers": "0", "memdet": "0"},
-}
+def run_of(table, path):
+    """A scan in memory whose generations lie in a directory."""
+    entry = SampleSetEntry(id="scan", dtype="float32", model_hashes={"m": "ab" * 32})
+    manifest = Manifest(
+        settings=Settings(device="cpu", sample_sets=[entry]),
+        packages={"torch": "2", "diffusers": "0", "memdet": "0"},
+    )
+    filled = table.assign(**{field.name: None for field in SCORES if field.name not in table})
+    run = Run.from_tables(manifest, pa.Table.from_pandas(filled, schema=SCORES, preserve_index=False))
+    run.path = path
+    return run
 
 
 @pytest.fixture
@@ -195,7 +204,7 @@ def test_percent(share, text):
 
 def page(scan, tmp_path, prompts, reference=None):
     result, table = scan(prompts, reference)
-    return to_html(result, *to_look_at(result, 0), run=tmp_path, scores=table, manifest=MANIFEST)
+    return to_html(result, *to_look_at(result, 0), run=run_of(table, tmp_path))
 
 
 def test_prompts_are_text_on_the_page(scan, tmp_path):
@@ -218,7 +227,7 @@ def test_no_word_of_a_scan_is_a_verdict(scan, tmp_path):
     for reference, fpr in ((None, 0.2), (REFERENCE, 0.2), (REFERENCE, 0.01)):
         result, table = scan({"a": [1.0], "b": [None]}, reference, fpr=fpr, controls=["prompt-length"])
         shown = [render(result) for render in FORMATS.values()]
-        shown.append(to_html(result, [], [], run=tmp_path, scores=table, manifest=MANIFEST))
+        shown.append(to_html(result, [], [], run=run_of(table, tmp_path)))
         assert not any("memoriz" in text.lower() or "memoris" in text.lower() for text in shown)
 
 
