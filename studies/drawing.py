@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,23 @@ def need_matplotlib() -> None:
         found = False
     if not found:
         raise UserError("figures need matplotlib, which is not installed: pip install 'memdet[figures]'")
+
+
+def figures_directory(out: Path) -> Path:
+    """The directory ``figures`` below another one, made if need be.
+
+    Raises:
+        UserError: It cannot be made or written to.
+    """
+    directory = out / "figures"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"`out` {out} cannot be made a directory: {reason}", parameters=("out",)) from None
+    if not os.access(directory, os.W_OK):
+        raise UserError(f"`out` {out} cannot be written to: give another directory", parameters=("out",))
+    return directory
 
 
 def save_png(figure: Figure, path: Path) -> None:

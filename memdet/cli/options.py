@@ -87,9 +87,10 @@ def check_form(given: str, formats: Sequence[str]) -> None:
         raise UserError(f"--format {given!r} is not known: {', '.join(formats)}")
 
 
-def out(text: str = "Write to a file instead of the screen.") -> Callable[[F], F]:
-    """``--out``, as ``out``."""
-    return click.option("--out", type=click.Path(path_type=Path), help=text)
+def out(text: str = "Write to a file instead of the screen.", default: Path | None = None) -> Callable[[F], F]:
+    """``--out``, as ``out``: a file or a directory."""
+    kind = click.Path(path_type=Path)
+    return click.option("--out", type=kind, default=default, show_default=default is not None, help=text)
 
 
 def device(command: F) -> F:

@@ -1,145 +1,67 @@
-"""``memdet reproduce``."""
+"""``memdet reproduce``: the studies of a checkout, which are no part of the package."""
 
 from __future__ import annotations
 
-import os
+import importlib
+import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
+import memdet
 from memdet.errors import UserError
 
-PARTS = ("toy-2d", "fashion-pixel", "tiny-sd-a")
+REPOSITORY = "https://github.com/memdet/memdet"
 
 
-@click.group("reproduce", invoke_without_command=True)
+def repository() -> Path:
+    """The folder that memdet lies in; of a checkout its root, where ``studies`` is."""
+    return Path(memdet.__file__).resolve().parents[1]
+
+
+def study_names() -> list[str]:
+    """Names of the studies that are here, sorted."""
+    found = repository().glob("studies/*/command.py")
+    return sorted(path.parent.name.replace("_", "-") for path in found)
+
+
+class Studies(click.Group):
+    """Finds each study by its folder, and imports its ``command.py`` when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the studies, sorted."""
+        return study_names()
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a study's command.
+
+        Raises:
+            UserError: There are no studies here.
+        """
+        names = study_names()
+        if not names:
+            raise _no_studies(cmd_name)
+        if cmd_name not in names:
+            return None
+        root = str(repository())
+        if root not in sys.path:  # not every way to install a checkout puts it there
+            sys.path.insert(0, root)
+        command: click.Command = importlib.import_module(f"studies.{cmd_name.replace('-', '_')}.command").command
+        return command
+
+
+@click.group("reproduce", cls=Studies, invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """Draw a paper's figures on the planted models, and the figures of the documents."""
     if ctx.invoked_subcommand is None:
+        if not study_names():
+            raise _no_studies("")
         click.echo(ctx.get_help())
 
 
-@command.command("seed-paper")
-@click.option("--items", type=int, default=24, show_default=True, help="Of each group.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the noise.")
-@click.option("--from", "stored", type=click.Path(path_type=Path), help="Draw from this JSON file without measuring.")
-@click.option("--only", multiple=True, metavar="NAME", help=f"{', '.join(PARTS)}; the others stay as stored in --out.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("docs"), show_default=True, help="A directory.")
-def seed_paper(items: int, seed: int, stored: Path | None, only: tuple[str, ...], out: Path) -> None:
-    """Figures 1, 2, 4 and 5 of Jeon, Kim and No (arXiv 2412.04140).
-
-    Writes OUT/seed-paper.md, OUT/figures/seed-paper.json with all numbers, and OUT/figures/seed-figure-*.png.
-    """
-    from studies.drawing import need_matplotlib
-    from studies.seed_paper.figures import save_figures
-    from studies.seed_paper.page import SCHEMA_VERSION, read_document, render_page, write_document
-
-    if items < 2:
-        raise UserError(f"--items {items} is too few: a group has two or more")
-    if stored is not None and only:
-        raise UserError("--from draws what a file holds and --only measures: give one of them")
-    for name in only:
-        if name not in PARTS:
-            raise UserError(f"--only {name!r} is not known: {', '.join(PARTS)}")
-    need_matplotlib()
-    figures = out / "figures"
-    numbers = figures / "seed-paper.json"
-    document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "parts": {}}
-    if stored is not None:
-        document = read_document(stored)
-        _compute(document["parts"])
-    elif only and numbers.exists():
-        document = read_document(numbers)
-    _make(figures, out)
-    if stored is None:
-        measured = _measure([name for name in PARTS if not only or name in only], items, seed)
-        merged = document["parts"] | measured
-        document["parts"] = {name: merged[name] for name in PARTS if name in merged}
-    save_figures(document["parts"], figures)
-    _write(numbers, write_document(document))
-    _write(out / "seed-paper.md", render_page(document))
-
-
-@command.command("cost-accuracy")
-@click.option(
-    "--from",
-    "run",
-    type=click.Path(path_type=Path),
-    default=Path("results/controlled/reference"),
-    show_default=True,
-    help="A run directory.",
-)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("docs"), show_default=True, help="A directory.")
-def cost_accuracy(run: Path, out: Path) -> None:
-    """AUROC and TPR at 1 % FPR against network evaluations, with their Pareto fronts.
-
-    Writes OUT/cost-accuracy.md and OUT/figures/cost-accuracy.png, from the score file of a run.
-    """
-    from memdet.tables import report_rows
-    from studies.cost_accuracy.figure import save_cost_figure
-    from studies.cost_accuracy.fronts import fronts_of
-    from studies.cost_accuracy.page import FIGURE, render_cost_page
-    from studies.drawing import need_matplotlib
-
-    need_matplotlib()
-    sets = fronts_of(report_rows([run]))
-    if not sets:
-        raise UserError(f"{run} has no detector with an AUROC but controls and oracles: there is no front to draw")
-    _make(out / "figures", out)
-    save_cost_figure(sets, out / "figures" / FIGURE)
-    _write(out / "cost-accuracy.md", render_cost_page(sets, run.as_posix()))
-
-
-def _make(directory: Path, out: Path) -> None:
-    """A directory below ``--out`` that can be written to."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out} cannot be made a directory: {error.strerror or error}") from None
-    if not os.access(directory, os.W_OK):
-        raise UserError(f"--out {out} cannot be written to: give another directory")
-
-
-def _measure(names: list[str], items: int, seed: int) -> dict[str, Any]:
-    """The parts of the document, each from its model; all models are found before the work."""
-    import torch
-    from tqdm import tqdm
-
-    from memdet.models import ClosedForm, load_model
-    from memdet.samplesets import load_sample_set
-    from studies.seed_paper.measure import batches, measure_pixel, measure_tiny
-    from studies.seed_paper.toy import measure_toy
-
-    models = {name: load_model(name, dtype=torch.float64 if name == "toy-2d" else torch.float32) for name in names}
-    parts: dict[str, Any] = {}
-    for name, model in models.items():
-        if name == "toy-2d":
-            truth = load_model("mixture-2d")
-            assert isinstance(truth, ClosedForm)
-            parts[name] = measure_toy(model, truth, items, seed)
-            continue
-        count = batches(items) * (2 if name == "fashion-pixel" else 4)
-        with tqdm(total=count, desc=name, unit="Jacobian", disable=None) as bar:
-            if name == "fashion-pixel":
-                parts[name] = measure_pixel(model, items, seed, bar.update)
-            else:
-                parts[name] = measure_tiny(model, load_sample_set("tiny-sd-a-verbatim"), items, seed, bar.update)
-    return parts
-
-
-def _compute(parts: dict[str, Any]) -> None:
-    """Numbers follow from stored values; those of another version of the metrics are computed again."""
-    from studies.seed_paper.measure import pixel_numbers, tiny_numbers
-
-    if "fashion-pixel" in parts:
-        parts["fashion-pixel"]["numbers"] = pixel_numbers(parts["fashion-pixel"]["data"]["places"])
-    if "tiny-sd-a" in parts:
-        parts["tiny-sd-a"]["numbers"] = tiny_numbers(parts["tiny-sd-a"]["data"])
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+def _no_studies(name: str) -> UserError:
+    return UserError(
+        f"studies come with the repository of memdet, not with the installed package: git clone {REPOSITORY}, and run "
+        f"`pip install -e .` and `{f'memdet reproduce {name}'.strip()}` there"
+    )

@@ -1,31 +1,21 @@
-"""Runs detectors on a pipeline of Stable Diffusion 1.4's size with random weights, and measures time and memory.
-
-    python results/scale/measure.py [--work DIR] [--items 2] [--detector NAME ...]
-
-makes the pipeline (4 GB) in a directory of its own below DIR, runs ``memdet run`` on it as a process of its own, and
-writes ``log.txt`` and ``record.json`` beside this file. Random weights have memorized nothing: the scores say only that
-all was computed, not how good a detector is. With ``--table`` it measures nothing, but prints what the documentation
-shows of the record.
-"""
+"""Runs detectors on a pipeline of Stable Diffusion 1.4's size with random weights, and measures time and memory."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
 import shlex
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parents[2] / "results" / "scale"
+from memdet.io_utils import write_text
+
 DETECTORS = ("wen2024", "jeon2025", "jeon2024-eigenvalues@krylov=10")
 TOKENS = 77
 PROMPTS = (  # of words that the tokenizer knows
@@ -52,7 +42,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredRun:
     """One run.
 
     Attributes:
@@ -132,7 +122,7 @@ def make_pipeline(shape: Shape, directory: Path, seed: int = 0) -> dict[str, Any
 def write_samples(path: Path, items: int) -> None:
     """Write the first prompts, half of them called memorized."""
     rows = [{"prompt": prompt, "memorized": label} for prompt, label in PROMPTS[:items]]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def arguments(detectors: Sequence[str]) -> list[str]:
@@ -142,7 +132,7 @@ def arguments(detectors: Sequence[str]) -> list[str]:
     return ["run", "--model", "./model", "--samples", "samples.jsonl", *named, *options]
 
 
-def run_measured(work: Path, detectors: Sequence[str]) -> Measured:
+def run_measured(work: Path, detectors: Sequence[str]) -> MeasuredRun:
     """Run ``memdet run`` on ``model`` and ``samples.jsonl`` in a directory, as a process of its own.
 
     The parent must be small: until it turns into the program, a child counts its parent's memory as its own.
@@ -168,7 +158,7 @@ def run_measured(work: Path, detectors: Sequence[str]) -> Measured:
         raise RuntimeError(f"memdet run ended with {child.returncode}")
     peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1_024)
     cpu = usage.ru_utime + usage.ru_stime
-    return Measured(peak, loading_peak, wall, cpu, load, *_read(work / "run", detectors))
+    return MeasuredRun(peak, loading_peak, wall, cpu, load, *_read(work / "run", detectors))
 
 
 def project(shape: Shape, detectors: Sequence[str]) -> dict[str, Any]:
@@ -194,7 +184,7 @@ def project(shape: Shape, detectors: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def record(shape: Shape, made: dict[str, Any], measured: Measured, detectors: Sequence[str]) -> dict[str, Any]:
+def record(shape: Shape, made: dict[str, Any], measured: MeasuredRun, detectors: Sequence[str]) -> dict[str, Any]:
     """All figures, as they are written to ``record.json``."""
     manifest, planned = measured.manifest, project(shape, detectors)
     rows = []
@@ -310,24 +300,24 @@ def measure(shape: Shape, work: Path, out: Path, items: int, detectors: Sequence
     with multiprocessing.get_context("spawn").Pool(1) as pool:  # its memory is not the run's
         made = pool.apply(make_pipeline, (shape, work / "model"))
     found = record(shape, made, run_measured(work, detectors), detectors)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "record.json").write_text(json.dumps(found, indent=1) + "\n")
-    (out / "log.txt").write_text(log(found))
+    write_text(out / "record.json", json.dumps(found, indent=1) + "\n")
+    write_text(out / "log.txt", log(found))
     return found
 
 
 def _read(run: Path, detectors: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Manifest, scores and costs of a run directory."""
     from memdet.detectors import detector_classes, make_detectors
-    from memdet.running import read_manifest, read_scores
-    from memdet.tables import report_rows
+    from memdet.results import Run
+    from memdet.tables import rows_of
 
-    table, rows = read_scores(run).to_pandas(), {row["detector"]: row for row in report_rows([run])}
+    found = Run.load(run)
+    rows = {row["detector"]: row for row in rows_of(found)}
     labels = [detector.label for detector in make_detectors(detectors, detector_classes())]
-    scores = {label: table[table["detector"] == label]["score"].tolist() for label in labels}
+    scores = {label: found.scores[label].tolist() for label in labels}
     units = {"seconds_per_item": "seconds_per_item", "F": "forwards", "JVP": "jvps", "VJP": "vjps"}
     costs = {label: {unit: float(rows[label][key]) for unit, key in units.items()} for label in labels}
-    return read_manifest(run), scores, costs
+    return json.loads((run / "run.json").read_text(encoding="utf-8")), scores, costs
 
 
 def _peak(status: Path) -> int | None:
@@ -345,26 +335,3 @@ def _memory() -> int:
 
 def _gb(size: float) -> str:
     return f"{size / 1e9:.2f} GB"
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measure at the size of Stable Diffusion 1.4."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, help="where 4 GB are free  [default: the system's directory for such]")
-    parser.add_argument("--items", type=int, choices=(2, 3, 4), default=2)
-    parser.add_argument("--detector", action="append", help=f"can be repeated  [default: {', '.join(DETECTORS)}]")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--table", action="store_true", help="print what the documentation shows of the record")
-    given = parser.parse_args(argv)
-    if given.table:
-        print(table(json.loads((given.out / "record.json").read_text())))
-        return
-    work = Path(tempfile.mkdtemp(prefix="memdet-scale-", dir=given.work))
-    try:
-        print(log(measure(stable_diffusion(), work, given.out, given.items, given.detector or DETECTORS)), end="")
-    finally:
-        shutil.rmtree(work)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,10 +42,9 @@ def measure_pixel(model: ScoreModel, items: int, seed: int, advance: Callable[[]
     labels = [1] * items + [0] * items
     conditions = [PIXEL_CLASSES["memorized"]] * items + [PIXEL_CLASSES["other"]] * items
     found: dict[int, list[Floats]] = {}
+    context = context_of(seed, steps=PIXEL_STEPS, guidance=PIXEL_GUIDANCE)
     for part in _slices(len(names)):
-        probe = probe_of(
-            model, names[part], conditions[part], labels[part], seed, PIXEL_STEPS, PIXEL_GUIDANCE, "per-item"
-        )
+        probe = probe_of(model, names[part], conditions[part], labels[part], context)
         for index in (0, PIXEL_STEPS - 1):
             t = probe.timesteps[index]
             spectrum = probe.spectrum(probe.trajectory().state(index), t, "cond")
@@ -102,22 +101,14 @@ def measure_tiny(
     rows = [*test[test["label"] == 1].index[:items], *test[test["label"] == 0].index[:items]]
     frame = test.loc[rows]
     protocol = sample_set.protocol
-    memories = {"per-item": SeedMemory(), "protocol": SeedMemory()}
+    own_noise = context_of(seed, steps=protocol.steps, guidance=protocol.guidance)
+    noises = {"per-item": (own_noise, SeedMemory()), "protocol": (Context(protocol, seed), SeedMemory())}
     found: dict[tuple[str, int], list[Json]] = {}
     for part in _slices(len(frame)):
         chosen = frame.iloc[part]
-        for noise, memory in memories.items():
-            probe = probe_of(
-                model,
-                chosen["item_id"].tolist(),
-                chosen["condition"].tolist(),
-                chosen["label"].tolist(),
-                seed,
-                protocol.steps,
-                protocol.guidance,
-                protocol.noise if noise == "protocol" else "per-item",
-                memory,
-            )
+        ids, conditions, labels = (chosen[name].tolist() for name in ("item_id", "condition", "label"))
+        for noise, (context, memory) in noises.items():
+            probe = probe_of(model, ids, conditions, labels, context, memory)
             for time in TINY_TIMES:
                 x, t = probe.at(time)
                 sigma = model.schedule.sigma(t)
@@ -198,16 +189,16 @@ def probe_of(
     ids: Sequence[str],
     conditions: Sequence[str],
     labels: Sequence[int],
-    seed: int,
-    steps: int,
-    guidance: float,
-    noise: Literal["shared", "per-item"],
+    context: Context,
     memory: SeedMemory | None = None,
 ) -> Probe:
     """A probe of items that stand for themselves."""
-    items = Items(ids, conditions, ids, labels, model.takes_prompts)
-    protocol = Protocol(steps=steps, guidance=guidance, seeds=1, noise=noise)
-    return Probe(model, items, Context(protocol, seed), memory=memory)
+    return Probe(model, Items(ids, conditions, ids, labels, model.takes_prompts), context, memory=memory)
+
+
+def context_of(seed: int, *, steps: int, guidance: float) -> Context:
+    """One noise seed, from which each item gets a draw of its own."""
+    return Context(Protocol(steps=steps, guidance=guidance, seeds=1, noise="per-item"), seed)
 
 
 def settings_of(model: ScoreModel, seed: int, **others: Any) -> Json:

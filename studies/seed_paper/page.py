@@ -10,6 +10,7 @@ from memdet.errors import UserError
 from memdet.tables.formats import markdown
 from memdet.tables.numbers import number
 from memdet.tables.table import Table, left, right
+from studies.seed_paper import PARTS
 from studies.seed_paper.measure import Json
 from studies.seed_paper.toy import RADIUS, SEPARATES
 from studies.seed_paper.verdicts import (
@@ -27,7 +28,6 @@ from studies.seed_paper.verdicts import (
 )
 
 SCHEMA_VERSION = 1
-PARTS = ("toy-2d", "fashion-pixel", "tiny-sd-a")
 
 _INTRODUCTION = f"""\
 # The figures of the seed paper, again

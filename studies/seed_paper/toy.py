@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from memdet.errors import UserError
 from memdet.metrics import auroc
 from memdet.models import ClosedForm, ScoreModel
-from studies.seed_paper.measure import GROUPS, Json, probe_of, quartiles, rounded, settings_of
+from studies.seed_paper.measure import GROUPS, Floats, Json, context_of, probe_of, quartiles, rounded, settings_of
 
 STEPS = 100
 TIGHT, BROAD = (-2.0, 0.0), (1.0, 0.0)  # the modes of the toy
@@ -18,6 +21,30 @@ RADIUS = 0.2  # of a trajectory's end from the tight mode; ten of its standard d
 DRAWS_PER_ITEM = 20  # a twentieth of the toy's mass is in the tight mode
 PATHS = 12  # of each group, drawn thinly
 SEPARATES = 0.9  # AUROC from which two groups are said to be told apart
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Trajectories of the null branch and the smallest eigenvalue along them, times sigma_t^2.
+
+    Attributes:
+        timesteps, sigmas: One a step.
+        states: ``[STEPS + 1, draws, 2]``; the last is where a trajectory ends.
+        learned, exact: ``[STEPS, draws]``; of the network, and of the closed form at the same points.
+    """
+
+    timesteps: Sequence[int]
+    sigmas: Sequence[float]
+    states: Tensor
+    learned: Floats
+    exact: Floats
+
+    @property
+    def curves(self) -> dict[str, Floats]:
+        """Eigenvalues by their source."""
+        return {"learned": self.learned, "exact": self.exact}
 
 
 def measure_toy(model: ScoreModel, truth: ClosedForm, items: int, seed: int) -> Json:
@@ -33,9 +60,30 @@ def measure_toy(model: ScoreModel, truth: ClosedForm, items: int, seed: int) -> 
         UserError: No trajectory ends in one of the modes.
     """
     draws = DRAWS_PER_ITEM * items
-    condition = _any_condition(model)
+    paths = _follow(model, truth, draws, seed)
+    ends = paths.states[-1]
+    to_tight, to_broad = ((ends - ends.new_tensor(centre)).norm(dim=1).numpy() for centre in (TIGHT, BROAD))
+    memorized = to_tight <= RADIUS
+    if memorized.all() or not memorized.any():
+        which = "the tight mode" if not memorized.any() else "the broad mode"
+        raise UserError(
+            f"none of {draws} trajectories of {model.name} ends in {which}: raise `items` or change `seed`",
+            parameters=("items", "seed"),
+        )
+    chosen = {"memorized": memorized, "other": ~memorized}
+    nearest = {"memorized": int(np.where(memorized, to_tight, np.inf).argmin()), "other": int(to_broad.argmin())}
+    groups = {group: _of_group(paths, chosen[group], nearest[group]) for group in GROUPS}
+    label = memorized.astype(int)
+    areas = {name: [rounded(auroc(-row, label)) for row in values] for name, values in paths.curves.items()}
+    settings = settings_of(model, seed, draws=draws, steps=STEPS, truth=truth.name)
+    data = {"timesteps": paths.timesteps, "sigmas": rounded(paths.sigmas), "auroc": areas, "groups": groups}
+    return {"settings": settings, "data": data, "numbers": _numbers(paths, chosen, groups, areas)}
+
+
+def _follow(model: ScoreModel, truth: ClosedForm, draws: int, seed: int) -> Paths:
     names = [str(index) for index in range(draws)]
-    probe = probe_of(model, names, [condition] * draws, [0] * draws, seed, STEPS, 0.0, "per-item")
+    context = context_of(seed, steps=STEPS, guidance=0.0)
+    probe = probe_of(model, names, [_any_condition(model)] * draws, [0] * draws, context)
     path = probe.trajectory()
     states = [path.state(index) for index in range(STEPS + 1)]
     sigmas = [model.schedule.sigma(t) for t in probe.timesteps]
@@ -45,51 +93,34 @@ def measure_toy(model: ScoreModel, truth: ClosedForm, items: int, seed: int) -> 
     for index, (t, sigma) in enumerate(zip(probe.timesteps, sigmas, strict=True)):
         learned[index] = probe.spectrum(states[index], t, "null")[:, 0].numpy() * sigma**2
         exact[index] = truth.exact_spectrum(states[index], t, null)[:, 0].numpy() * sigma**2
-    ends = states[-1].double()
-    to_tight, to_broad = ((ends - ends.new_tensor(centre)).norm(dim=1) for centre in (TIGHT, BROAD))
-    memorized = (to_tight <= RADIUS).numpy()
-    if memorized.all() or not memorized.any():
-        which = "the tight mode" if not memorized.any() else "the broad mode"
-        raise UserError(f"none of {draws} trajectories of {model.name} ends in {which}: raise --items or change --seed")
-    label = memorized.astype(int)
-    ends_tight = torch.where(torch.from_numpy(memorized), to_tight, torch.inf)
-    stacked = torch.stack(states).double().numpy()
-    groups: Json = {}
-    for group, chosen, nearest in (("memorized", memorized, ends_tight), ("other", ~memorized, to_broad)):
-        groups[group] = {
-            "count": int(chosen.sum()),
-            "path": rounded(stacked[:, int(nearest.argmin())]),
-            "paths": [rounded(stacked[:, index]) for index in np.flatnonzero(chosen)[:PATHS]],
-            "learned": quartiles(learned[:, chosen].T),
-            "exact": quartiles(exact[:, chosen].T),
-        }
-    areas = {
-        name: [rounded(auroc(-row, label)) for row in values]
-        for name, values in (("learned", learned), ("exact", exact))
+    return Paths(probe.timesteps, sigmas, torch.stack(states).double(), learned, exact)
+
+
+def _of_group(paths: Paths, chosen: Mask, nearest: int) -> Json:
+    """What is drawn of a group: its nearest trajectory, some others, and its eigenvalues."""
+    states = paths.states.numpy()
+    return {
+        "count": int(chosen.sum()),
+        "path": rounded(states[:, nearest]),
+        "paths": [rounded(states[:, index]) for index in np.flatnonzero(chosen)[:PATHS]],
+        **{name: quartiles(values[:, chosen].T) for name, values in paths.curves.items()},
     }
-    error = np.abs(learned - exact)
+
+
+def _numbers(paths: Paths, chosen: dict[str, Mask], groups: Json, areas: dict[str, list[float]]) -> Json:
+    """Counts, errors, when the groups part, and medians at the first and last step."""
+    error = np.abs(paths.learned - paths.exact)
     numbers: Json = {
         "counts": {group: groups[group]["count"] for group in GROUPS},
-        "separated_from": {name: _separated_from(values, probe.timesteps) for name, values in areas.items()},
-        "median_error": {
-            group: rounded(np.median(error[:, chosen]))
-            for group, chosen in (("memorized", memorized), ("other", ~memorized))
-        },
+        "separated_from": {name: _separated_from(values, paths.timesteps) for name, values in areas.items()},
+        "median_error": {group: rounded(np.median(error[:, chosen[group]])) for group in GROUPS},
     }
     for place, index in (("first", 0), ("last", STEPS - 1)):
-        numbers[place] = {
-            "t": probe.timesteps[index],
-            **{
-                name: {
-                    "auroc": areas[name][index],
-                    **{group: groups[group][name]["median"][index] for group in GROUPS},
-                }
-                for name in ("learned", "exact")
-            },
-        }
-    settings = settings_of(model, seed, draws=draws, steps=STEPS, truth=truth.name)
-    data = {"timesteps": probe.timesteps, "sigmas": rounded(sigmas), "auroc": areas, "groups": groups}
-    return {"settings": settings, "data": data, "numbers": numbers}
+        numbers[place] = {"t": paths.timesteps[index]}
+        for name in paths.curves:
+            medians = {group: groups[group][name]["median"][index] for group in GROUPS}
+            numbers[place][name] = {"auroc": areas[name][index], **medians}
+    return numbers
 
 
 def _any_condition(model: ScoreModel) -> str:

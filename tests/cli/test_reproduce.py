@@ -1,13 +1,14 @@
 """``memdet reproduce``."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from memdet.cli.reproduce import PARTS
-from studies.seed_paper import page as seed_paper
+from memdet.cli import reproduce
+from studies.seed_paper import PARTS
 from studies.seed_paper.figures import FIGURES
 
 STORED = Path(__file__).resolve().parents[2] / "docs" / "figures" / "seed-paper.json"
@@ -17,8 +18,39 @@ COMMAND = ["reproduce", "seed-paper"]
 def test_the_group_alone_shows_its_commands(cli):
     code, out, _ = cli("reproduce")
     assert code == 0
-    assert "seed-paper" in out
-    assert PARTS == seed_paper.PARTS
+    for name in ("seed-paper", "cost-accuracy", "sd-scale"):
+        assert name in out
+
+
+def test_the_help_names_the_models(cli):
+    out = cli(*COMMAND, "--help")[1]
+    assert PARTS == ("toy-2d", "fashion-pixel", "tiny-sd-a")
+    for name in PARTS:
+        assert name in out
+
+
+def test_without_studies_it_says_where_they_are(monkeypatch, refused, tmp_path):
+    monkeypatch.setattr(reproduce, "repository", lambda: tmp_path)
+    words = ["studies come with the repository", f"git clone {reproduce.REPOSITORY}", "memdet reproduce seed-paper"]
+    refused(*COMMAND, words=words)
+    refused("reproduce", words=words[:2])
+
+
+def test_a_study_is_a_folder_with_a_command(monkeypatch, cli, tmp_path):
+    (tmp_path / "studies" / "my_study").mkdir(parents=True)
+    (tmp_path / "studies" / "no_study").mkdir()
+    (tmp_path / "studies" / "my_study" / "command.py").write_text("raise NotImplementedError  # found, not imported")
+    monkeypatch.setattr(reproduce, "repository", lambda: tmp_path)
+    assert reproduce.study_names() == ["my-study"]
+    code, _, err = cli("reproduce", "no-study")
+    assert code == 2
+    assert "no-study" in err
+
+
+def test_memdet_imports_no_study():
+    code = "import sys; from memdet.cli import reproduce; print([n for n in sys.modules if n.startswith('studies')])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
 
 
 def test_drawing_from_a_file_writes_everything(cli, tmp_path):

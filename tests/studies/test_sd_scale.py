@@ -1,6 +1,5 @@
 """The script that measures at the size of Stable Diffusion: on a tiny pipeline, and what is written of its record."""
 
-import importlib
 import json
 import math
 from pathlib import Path
@@ -8,14 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from studies.sd_scale import command, measure
+
 ROOT = Path(__file__).resolve().parents[2]
 SCALE = ROOT / "results" / "scale"
 
 
 @pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(SCALE)
-    return importlib.import_module("measure")
+def script():
+    return measure
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def tiny(script):
 def test_script_measures_a_run_and_leaves_nothing_behind(script, tmp_path, monkeypatch):
     shape, work, out = tiny(script), tmp_path / "work", tmp_path / "out"
     work.mkdir()
-    monkeypatch.setattr(script, "stable_diffusion", lambda: shape)
-    script.main(["--work", str(work), "--out", str(out)])
+    monkeypatch.setattr(command, "stable_diffusion", lambda: shape)
+    command.command.main(["--work", str(work), "--out", str(out)], standalone_mode=False)
     assert list(work.iterdir()) == []
     found = json.loads((out / "record.json").read_text())
     assert (out / "log.txt").read_text() == script.log(found)
@@ -112,7 +112,7 @@ def test_committed_record_is_of_stable_diffusion(script, found):
 
 def test_documentation_shows_the_committed_record(script, found):
     text = (ROOT / "docs" / "throughput.md").read_text()
-    shown = text.split("<!-- table: python results/scale/measure.py --table -->\n")[1].split("<!-- end of table -->")[0]
+    shown = text.split("<!-- table: memdet reproduce sd-scale --table -->\n")[1].split("<!-- end of table -->")[0]
     assert shown.strip() == script.table(found)
 
 

@@ -106,7 +106,7 @@ def test_generations_of_a_closed_form_have_its_spectrum():
 def test_no_trajectory_in_a_mode_is_said(monkeypatch):
     monkeypatch.setattr("studies.seed_paper.toy.RADIUS", 0.0)
     truth = load_model("mixture-2d")
-    with pytest.raises(UserError, match="none of 40 trajectories of mixture-2d ends in the tight mode: raise --items"):
+    with pytest.raises(UserError, match="none of 40 trajectories of mixture-2d ends in the tight mode: raise `items`"):
         measure_toy(truth, truth, items=2, seed=0)
 
 
