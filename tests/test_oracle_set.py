@@ -4,7 +4,8 @@ import pytest
 
 from memdet.detectors import detector_classes, make_detectors
 from memdet.metrics import auroc
-from memdet.running import RunOptions, read_scores, run
+from memdet.results.store import read_scores
+from memdet.running import RunOptions, run
 from memdet.samplesets import load_sample_set
 
 ESTIMATES = {

@@ -15,7 +15,7 @@ from benchmarks.streaming.report import growth, streaming_table
 from benchmarks.streaming.task import Task
 from memdet.results import scores as score_tables
 from memdet.results import store
-from memdet.running import read_scores
+from memdet.results.store import read_scores
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "results" / "benchmarks"

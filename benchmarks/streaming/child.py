@@ -64,7 +64,7 @@ def one_run(task: Task, out: Path) -> tuple[Phases, list[dict[str, Any]]]:
     with phases.of("load"):
         sample_set = load_samples_file(Path(task.samples), model=task.model, noise=task.noise)
     from benchmarks.streaming.problem import HashedPrompts
-    from memdet.results.store import RunDirectory
+    from memdet.results.sinks import RunDirectory
     from memdet.running import RunOptions, run, runner
     from memdet.tables import FORMATS, report_rows
 

@@ -18,7 +18,7 @@ from memdet.models import ScoreModel, load_model
 from memdet.models.closed_form.catalogue import CLOSED_FORM
 from memdet.probing import Items, Probe
 from memdet.running.batching import items_of, probe_of
-from memdet.running.runner import score_items
+from memdet.running.scoring import score_items
 from memdet.samplesets import SampleSet
 from memdet.testing.check_detector import Finding, validate
 

@@ -184,7 +184,7 @@ def test_report_of_what_is_no_run(damage, refused, tmp_path):
 def test_report_of_a_score_table_without_a_column(refused, tmp_path):
     import pyarrow.parquet as pq
 
-    from memdet.results.store import SCHEMA_VERSION, SCORES
+    from memdet.results import SCHEMA_VERSION, SCORES
 
     (tmp_path / "run.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION, "settings": {"detectors": []}}))
     schema = SCORES.remove(SCORES.get_field_index("stratum"))

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from memdet.running import generations, read_scores
+from memdet.results.store import read_scores
+from memdet.running import generations
 from memdet.running import runner as runner_module
 from memdet.samplesets import load_sample_set
 

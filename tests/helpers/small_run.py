@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from memdet.results.store import SCHEMA_VERSION, SCORES
+from memdet.results import SCHEMA_VERSION, SCORES
 
 # Label, stratum, measured extraction and score of each item: strong separates, weak does not, negatives score 1 to 4.
 ITEMS = [

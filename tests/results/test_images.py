@@ -8,11 +8,11 @@ from PIL import Image
 
 from memdet.detectors import detector_classes, make_detectors
 from memdet.models import load_model
-from memdet.probing import Items, Probe
-from memdet.running import RunOptions, run
+from memdet.probing import Items
 from memdet.results import Manifest, Run, SampleSetEntry, Settings
 from memdet.results.conditions import Source, sources_of
 from memdet.results.images import key_of, read_images
+from memdet.running import RunOptions, run
 from memdet.running.generations import make_images
 from memdet.samplesets import load_sample_set
 from tests.helpers.problems import make_probe

@@ -21,6 +21,8 @@ from memdet.tables.numbers import percent
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "results" / "scan" / "tiny-sd-a"
+
+
 def run_of(table, path):
     """A scan in memory whose generations lie in a directory."""
     entry = SampleSetEntry(id="scan", dtype="float32", model_hashes={"m": "ab" * 32})
