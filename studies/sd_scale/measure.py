@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from memdet.io_utils import write_text
+from memdet.tables.formats import markdown
+from memdet.tables.table import Table, left, right
 
 DETECTORS = ("wen2024", "jeon2025", "jeon2024-eigenvalues@krylov=10")
 TOKENS = 77
@@ -260,27 +262,30 @@ def log(found: dict[str, Any]) -> str:
 
 def table(found: dict[str, Any]) -> str:
     """What the documentation shows of the record, in Markdown."""
-    header = "| detector | F | JVP | VJP | TFLOP / item | s / item | GB projected |"
-    lines = [header, "| --- |" + " --: |" * 6]
-    for row in found["detectors"]:
-        cells = [row["detector"], *(f"{row[unit]:g}" for unit in ("F", "JVP", "VJP"))]
-        cells += [f"{row['tflop_per_item']:.2f}", f"{row['seconds_per_item']:.0f}"]
-        lines.append(f"| {' | '.join(cells)} | {row['projected_peak_bytes'] / 1e9:.2f} |")
+    rows = [
+        [
+            row["detector"],
+            *(f"{row[unit]:g}" for unit in ("F", "JVP", "VJP")),
+            f"{row['tflop_per_item']:.2f}",
+            f"{row['seconds_per_item']:.0f}",
+            f"{row['projected_peak_bytes'] / 1e9:.2f}",
+        ]
+        for row in found["detectors"]
+    ]
+    columns = (*left("detector"), *right("F", "JVP", "VJP", "TFLOP / item", "s / item", "GB projected"))
     machine, items = found["machine"], len(found["detectors"][0]["scores"])
-    lines += [
-        "",
+    text = [
         f"Peak resident memory of the whole process: **{_gb(found['peak_bytes'])}**, "
         f"{found['measured_over_projected']:.2f} times the {_gb(found['projected_peak_bytes'])} that "
         "`memdet bench plan` projects for the UNet and its intermediate tensors. Of the difference, the text encoder's "
         f"weights are {_gb(4 * found['model']['parameters']['text_encoder'])}.",
-        "",
         f"{found['model']['parameters']['unet']:,} parameters of the UNet, {items} items; {machine['processor']}, "
         f"{machine['cores']} cores, {machine['threads']} threads, torch {machine['packages']['torch']}. "
         f"{found['wall_seconds'] / 60:.0f} minutes in all, {found['loading_seconds']:.0f} s of them to start, load and "
         f"end; {found['cpu_seconds'] / 60:.0f} minutes of one core, for which other processes were waiting too (load "
         f"{found['load_before']:.1f} when it began), so the seconds an item are more than on a machine of one's own.",
     ]
-    return "\n".join(lines)
+    return markdown.document([Table(columns, rows), *text])
 
 
 def measure(shape: Shape, work: Path, out: Path, items: int, detectors: Sequence[str]) -> dict[str, Any]:
