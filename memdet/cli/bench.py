@@ -38,7 +38,7 @@ BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
-class Throughput:
+class ThroughputOptions:
     """What the command line says; the help of each option says what it means."""
 
     names: tuple[str, ...]
@@ -106,7 +106,7 @@ def command(ctx: click.Context, /, **given: Any) -> int:
     numerics, or plan for a model that is not at hand.
     """
     if ctx.invoked_subcommand is None:
-        return _throughput(Throughput(**given))
+        return _throughput(ThroughputOptions(**given))
     for parameter in ctx.command.params:
         if parameter.name and ctx.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE:
             raise UserError(
@@ -115,7 +115,7 @@ def command(ctx: click.Context, /, **given: Any) -> int:
     return 0
 
 
-def _throughput(given: Throughput) -> int:
+def _throughput(given: ThroughputOptions) -> int:
     from memdet.cli.output import show
 
     options.check_form(given.form, FORMATS)
@@ -143,7 +143,7 @@ def _throughput(given: Throughput) -> int:
     return 1 if any(row["status"] in {"error", "nonfinite"} for row in rows) else 0
 
 
-def _check_comparison(given: Throughput) -> None:
+def _check_comparison(given: ThroughputOptions) -> None:
     """Refuse what does not go with ``--compare``."""
     several = max(map(len, (given.sizes, given.models, given.dtypes, given.devices))) > 1
     if given.compare and (given.names or several or given.saved or given.form not in {"table", "json"}):
@@ -153,7 +153,7 @@ def _check_comparison(given: Throughput) -> None:
         )
 
 
-def _compare(given: Throughput, wanted: Sequence[Detector | None], sample_set: SampleSet) -> str:
+def _compare(given: ThroughputOptions, wanted: Sequence[Detector | None], sample_set: SampleSet) -> str:
     """Two detectors in turn; None is the bare network."""
     from memdet.benching import throughput
     from memdet.benching.throughput_table import compared_row, compared_text
@@ -165,7 +165,7 @@ def _compare(given: Throughput, wanted: Sequence[Detector | None], sample_set: S
     return json.dumps(row, indent=1) if given.form == "json" else compared_text(row)
 
 
-def _measure(given: Throughput, chosen: Sequence[Detector], sample_set: SampleSet) -> list[dict[str, Any]]:
+def _measure(given: ThroughputOptions, chosen: Sequence[Detector], sample_set: SampleSet) -> list[dict[str, Any]]:
     """A row a detector, size and combination."""
     from memdet.benching import throughput
     from memdet.benching.throughput_table import throughput_rows
@@ -179,7 +179,7 @@ def _measure(given: Throughput, chosen: Sequence[Detector], sample_set: SampleSe
     return rows
 
 
-def _combinations(given: Throughput) -> Iterator[tuple[BenchOptions, dict[str, Any], str | None]]:
+def _combinations(given: ThroughputOptions) -> Iterator[tuple[BenchOptions, dict[str, Any], str | None]]:
     """Settings, description of the machine and model of each device, dtype and model."""
     import shlex
 
@@ -207,7 +207,7 @@ def _combinations(given: Throughput) -> Iterator[tuple[BenchOptions, dict[str, A
 
 
 @dataclass(frozen=True)
-class Numerics:
+class NumericsOptions:
     """What the command line says; the help of each option says what it means."""
 
     model: str | None
@@ -233,8 +233,8 @@ class Numerics:
 @options.device
 @options.open_form("table, markdown, csv or json.")
 @options.out("Write to a file; of a Markdown file the marked part.")
-@options.into(Numerics)
-def numerics(given: Numerics) -> int:
+@options.into(NumericsOptions)
+def numerics(given: NumericsOptions) -> int:
     """Compare precisions, attention kernels and Jacobian backends with float64.
 
     A combination that the device cannot run is a row with the reason. With --format markdown, a file that exists keeps
@@ -248,7 +248,7 @@ def numerics(given: Numerics) -> int:
     detectors = make_detectors(given.names or DETECTORS, detector_classes())
     sample_set = load_sample_set(given.reference)
 
-    from memdet.benching.numerics.audit import DTYPES, KERNELS, audit
+    from memdet.benching.numerics.audit import DTYPES, KERNELS, AuditOptions, audit
     from memdet.benching.numerics.table import FORMATS, numerics_table, replace_between
     from memdet.cli.output import show
 
@@ -264,12 +264,14 @@ def numerics(given: Numerics) -> int:
     found = audit(
         sample_set,
         detectors,
+        AuditOptions(
+            items=given.items,
+            seed=given.seed,
+            dtypes=list(dict.fromkeys(given.dtypes)) or AuditOptions.dtypes,
+            kernels=list(dict.fromkeys(given.kernels)) or AuditOptions.kernels,
+            device=options.device_of(given.device),
+        ),
         model=given.model,
-        items=given.items,
-        seed=given.seed,
-        dtypes=list(dict.fromkeys(given.dtypes)) or ("float32", "bfloat16", "float16"),
-        kernels=list(dict.fromkeys(given.kernels)) or tuple(KERNELS),
-        device=options.device_of(given.device),
         progress=True,
     )
     text = numerics_table(found, given.form)
@@ -281,7 +283,7 @@ def numerics(given: Numerics) -> int:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlanOptions:
     """What the command line says; the help of each option says what it means."""
 
     models: tuple[str, ...]
@@ -314,8 +316,8 @@ class Plan:
 @options.plugins()
 @options.open_form("table, markdown, csv or json.")
 @options.out("Write to a file.")
-@options.into(Plan)
-def plan(given: Plan) -> None:
+@options.into(PlanOptions)
+def plan(given: PlanOptions) -> None:
     """Project what detectors cost on a model that nobody here runs.
 
     Counts FLOPs, bytes and memory of a UNet from its configuration, without weights, and divides by the published

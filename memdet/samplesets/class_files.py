@@ -10,14 +10,14 @@ from pathlib import Path
 
 from memdet.errors import UserError
 from memdet.samplesets.fetch import Fetcher
-from memdet.samplesets.file_formats import Table, parse_json_lines, read_table
+from memdet.samplesets.file_formats import RawTable, parse_json_lines, read_table
 from memdet.samplesets.spec import FilesSource, Part
 from memdet.samplesets.strict_yaml import decode, first_line
 
 USUAL = ("prompt", "caption", "text")
 
 
-def read_class_files(source: FilesSource, spec_path: Path, fetcher: Fetcher) -> tuple[Table, str]:
+def read_class_files(source: FilesSource, spec_path: Path, fetcher: Fetcher) -> tuple[RawTable, str]:
     """Read the parts of a sample set one below the other.
 
     An id is the part's name and the number of the prompt in it. Clusters are families of near-duplicates among all
@@ -55,12 +55,12 @@ def read_class_files(source: FilesSource, spec_path: Path, fetcher: Fetcher) -> 
     families = near_duplicates(columns["prompt"], known=known)
     columns["cluster"] = [f"family-{number:05d}" for number in families.tolist()]
     combined = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
-    return Table(spec_path, columns, range(1, len(rows) + 1), "item"), combined
+    return RawTable(spec_path, columns, range(1, len(rows) + 1), "item"), combined
 
 
 def read_prompts(
     path: Path, data: bytes, column: str | None = None, separator: str | None = None, others: list[str] | None = None
-) -> Table:
+) -> RawTable:
     """Read the prompts of a file: lines of ``.txt``, a column of ``.csv``, ``.jsonl`` or ``.parquet``.
 
     Args:
@@ -83,14 +83,14 @@ def read_prompts(
                 raise UserError(f"{path} is a text file, a prompt a line, and has no column {name!r}")
         lines = [(number, line.strip()) for number, line in enumerate(decode(data, path).split("\n"), start=1)]
         kept = [(number, line) for number, line in lines if line]
-        table = Table(path, {"prompt": [line for _, line in kept]}, [number for number, _ in kept])
+        table = RawTable(path, {"prompt": [line for _, line in kept]}, [number for number, _ in kept])
     else:
         if suffix == ".csv":
             separator = separator or _separator(decode(data, path))
         column = column or _column(path, data, suffix, separator or ",")
         found = read_table(path, data, [column, *(others or [])], separator or ",")
         columns = {name: found.columns[name] for name in others or []} | {"prompt": found.columns[column]}
-        table = Table(path, columns, found.lines, found.unit)
+        table = RawTable(path, columns, found.lines, found.unit)
     for index, prompt in enumerate(table.columns["prompt"]):
         if not (isinstance(prompt, str) and prompt.strip()):
             raise UserError(f"{table.where(index)}: the prompt is empty or not text; fill it or remove the row")
@@ -101,7 +101,7 @@ def read_prompts(
     return table
 
 
-def _strata(part: Part, table: Table) -> Iterator[str]:
+def _strata(part: Part, table: RawTable) -> Iterator[str]:
     n = len(table.columns["prompt"])
     if part.stratum is not None:
         return iter(str(value) for value in table.columns[part.stratum])

@@ -17,7 +17,7 @@ _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
 @dataclass(frozen=True)
-class Table:
+class RawTable:
     """Columns of a data file, and where each of its rows stands.
 
     Attributes:
@@ -37,7 +37,7 @@ class Table:
         return f"{self.path}, {self.unit} {self.lines[index]}"
 
 
-def read_table(path: Path, data: bytes, columns: Sequence[str], separator: str = ",") -> Table:
+def read_table(path: Path, data: bytes, columns: Sequence[str], separator: str = ",") -> RawTable:
     """Read some columns of a data file.
 
     Args:
@@ -102,7 +102,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _read_parquet(path: Path, data: bytes, columns: list[str]) -> Table:
+def _read_parquet(path: Path, data: bytes, columns: list[str]) -> RawTable:
     import pyarrow
     import pyarrow.parquet
 
@@ -113,10 +113,10 @@ def _read_parquet(path: Path, data: bytes, columns: list[str]) -> Table:
         values = {name: table[name].to_pylist() for name in columns}
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path} is not a readable Parquet file: {first_line(error)}; write it again") from None
-    return Table(path, values, range(1, table.num_rows + 1), "row")
+    return RawTable(path, values, range(1, table.num_rows + 1), "row")
 
 
-def _read_csv(path: Path, data: bytes, columns: list[str], separator: str) -> Table:
+def _read_csv(path: Path, data: bytes, columns: list[str], separator: str) -> RawTable:
     """Rows of text: nothing is guessed, so a prompt ``None`` and an id ``007`` stay what they are."""
     text = io.StringIO(decode(data, path).rstrip("\r\n"), newline="")
     reader = csv.reader(text, delimiter=separator, strict=True)
@@ -136,17 +136,17 @@ def _read_csv(path: Path, data: bytes, columns: list[str], separator: str) -> Ta
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: invalid CSV: {first_line(error)}; correct the line") from None
     positions = {name: header.index(name) for name in columns}
-    return Table(path, {name: [row[index] for row in rows] for name, index in positions.items()}, lines)
+    return RawTable(path, {name: [row[index] for row in rows] for name, index in positions.items()}, lines)
 
 
-def _read_jsonl(path: Path, data: bytes, columns: list[str]) -> Table:
+def _read_jsonl(path: Path, data: bytes, columns: list[str]) -> RawTable:
     values: dict[str, list[Any]] = {name: [] for name in columns}
     number = 0
     for number, row in enumerate(parse_json_lines(path, data), start=1):
         _require(f"{path}, line {number}", columns, list(row))
         for name, column in values.items():
             column.append(row[name])
-    return Table(path, values, range(1, number + 1))
+    return RawTable(path, values, range(1, number + 1))
 
 
 def _require(where: Path | str, columns: list[str], present: list[str]) -> None:

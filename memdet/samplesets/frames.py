@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from memdet.errors import UserError
-from memdet.samplesets.file_formats import Table
+from memdet.samplesets.file_formats import RawTable
 from memdet.samplesets.items import check_items, check_label, check_text, default_id, image_of_png, png_of_image
 from memdet.samplesets.strict_yaml import first_line, nearest
 
@@ -26,7 +26,7 @@ _SPELLINGS = {
 _SOURCE = "the data frame"
 
 
-def read_frame(frame: pd.DataFrame, model: str | None) -> tuple[Table, bool]:
+def read_frame(frame: pd.DataFrame, model: str | None) -> tuple[RawTable, bool]:
     """Check a data frame as strictly as a file of items.
 
     Args:
@@ -59,7 +59,7 @@ def read_frame(frame: pd.DataFrame, model: str | None) -> tuple[Table, bool]:
     ids = given.get("item_id") or [default_id(number) for number in range(1, n + 1)]
     defaults = {"item_id": ids, "cluster": ids, "stratum": ["all"] * n, "split": ["test"] * n}
     columns = {**defaults, "model": [model or ""] * n, "extraction": [math.nan] * n, "image": [None] * n, **given}
-    table = Table(_SOURCE, columns, range(1, n + 1), "row")
+    table = RawTable(_SOURCE, columns, range(1, n + 1), "row")
     columns["extraction"] = [_share(value, table.where(index)) for index, value in enumerate(columns["extraction"])]
     if any(image is not None for image in columns["image"]):
         columns["image"] = [_image(image, table.where(index)) for index, image in enumerate(columns["image"])]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from memdet.errors import UserError
 from memdet.io_utils import png_bytes
-from memdet.samplesets.file_formats import Table
+from memdet.samplesets.file_formats import RawTable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +56,7 @@ def default_id(number: int) -> str:
     return f"item-{number:05d}"
 
 
-def check_items(table: Table, advice: str) -> None:
+def check_items(table: RawTable, advice: str) -> None:
     """Refuse repeated ids, unknown splits, broken characters, and a test split without both labels.
 
     Args:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from memdet.errors import UserError
 from memdet.samplesets.class_files import read_class_files
 from memdet.samplesets.fetch import Fetcher, specs_directory
-from memdet.samplesets.file_formats import Table, read_table
+from memdet.samplesets.file_formats import RawTable, read_table
 from memdet.samplesets.items import check_items, content_hash, image_of_png, items_frame
 from memdet.samplesets.sample_set import SampleSet
 from memdet.samplesets.spec import Columns, FilesSource, SampleSetSpec, SuiteSpec, label_text
@@ -140,7 +140,7 @@ def _named(columns: Columns) -> list[str]:
     return [columns.label.column, *filter(None, columns.model_dump(exclude={"label"}).values())]
 
 
-def _items(columns: Columns, table: Table, model: str) -> pd.DataFrame:
+def _items(columns: Columns, table: RawTable, model: str) -> pd.DataFrame:
     """The items in memdet's own columns, without the rows that have neither label."""
     wanted = {
         "item_id": columns.id,
@@ -169,11 +169,11 @@ def _items(columns: Columns, table: Table, model: str) -> pd.DataFrame:
     items["image"] = [_image(table, columns.image, index) for index in kept]
     shown = ", ".join(repr(value)[:40] for value in sorted(set(values))[:8])
     advice = f"column {label.column!r} holds {shown or 'nothing'}: correct columns.label in the spec"
-    check_items(Table(table.path, items, [table.lines[index] for index in kept], table.unit), advice)
+    check_items(RawTable(table.path, items, [table.lines[index] for index in kept], table.unit), advice)
     return items_frame(items)
 
 
-def _cell(table: Table, column: str, index: int) -> str:
+def _cell(table: RawTable, column: str, index: int) -> str:
     """A value as text; numbers as ids are taken, gaps are not."""
     value = table.columns[column][index]
     text = label_text(value) if isinstance(value, int | float | str) and value == value else ""
@@ -182,7 +182,7 @@ def _cell(table: Table, column: str, index: int) -> str:
     return text
 
 
-def _share(table: Table, column: str | None, index: int) -> float:
+def _share(table: RawTable, column: str | None, index: int) -> float:
     """A number from 0 to 1; NaN without a column."""
     if column is None:
         return math.nan
@@ -197,7 +197,7 @@ def _share(table: Table, column: str | None, index: int) -> float:
     return value
 
 
-def _image(table: Table, column: str | None, index: int) -> NDArray[np.float32] | None:
+def _image(table: RawTable, column: str | None, index: int) -> NDArray[np.float32] | None:
     """A PNG as float32 ``[channels, height, width]`` in [-1, 1]; None without a column."""
     if column is None:
         return None

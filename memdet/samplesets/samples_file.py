@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from memdet.errors import UserError
-from memdet.samplesets.file_formats import Table, parse_json_lines
+from memdet.samplesets.file_formats import RawTable, parse_json_lines
 from memdet.samplesets.items import check_items, check_label, check_text, default_id
 from memdet.samplesets.strict_yaml import nearest, read_bytes
 
 _KEYS = ("prompt", "memorized", "id", "cluster", "stratum")
 
 
-def read_samples(path: Path, model: str) -> tuple[Table, str]:
+def read_samples(path: Path, model: str) -> tuple[RawTable, str]:
     """Read items from JSON Lines ``{"prompt": "...", "memorized": 1}``.
 
     Args:
@@ -38,7 +38,7 @@ def read_samples(path: Path, model: str) -> tuple[Table, str]:
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
     columns |= {"split": ["test"] * n, "model": [model] * n, "extraction": [math.nan] * n, "image": [None] * n}
-    table = Table(path, columns, range(1, n + 1))
+    table = RawTable(path, columns, range(1, n + 1))
     check_items(table, 'write "memorized": 1 for the memorized prompts and 0 for the others')
     return table, hashlib.sha256(data).hexdigest()
 

@@ -132,5 +132,5 @@ def test_other_files_or_settings_make_another_hash(file):
 
 @pytest.mark.parametrize("change", [{"steps": 0}, {"guidance": -1.0}, {"guidance": float("nan")}])
 def test_impossible_settings(change, file):
-    with pytest.raises(UserError, match=f"--{next(iter(change))}"):
+    with pytest.raises(UserError, match=f"`{next(iter(change))}`"):
         scan_set(read_prompts(file("p.txt", "one\n")), None, **SETTINGS | change)
