@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from memdet.errors import UserError
 from memdet.results.run import Run
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from memdet.detectors import Detector
     from memdet.models import ScoreModel
     from memdet.samplesets import SampleSet
-
-T = TypeVar("T")
 
 
 def evaluate(
@@ -61,13 +59,10 @@ def evaluate(
     from memdet.detectors import detector_classes, make_detector, with_controls
     from memdet.models.device import device_named
     from memdet.running import RunOptions, run
-    from memdet.samplesets import SampleSet, load_sample_set
 
     classes = detector_classes()
     made = [make_detector(d, classes) if isinstance(d, str) else d for d in _several(detectors)]
-    sets = [s if isinstance(s, SampleSet) else load_sample_set(s) for s in _several(sample_sets)]
-    place = device_named(device)
-    models = None
+    sets, models, place = _sets(sample_sets), None, device_named(device)
     if model is not None:
         name, models = _given(model, place)
         place = str(models[name].device)
@@ -75,15 +70,9 @@ def evaluate(
     for sample_set in sets:
         if sample_set.model is None:
             raise UserError(f"sample set {sample_set.id} names no model: give one, evaluate(..., model=...)")
-    return run(
-        sets,
-        with_controls(made, classes),
-        None if out is None else Path(out),
-        RunOptions(seeds=seeds, device=place, batch_size=batch_size),
-        models=models,
-        command="memdet.evaluate",
-        progress=progress,
-    )
+    options = RunOptions(seeds=seeds, device=place, batch_size=batch_size)
+    target, chosen = None if out is None else Path(out), with_controls(made, classes)
+    return run(sets, chosen, target, options, models=models, command="memdet.evaluate", progress=progress)
 
 
 def load_run(path: str | PathLike[str]) -> Run:
@@ -120,11 +109,16 @@ def get_detector(name: str) -> Detector:
     return make_detector(name, detector_classes())
 
 
-def _several(given: T | Iterable[T]) -> list[T]:
-    """A list of what may be one alone."""
-    if isinstance(given, str | Path) or not isinstance(given, list | tuple | set | frozenset):
-        return [given]  # type: ignore[list-item]
-    return list(given)
+def _several(given: object) -> list[Any]:
+    """A list of what may be one alone; a sample set is one, though it is a sequence of items."""
+    return list(given) if isinstance(given, list | tuple) else [given]
+
+
+def _sets(given: object) -> list[SampleSet]:
+    """Sample sets, loaded."""
+    from memdet.samplesets import SampleSet, load_sample_set
+
+    return [one if isinstance(one, SampleSet) else load_sample_set(one) for one in _several(given)]
 
 
 def _given(model: ScoreModel | str | Path, device: str) -> tuple[str, dict[str, ScoreModel]]:

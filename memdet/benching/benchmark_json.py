@@ -21,7 +21,7 @@ def benchmark_json(rows: Sequence[dict[str, Any]]) -> str:
         from pytest_benchmark.stats import Stats
         from pytest_benchmark.utils import get_commit_info
     except ImportError:
-        raise UserError("--format pytest-benchmark needs pytest-benchmark: pip install 'memdet[bench]'") from None
+        raise UserError("this format needs pytest-benchmark: pip install 'memdet[bench]'") from None
     benchmarks = []
     for row in rows:
         if not row["measured"]:

@@ -143,7 +143,7 @@ def read_throughput(text: str, where: str) -> list[Row]:
     except ValueError:
         raise UserError(f"{where} is no JSON") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "efficiency" in row for row in rows):
-        raise UserError(f"{where} does not hold rows of memdet bench --format json (--compare writes a single ratio)")
+        raise UserError(f"{where} does not hold rows of memdet bench as JSON (a comparison is a single ratio)")
     if any(row.get("schema_version", 0) > SCHEMA_VERSION for row in rows):
         raise UserError(f"{where} was written by a later memdet")
     return rows

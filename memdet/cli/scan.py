@@ -104,8 +104,14 @@ def command(**options: Any) -> int:
     detectors = _detectors(given.name, given.plugins)
     prompts = read_prompts(given.prompts_file)
     reference = read_prompts(given.reference_file) if given.reference_file else None
-    protocol = {"steps": given.steps, "guidance": given.guidance, "seeds": given.seeds}
-    items = scan_set(prompts, reference, model=given.model, **protocol)
+    items = scan_set(
+        prompts,
+        reference,
+        model=given.model,
+        steps=given.steps,
+        guidance=given.guidance,
+        seeds=given.seeds,
+    )
     model, run = _run(given, items, detectors)
 
     from memdet.scan import FORMATS, scan_result, to_html, to_look_at

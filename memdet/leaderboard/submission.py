@@ -28,7 +28,7 @@ def check_entry(path: Path, plugins: Sequence[Path] = ()) -> list[Finding]:
         UserError: No run directory, or a plugin that cannot be loaded.
     """
     if not path.is_dir():
-        raise UserError(f"{path} is no directory: name a run directory, as memdet run --out made it")
+        raise UserError(f"{path} is no directory: name a run directory, as `memdet run` made it")
     detector_classes(plugins)  # a plugin that does not load is no mistake of the entry's
     try:
         entry = Entry(path, plugins)
@@ -55,7 +55,8 @@ def place_of(path: Path, command: str, sample_sets: Sequence[str]) -> Path:
     fitting = [suite for suite in suites if set(sample_sets) <= set(suite.sample_sets)]
     if not fitting:
         raise UserError(
-            f"no suite has all of {', '.join(sample_sets)}: say where the entry goes, --out results/SUITE/NAME"
+            f"no suite has all of {', '.join(sample_sets)}: say where the entry goes, `out` results/SUITE/NAME",
+            parameters=("out",),
         )
     best = min(fitting, key=lambda suite: (suite.name != named, len(suite.sample_sets), suite.name))
     return Path(best.name) / path.resolve().name

@@ -69,7 +69,7 @@ def evaluate_rates(
     values = np.reshape([[tpr_at_fpr(row, y, fpr) for row in table] for fpr in fprs], (len(fprs), len(table)))
     resolved = np.flatnonzero(~np.isnan(values).any(axis=1)) if len(table) else np.empty(0, dtype=np.int64)
     drawn = np.full((len(fprs), len(table), draws), np.nan)
-    drawn[resolved] = _drawn(table, y, names, [fprs[index] for index in resolved], draws, seed)
+    drawn[resolved] = _drawn(table, y, names, [fprs[index] for index in resolved.tolist()], draws, seed)
     where = layout(y, names)
     n = where.effective[1]
     return [

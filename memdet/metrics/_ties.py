@@ -41,7 +41,8 @@ class Ties:
 
     def tied_with(self, index: int) -> NDArray[np.bool_]:
         """Who is not told apart from a detector, ``[k]``, itself included."""
-        return ~self.apart[index]
+        tied: NDArray[np.bool_] = ~self.apart[index]
+        return tied
 
     @property
     def groups(self) -> Ints:

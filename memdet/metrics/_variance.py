@@ -32,7 +32,7 @@ class VarianceSplit:
 _UNKNOWN = VarianceSplit(*4 * [float("nan")])
 
 
-def variance_split(
+def variance_split(  # one formula, read from top to bottom
     scores: ArrayLike, labels: ArrayLike, clusters: ArrayLike, *, probe_draws: ArrayLike | None = None
 ) -> VarianceSplit:
     """Split the variance of the AUROC of scores that are averaged over seeds.

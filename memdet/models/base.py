@@ -126,7 +126,7 @@ class ScoreModel(ABC):
 
     # So many, because a network of one's own is told all that a pipeline's directory would tell.
     @staticmethod
-    def from_callable(
+    def from_callable(  # a model is all of this, said once
         fn: Callable[..., Tensor],
         *,
         shape: Sequence[int],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -123,7 +123,8 @@ def save_generations(
     return files
 
 
-_Group = tuple[str, str, int, float, int]
+_Noise = Literal["shared", "per-item"]
+_Group = tuple[str, _Noise, int, float, int]
 
 
 def _missing(kept: dict[Key, bytes], sources: Iterable[Source], generations: int) -> dict[_Group, dict[Key, str]]:
@@ -137,7 +138,8 @@ def _missing(kept: dict[Key, bytes], sources: Iterable[Source], generations: int
                 key = key_of(source, item, seed)
                 if key not in kept:
                     model, _, noise, steps, guidance, _ = key
-                    group = (model, "shared" if noise == "shared" else "per-item", steps, guidance, seed)
+                    kind: _Noise = "shared" if noise == "shared" else "per-item"
+                    group = (model, kind, steps, guidance, seed)
                     groups.setdefault(group, {}).setdefault(key, item)
     return groups
 

@@ -68,7 +68,8 @@ def compute_in_processes(
     except BrokenProcessPool:
         raise UserError(
             "a worker process ended, for want of memory perhaps; what is done is kept, the same command"
-            " resumes, with fewer --workers if need be"
+            " resumes, with fewer `workers` if need be",
+            parameters=("workers",),
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memdet.metrics import at_least_as_high, auroc, conformal_threshold, one_of_each
 
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from memdet.samplesets import PromptFile
+    from memdet.samplesets.prompts import Prompt
 
 SCHEMA_VERSION = 1
+Floats = NDArray[np.float64]
 LEVEL = 0.95
 
 
@@ -32,7 +35,7 @@ def scan_result(
     """Rank prompts by their mean score over seeds and set a threshold on the reference.
 
     Args:
-        scores: Of a finished scan, with the columns of :data:`memdet.running.SCORES`; other detectors in it are
+        scores: Of a finished scan, with the columns of :data:`memdet.results.SCORES`; other detectors in it are
             controls that read the text alone and tell how like the prompts the reference is.
         prompts, reference: The files.
         detector: Label of the detector that ranks.
@@ -51,6 +54,37 @@ def scan_result(
     ordered = sorted(prompts.prompts, key=lambda p: (math.isnan(mean_of[p.id]), -mean_of[p.id]))
     scanned = np.asarray([mean_of[p.id] for p in ordered if not math.isnan(mean_of[p.id])], dtype=np.float64)
     threshold = _threshold(used, scanned, fpr) if reference is not None else None
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "detector": detector,
+        "seeds": int(scores.loc[scores["detector"] == detector, "seed"].nunique()),
+        "prompts": {
+            "file": prompts.path.name,
+            "lines": prompts.n_lines,
+            "distinct": len(prompts.prompts),
+            "scored": len(scanned),
+            "cut": sum(prompt.text in cut for prompt in prompts.prompts),
+        },
+        "reference": of_reference,
+        "threshold": threshold,
+        "likeness": _likeness(scores, detector) if reference is not None else {},
+        "messages": sorted(set(messages)),
+        "ranking": _ranking(ordered, scanned, used, threshold, cut),
+    }
+
+
+def _ranking(
+    ordered: Sequence[Prompt], scanned: Floats, used: Floats, threshold: dict[str, Any] | None, cut: Collection[str]
+) -> list[dict[str, Any]]:
+    """An object a prompt.
+
+    Args:
+        ordered: Those with a score first, the highest before the others.
+        scanned: Their scores.
+        used: Scores of the reference.
+        threshold: As in the result.
+        cut: Texts of which the model reads only the beginning.
+    """
     n = len(scanned)
     ranks = 1 + n - np.searchsorted(scanned[::-1], scanned, side="right")
     counts = at_least_as_high(scanned, used)
@@ -78,23 +112,7 @@ def scan_result(
             if threshold is not None and threshold["value"] is not None:
                 row["above_threshold"] = row["score"] > threshold["value"]
         rows.append(row)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "detector": detector,
-        "seeds": int(scores.loc[scores["detector"] == detector, "seed"].nunique()),
-        "prompts": {
-            "file": prompts.path.name,
-            "lines": prompts.n_lines,
-            "distinct": len(prompts.prompts),
-            "scored": n,
-            "cut": sum(prompt.text in cut for prompt in prompts.prompts),
-        },
-        "reference": of_reference,
-        "threshold": threshold,
-        "likeness": _likeness(scores, detector) if reference is not None else {},
-        "messages": sorted(set(messages)),
-        "ranking": rows,
-    }
+    return rows
 
 
 def to_look_at(result: dict[str, Any], top: int) -> tuple[list[int], list[int]]:
@@ -125,7 +143,7 @@ def _means(scores: pd.DataFrame, detector: str) -> dict[str, float]:
 
 def _reference(
     means: dict[str, float], prompts: PromptFile, reference: PromptFile | None
-) -> tuple[np.ndarray[Any, np.dtype[np.float64]], dict[str, Any] | None]:
+) -> tuple[Floats, dict[str, Any] | None]:
     """Scores of the reference, one of each cluster, and where the others went."""
     if reference is None:
         return np.empty(0), None
@@ -145,9 +163,7 @@ def _reference(
     return np.asarray([means[f"reference:{prompt.id}"] for prompt in kept], dtype=np.float64), described
 
 
-def _threshold(
-    reference: np.ndarray[Any, np.dtype[np.float64]], scanned: np.ndarray[Any, np.dtype[np.float64]], fpr: float
-) -> dict[str, Any]:
+def _threshold(reference: Floats, scanned: Floats, fpr: float) -> dict[str, Any]:
     found = conformal_threshold(reference, fpr, level=LEVEL)
     n = len(scanned)
     rates = {"fpr": found.fpr.value, "fpr_low": found.fpr.low, "fpr_high": found.fpr.high}

@@ -64,7 +64,10 @@ def pad_to_32(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _read_idx(path: Path) -> NDArray[np.uint8]:
     """Read one gzip-compressed IDX file of unsigned bytes."""
     if not path.is_file():
-        raise UserError(f"{path} not found: --data needs a directory with the original Fashion-MNIST gzip files")
+        raise UserError(
+            f"{path} not found: `data` needs a directory with the original Fashion-MNIST gzip files",
+            parameters=("data",),
+        )
     packed = path.read_bytes()
     found = hashlib.sha256(packed).hexdigest()
     if found != CHECKSUMS[path.name]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from memdet.benching.numerics import audit as numerics
-from memdet.benching.numerics.audit import audit
+from memdet.benching.numerics.audit import AuditOptions, audit
 from memdet.detectors import detector_classes, make_detectors
 from memdet.errors import UserError
 from memdet.models import NoiseSchedule, ScoreModel, load_model
@@ -51,7 +51,7 @@ def test_attention_is_read_under_the_audit(monkeypatch):
     """What the audit wraps has tokens still: its scores in float64 are those of the model alone, to its rounding."""
     sample_set = load_sample_set("tiny-sd-a-verbatim")
     (detector,) = make_detectors(["ren2024-layer-entropy"], detector_classes())
-    found = audit(sample_set, [detector], items=2, dtypes=["float32"], kernels=["math"])
+    found = audit(sample_set, [detector], AuditOptions(items=2, dtypes=["float32"], kernels=["math"]))
     (row,) = [row for row in found.measured if row.subject == detector.label]
     assert (row.status, row.message) == ("ok", "")
     model, frame = load_model("tiny-sd-a", dtype=torch.float64), numerics._balanced(sample_set.items, 2)
@@ -112,7 +112,7 @@ def by_key(found):
 def test_known_rounding_is_found(use, linear_set):
     use(Linear)
     chosen = detectors("wen2024", "jeon2025", "curvature-gap")
-    found = audit(linear_set, chosen, dtypes=["float32"], kernels=["math", "flash"])
+    found = audit(linear_set, chosen, AuditOptions(dtypes=["float32"], kernels=["math", "flash"]))
     assert found.timesteps == Linear.schedule.timesteps(10)[0:6:5]
     assert found.labels == [1] * POSITIVE + [0] * NEGATIVE
     measured = by_key(found)
@@ -137,7 +137,7 @@ def test_known_rounding_is_found(use, linear_set):
 
 def test_float64_repeats_itself_exactly(use, linear_set):
     use(Linear)
-    found = audit(linear_set, detectors("jeon2025"), dtypes=["float64"], kernels=["math"])
+    found = audit(linear_set, detectors("jeon2025"), AuditOptions(dtypes=["float64"], kernels=["math"]))
     for m in found.measured:
         largest = {"jvp": 0.0, "vjp": 0.0, "fd": 1e-9, "fd-one-sided": 1e-6}[m.backend]
         assert max(m.errors or (abs(s / r - 1) for s, r in zip(m.scores, m.reference, strict=True))) <= largest
@@ -145,7 +145,9 @@ def test_float64_repeats_itself_exactly(use, linear_set):
 
 def test_what_cannot_run_is_a_row_with_a_reason(use, linear_set):
     use(NoBackward)
-    found = audit(linear_set, detectors("curvature-gap"), dtypes=["bfloat16", "float16"], kernels=["math"])
+    found = audit(
+        linear_set, detectors("curvature-gap"), AuditOptions(dtypes=["bfloat16", "float16"], kernels=["math"])
+    )
     measured = by_key(found)
     first = found.timesteps[0]
     stopped = measured["J_c", first, "bfloat16", "math", "vjp"]
@@ -161,7 +163,7 @@ def test_what_cannot_run_is_a_row_with_a_reason(use, linear_set):
 
 def test_a_dtype_that_refuses_a_forward(use, linear_set):
     use(Refuses)
-    found = audit(linear_set, detectors("wen2024", "jeon2025"), dtypes=["float32"], kernels=["math"])
+    found = audit(linear_set, detectors("wen2024", "jeon2025"), AuditOptions(dtypes=["float32"], kernels=["math"]))
     assert {(m.status, m.message) for m in found.measured} == {
         ("not-applicable", "it does not run on cpu: RuntimeError: no kernel")
     }
@@ -169,7 +171,11 @@ def test_a_dtype_that_refuses_a_forward(use, linear_set):
 
 
 def test_closed_forms_compute_in_float64_alone():
-    found = audit(load_sample_set("mixture-2d"), detectors("jeon2025"), dtypes=["float32", "float64"], kernels=["math"])
+    found = audit(
+        load_sample_set("mixture-2d"),
+        detectors("jeon2025"),
+        AuditOptions(dtypes=["float32", "float64"], kernels=["math"]),
+    )
     assert {m.status for m in found.measured if m.dtype == "float32"} == {"not-applicable"}
     assert "float64 whatever is asked" in found.measured[0].message
     for m in found.measured:
@@ -180,9 +186,9 @@ def test_closed_forms_compute_in_float64_alone():
 def test_batches_change_nothing(use, linear_set, monkeypatch):
     use(Linear)
     chosen = detectors("jeon2025", "hessian-trace")
-    whole = audit(linear_set, chosen, dtypes=["float32"], kernels=["math"])
+    whole = audit(linear_set, chosen, AuditOptions(dtypes=["float32"], kernels=["math"]))
     monkeypatch.setattr(numerics, "LARGEST_BATCH", 3)
-    parts = audit(linear_set, chosen, dtypes=["float32"], kernels=["math"])
+    parts = audit(linear_set, chosen, AuditOptions(dtypes=["float32"], kernels=["math"]))
     assert list(by_key(parts)) == list(by_key(whole))
     for a, b in zip(whole.measured, parts.measured, strict=True):
         assert len(b.errors or b.scores) == POSITIVE + NEGATIVE
@@ -197,14 +203,14 @@ def test_batches_change_nothing(use, linear_set, monkeypatch):
 )
 def test_items_are_balanced_where_they_can_be(count, expected, use, linear_set):
     use(Linear)
-    labels = audit(linear_set, [], items=count, dtypes=["float64"], kernels=["math"]).labels
+    labels = audit(linear_set, [], AuditOptions(items=count, dtypes=["float64"], kernels=["math"])).labels
     assert (sum(labels), len(labels) - sum(labels)) == expected
 
 
 def test_few_negatives_leave_room_for_positives(use, linear_set):
     use(Linear)
     linear_set.items["label"] = 1 - linear_set.items["label"]  # 5 positive, 3 negative
-    labels = audit(linear_set, [], items=8, dtypes=["float64"], kernels=["math"]).labels
+    labels = audit(linear_set, [], AuditOptions(items=8, dtypes=["float64"], kernels=["math"])).labels
     assert (sum(labels), len(labels)) == (5, 8)
 
 
@@ -235,10 +241,8 @@ def test_attention_kernels_agree_on_a_network(random_pipeline):
     found = audit(
         sample_set,
         detectors("wen2024"),
+        AuditOptions(items=2, dtypes=["float32"], kernels=list(numerics.KERNELS)),
         model=str(random_pipeline),
-        items=2,
-        dtypes=["float32"],
-        kernels=list(numerics.KERNELS),
     )
     for m in found.measured:
         if m.attention == "efficient":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from memdet.benching.numerics.audit import Audit, Measured
+from memdet.benching.numerics.audit import Audit, Deviation
 from memdet.benching.numerics.table import (
     BEGIN,
     END,
@@ -36,13 +36,13 @@ def found():
         labels=[1, 1, 0, 0],
         timesteps=[981, 481],
         measured=[
-            Measured("J_c", 981, **combination, errors=[1e-3, 2e-3, 2e-3, 8e-3]),
-            Measured("J_c", 481, **combination, errors=[0.0] * 4),
-            Measured("J_D", 981, **combination, errors=[np.nan] * 4, status="nonfinite", message="not finite"),
+            Deviation("J_c", 981, **combination, errors=[1e-3, 2e-3, 2e-3, 8e-3]),
+            Deviation("J_c", 481, **combination, errors=[0.0] * 4),
+            Deviation("J_D", 981, **combination, errors=[np.nan] * 4, status="nonfinite", message="not finite"),
             # One of the four pairs changes its order: AUROC 1 becomes .75.
-            Measured("d", None, **combination, scores=[4.0, 2.0, 2.2, 1.0], reference=[4.0, 3.0, 2.0, 1.0]),
-            Measured("J_c", 981, "float16", "flash", "fd", **lost),
-            Measured("d", None, "float16", "flash", "fd", **lost),
+            Deviation("d", None, **combination, scores=[4.0, 2.0, 2.2, 1.0], reference=[4.0, 3.0, 2.0, 1.0]),
+            Deviation("J_c", 981, "float16", "flash", "fd", **lost),
+            Deviation("d", None, "float16", "flash", "fd", **lost),
         ],
     )
 

@@ -46,7 +46,7 @@ _Products = dict[tuple[str, int], Tensor]
 
 
 @dataclass
-class Measured:
+class Deviation:
     """One quantity in one combination, over all items.
 
     Attributes:
@@ -90,7 +90,7 @@ class Audit:
     torch: str
     labels: list[int]
     timesteps: list[int]
-    measured: list[Measured]
+    measured: list[Deviation]
 
 
 class ForcedProbe(Probe):
@@ -133,16 +133,30 @@ class _Reference:
     scores: dict[tuple[str, str], list[float]]
 
 
+@dataclass(frozen=True)
+class AuditOptions:
+    """What is compared.
+
+    Attributes:
+        items: How many, half of them memorized where there are enough.
+        seed: Of the noise.
+        dtypes, kernels: Names from ``DTYPES`` and ``KERNELS``.
+        device: Where the models compute.
+    """
+
+    items: int = 48
+    seed: int = 0
+    dtypes: Sequence[str] = ("float32", "bfloat16", "float16")
+    kernels: Sequence[str] = tuple(KERNELS)
+    device: str = "cpu"
+
+
 def audit(
     sample_set: SampleSet,
     detectors: Sequence[Detector],
+    options: AuditOptions | None = None,
     *,
     model: str | None = None,
-    items: int = 48,
-    seed: int = 0,
-    dtypes: Sequence[str] = ("float32", "bfloat16", "float16"),
-    kernels: Sequence[str] = tuple(KERNELS),
-    device: str = "cpu",
     progress: bool = False,
 ) -> Audit:
     """Compare each dtype, attention kernel and backend with float64 on one model.
@@ -154,54 +168,65 @@ def audit(
     Args:
         sample_set: Its test items, and its protocol.
         detectors: Scored with every backend in place of their own; one that asks for no product is scored once.
+        options: What is compared.
         model: Instead of the sample set's own.
-        items: How many, half of them memorized where there are enough.
-        seed: Of the noise.
-        dtypes, kernels: Names from ``DTYPES`` and ``KERNELS``.
-        device: Where the models compute.
         progress: Show a bar on standard error, where that is a terminal.
 
     Raises:
         UserError: No model, a model that cannot be loaded or does not know the conditions, a control among the
             detectors, a detector that fails in float64, or a Jacobian that fails its self-check in float64.
     """
+    options = options or AuditOptions()
     name = model or sample_set.model
     if name is None:
-        raise UserError(f"sample set {sample_set.id} names no model: add --model")
+        raise UserError(f"sample set {sample_set.id} names no model: give `model`", parameters=("model",))
     for detector in detectors:
         if detector.info.is_control:
             raise UserError(f"detector {detector.label} is a control, which never calls the model: leave it out")
-    exact = _FreeTextEncoder(load_model(name, device=device, dtype=torch.float64))
-    frame = _balanced(sample_set.items, items)
+    exact = _FreeTextEncoder(load_model(name, device=options.device, dtype=torch.float64))
+    frame = _balanced(sample_set.items, options.items)
     exact.embed(frame["condition"].tolist())  # a condition that the model does not know ends here
-    batches = _batches(sample_set, frame, exact, seed, checks=True)
+    batches = _batches(sample_set, frame, exact, options.seed, checks=True)
     references = [_reference(probe, part, detectors) for part, probe in batches]
-    table: dict[Hashable, Measured] = {}
-    bar = tqdm(total=len(dtypes) * len(kernels), unit="combination", disable=None if progress else True)
-    for dtype in dtypes:
-        narrow = _FreeTextEncoder(load_model(name, device=device, dtype=DTYPES[dtype]))
-        for kernel in kernels:
-            bar.set_description(f"{dtype} {kernel}")
-            with warnings.catch_warnings(), sdpa_kernel(KERNELS[kernel]):
-                warnings.simplefilter("ignore")  # torch tells at length why a kernel cannot be had
-                obstacle = _obstacle(narrow, dtype)
-                batches = _batches(sample_set, frame, narrow, seed)
-                for reference, (part, probe) in zip(references, batches, strict=True):
-                    for found in _compare(probe, part, detectors, reference, dtype, kernel, obstacle):
-                        _join(table, found)
-            bar.update()
-    bar.close()
+    table: dict[Hashable, Deviation] = {}
+    for found in _deviations(name, sample_set, frame, detectors, references, options, progress):
+        _join(table, found)
     return Audit(
         model=name,
         sample_set=sample_set.id,
-        seed=seed,
-        device=torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
+        seed=options.seed,
+        device=torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else options.device,
         threads=torch.get_num_threads(),
         torch=torch.__version__,
         labels=frame["label"].tolist(),
         timesteps=[t for t, _ in references[0].places],
         measured=list(table.values()),
     )
+
+
+def _deviations(
+    name: str,
+    sample_set: SampleSet,
+    frame: pd.DataFrame,
+    detectors: Sequence[Detector],
+    references: Sequence[_Reference],
+    options: AuditOptions,
+    progress: bool,
+) -> Iterator[Deviation]:
+    """Of each dtype, kernel and batch from its reference."""
+    combinations = [(dtype, kernel) for dtype in options.dtypes for kernel in options.kernels]
+    narrow: ScoreModel | None = None
+    bar = tqdm(combinations, unit="combination", disable=None if progress else True)
+    for dtype, kernel in bar:
+        bar.set_description(f"{dtype} {kernel}")
+        if narrow is None or kernel == options.kernels[0]:
+            narrow = _FreeTextEncoder(load_model(name, device=options.device, dtype=DTYPES[dtype]))
+        with warnings.catch_warnings(), sdpa_kernel(KERNELS[kernel]):
+            warnings.simplefilter("ignore")  # torch tells at length why a kernel cannot be had
+            obstacle = _obstacle(narrow, dtype)
+            batches = _batches(sample_set, frame, narrow, options.seed)
+            for reference, (part, probe) in zip(references, batches, strict=True):
+                yield from _compare(probe, part, detectors, reference, dtype, kernel, obstacle)
 
 
 def _reference(probe: ForcedProbe, items: Items, detectors: Sequence[Detector]) -> _Reference:
@@ -233,14 +258,14 @@ def _compare(
     dtype: str,
     kernel: str,
     obstacle: str,
-) -> Iterator[Measured]:
+) -> Iterator[Deviation]:
     """All measurements of one batch, dtype and kernel."""
     for backend in BACKENDS:
         exact: Backend = "vjp" if backend == "vjp" else "jvp"
         if backend != "jvp" or kernel == "math":  # forward AD would only repeat itself under another kernel
             result = _attempt(partial(_products, probe, reference.places, backend), obstacle)
             for (jacobian, t), wanted in reference.products[exact].items():
-                found = Measured(jacobian, t, dtype, kernel, backend, status=result.status, message=result.message)
+                found = Deviation(jacobian, t, dtype, kernel, backend, status=result.status, message=result.message)
                 if result.products is not None:
                     error = _norm(result.products[jacobian, t] - wanted) / _norm(wanted).clamp_min(1e-300)
                     found.errors = error.tolist()
@@ -254,7 +279,7 @@ def _compare(
                 continue
             shown = NO_PRODUCTS if free else backend
             wanted_scores = reference.scores[detector.label, NO_PRODUCTS if free else exact]
-            found = Measured(detector.label, None, dtype, kernel, shown, reference=wanted_scores)
+            found = Deviation(detector.label, None, dtype, kernel, shown, reference=wanted_scores)
             if obstacle:
                 found.status, found.message = "not-applicable", obstacle
             else:
@@ -330,7 +355,7 @@ def _balanced(items: pd.DataFrame, count: int) -> pd.DataFrame:
     return pd.concat([positive.head(max(few, count - len(negative))), negative.head(count - few)]).sort_index()
 
 
-def _join(table: dict[Hashable, Measured], found: Measured) -> None:
+def _join(table: dict[Hashable, Deviation], found: Deviation) -> None:
     """Add the items of another batch; the first thing that went wrong stays."""
     key = (found.subject, found.t, found.dtype, found.attention, found.backend)
     known = table.setdefault(key, found)

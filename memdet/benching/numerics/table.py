@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from memdet.benching.numerics.audit import JACOBIANS, Audit, Measured
+from memdet.benching.numerics.audit import JACOBIANS, Audit, Deviation
 from memdet.errors import UserError
 from memdet.metrics import auroc
 from memdet.tables.formats import markdown, text
@@ -89,7 +89,7 @@ def replace_between(document: str, text: str) -> str:
     return f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}"
 
 
-def _row(measured: Measured, labels: Sequence[int]) -> Row:
+def _row(measured: Deviation, labels: Sequence[int]) -> Row:
     row: Row = dict.fromkeys(FIELDS)
     row |= {key: getattr(measured, key) for key in ("subject", "t", "dtype", "attention", "backend")}
     row |= {"status": measured.status, "message": measured.message}

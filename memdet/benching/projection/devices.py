@@ -53,9 +53,9 @@ def device_named(name: str, precision: str) -> Device:
         UserError: Unknown device or precision, or the device does not support it.
     """
     if name not in DEVICES:
-        raise UserError(f"--device {name!r} has no published peaks here: {', '.join(DEVICES)}")
+        raise UserError(f"`device` {name!r} has no published peaks here: {', '.join(DEVICES)}", parameters=("device",))
     if precision not in PRECISIONS:
-        raise UserError(f"--dtype {precision!r} is not known: {', '.join(PRECISIONS)}")
+        raise UserError(f"`dtype` {precision!r} is not known: {', '.join(PRECISIONS)}", parameters=("dtype",))
     device = DEVICES[name]
     if precision not in device.flops:
         raise UserError(f"{device.title} has no {precision}: {', '.join(device.flops)}")

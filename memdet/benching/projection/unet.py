@@ -136,7 +136,10 @@ def build_unet(config: UNetConfig, dtype: torch.dtype, *, batch: int = 1, size: 
         allow_forward_ad(network)
     size = size or config.values.get("sample_size")
     if not isinstance(size, int) or size < 1:
-        raise UserError(f"{config.source}: sample_size is {size!r}, not a positive number; give --latent-size")
+        raise UserError(
+            f"{config.source}: sample_size is {size!r}, not a positive number; give `latent_size`",
+            parameters=("latent_size",),
+        )
     x = torch.empty(batch, network.config.in_channels, size, size, dtype=dtype, device="meta")
     function = _function(network, batch, config, dtype)
     try:

@@ -37,7 +37,7 @@ class GaussianMixture(ClosedForm):
         dtype: Of the inputs and outputs.
     """
 
-    def __init__(
+    def __init__(  # a mixture is all of this, said once
         self,
         name: str,
         means: Tensor,
