@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from memdet.cli import options
+
 FORMATS = ("table", "json", "markdown")
 
 
@@ -21,8 +23,8 @@ FORMATS = ("table", "json", "markdown")
     type=float,
     help="Accepted relative difference of scores.  [default: what the baseline's run.json states]",
 )
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="Write to a file instead of the screen.")
+@options.form(FORMATS)
+@options.out()
 def command(
     run: Path, baseline: Path, tolerance: float, alpha: float, drift: float | None, form: str, out: Path | None
 ) -> int:

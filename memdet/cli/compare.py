@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from memdet.cli import options
 from memdet.cli.output import show
 from memdet.errors import UserError
 
@@ -14,10 +15,8 @@ from memdet.errors import UserError
 @click.argument("runs", metavar="RUN_DIR [RUN_DIR]", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--against", metavar="NAME", help="Within one run: compare this detector with each other one.")
 @click.option("--by-stratum", is_flag=True, help="A table for each stratum of memorized items.")
-@click.option(
-    "--format", "form", type=click.Choice(["table", "json", "csv", "markdown"]), default="table", show_default=True
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Write to a file instead of the screen.")
+@options.form(["table", "json", "csv", "markdown"])
+@options.out()
 def command(runs: tuple[Path, ...], against: str | None, by_stratum: bool, form: str, out: Path | None) -> None:
     """Paired tests: each detector between two runs, or, with one run, every pair of its detectors.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,7 +77,7 @@ def open_form(text: str) -> Callable[[F], F]:
     return click.option("--format", "form", default="table", show_default=True, help=text)
 
 
-def check_form(given: str, formats: Sequence[str]) -> None:
+def check_form(given: str, formats: Collection[str]) -> None:
     """Refuse a format that :func:`open_form` let through.
 
     Raises:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from memdet.cli import options
 from memdet.cli.output import show
 from memdet.errors import UserError
 from memdet.io_utils import write_text
@@ -19,9 +21,23 @@ FORMATS = ("table", "json", "csv", "markdown", "latex", "model-index", "html")
 IMAGES = 2
 
 
+@dataclass(frozen=True)
+class Given:
+    """What the command line says; the help of each option says what it means."""
+
+    runs: tuple[Path, ...]
+    form: str
+    by_stratum: bool
+    by_time: bool
+    leaderboard: bool
+    images: int | None
+    quiet: bool
+    out: Path | None
+
+
 @click.command("report")
 @click.argument("runs", metavar="RUN_DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+@options.form(FORMATS)
 @click.option("--by-stratum", is_flag=True, help="A table for each stratum of memorized items.")
 @click.option("--by-time", is_flag=True, help="AUROC of detectors of one time, a column a time, in Markdown.")
 @click.option(
@@ -35,44 +51,36 @@ IMAGES = 2
     help="Of html: generations an item, made once and kept in the run directory.  [default: 2 where the model ships "
     "with memdet]",
 )
-@click.option("--quiet", is_flag=True, help="No progress bar.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write to a file instead of the screen.")
-def command(
-    runs: tuple[Path, ...],
-    form: str,
-    by_stratum: bool,
-    by_time: bool,
-    leaderboard: bool,
-    images: int | None,
-    quiet: bool,
-    out: Path | None,
-) -> None:
+@options.quiet
+@options.out()
+@options.into(Given)
+def command(given: Given) -> None:
     """Print the table of finished runs, computed from their score files; or write their page.
 
     A directory of runs, such as results, stands for all runs below it.
     """
-    if leaderboard:
-        if len(runs) > 1 or by_stratum or by_time:
+    if given.leaderboard:
+        if len(given.runs) > 1 or given.by_stratum or given.by_time:
             raise UserError(
                 "--leaderboard takes one directory of runs and nothing else: memdet report results --leaderboard"
             )
-        _write_leaderboard(runs[0], out or runs[0])
+        _write_leaderboard(given.runs[0], given.out or given.runs[0])
         return
     from memdet.leaderboard.board import find_runs
 
-    found = [run for path in runs for run in find_runs(path) or [path]]
-    if form != "html":
-        if images is not None:
+    found = [run for path in given.runs for run in find_runs(path) or [path]]
+    if given.form != "html":
+        if given.images is not None:
             raise UserError("--images belongs to --format html")
-        show(_table(found, form, by_stratum, by_time), out)
+        show(_table(found, given.form, given.by_stratum, given.by_time), given.out)
         return
-    if out is None:
+    if given.out is None:
         raise UserError("--format html writes one file: add --out FILE.html")
-    if by_stratum or by_time:
+    if given.by_stratum or given.by_time:
         raise UserError("--by-stratum and --by-time are tables; the page shows strata and costs in its plots")
-    if out.is_dir():
-        raise UserError(f"--out {out} is a directory: name a file in it")
-    show(_page(found, images, quiet), out)
+    if given.out.is_dir():
+        raise UserError(f"--out {given.out} is a directory: name a file in it")
+    show(_page(found, given.images, given.quiet), given.out)
 
 
 def _table(runs: list[Path], form: str, by_stratum: bool, by_time: bool) -> str:

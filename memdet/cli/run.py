@@ -6,11 +6,11 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from memdet.cli.options import batch_size_of, device_of
+from memdet.cli import options
 from memdet.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,23 +49,16 @@ class Given:
 @click.command("run")
 @click.argument("specs", metavar="[SPEC]...", nargs=-1)
 @click.option("--suite", help="A named list of sample sets and detectors, e.g. quick.")
-@click.option("--detector", "names", multiple=True, metavar="NAME", help="name or name@option=value; can be repeated.")
+@options.detectors()
 @click.option("--seeds", type=click.IntRange(min=1), help="Noise seeds 0 to N-1.  [default: the protocol's]")
 @click.option("--model", metavar="DIR_OR_HUB_ID", help="Your own model, with --samples.")
 @click.option("--samples", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Your own items, with --model.")
 @click.option(
     "--noise", type=click.Choice(["shared", "per-item"]), help="Starting noise of --samples.  [default: shared]"
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps.")
-@click.option(
-    "--dtype", type=click.Choice(["float32", "float64", "bfloat16", "float16"]), default="float32", show_default=True
-)
-@click.option(
-    "--batch-size",
-    default="auto",
-    show_default=True,
-    help="Items at once: a number, or auto. A batch that does not fit into memory is halved.",
-)
+@options.device
+@options.dtype
+@options.batch_size("Items at once: a number, or auto. A batch that does not fit into memory is halved.")
 @click.option(
     "--accelerate",
     type=click.Choice(["off", "compile", "cuda-graphs"]),
@@ -73,22 +66,21 @@ class Given:
     show_default=True,
     help="Forwards by torch.compile or by CUDA graphs, each held against the eager network first.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/SUITE_OR_SET]")
+@options.out("Run directory.  [default: runs/SUITE_OR_SET]")
 @click.option(
     "--engine", type=click.Choice(["local"]), default="local", show_default=True, help="What computes: this machine."
 )
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; CPU only.")
-@click.option("--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, help="Python file with detectors.")
-@click.option("--files", type=click.Path(path_type=Path), metavar="DIR", help="Your copies of files that specs fetch.")
-@click.option("--offline", is_flag=True, help="Open no connection; what is fetched must be cached or in --files.")
-@click.option("--format", "form", default="table", show_default=True, help="As memdet report.")
-@click.option("--quiet", is_flag=True, help="No progress bar.")
-def command(**options: Any) -> int:
+@options.plugins()
+@options.fetching
+@options.open_form("As memdet report.")
+@options.quiet
+@options.into(Given)
+def command(given: Given) -> int:
     """Score sample sets with detectors, write a run directory and print the table.
 
     Controls are always scored too. The same command resumes an interrupted run.
     """
-    given = Given(**options)
     _check(given)
 
     from memdet.samplesets import load_suite
@@ -98,9 +90,8 @@ def command(**options: Any) -> int:
     fetcher = Fetcher(given.files, given.offline)
     suite = load_suite(given.suite) if given.suite else None
     detectors, sets = _detectors(given, suite), _sample_sets(given, suite, fetcher)
-    batch_size = batch_size_of(given.batch_size)
-    if given.form not in FORMATS:
-        raise UserError(f"--format {given.form!r} is not known: {', '.join(FORMATS)}")
+    batch_size = options.batch_size_of(given.batch_size)
+    options.check_form(given.form, FORMATS)
 
     import torch
 
@@ -110,7 +101,7 @@ def command(**options: Any) -> int:
 
     run_options = RunOptions(
         seeds=given.seeds or (suite.seeds if suite else None),
-        device=device_of(given.device),
+        device=options.device_of(given.device),
         dtype=getattr(torch, given.dtype),
         batch_size=batch_size,
         accelerate=given.accelerate,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memdet.cli.options import batch_size_of, device_of
+from memdet.cli import options
 from memdet.errors import UserError
 from memdet.io_utils import write_text
 
@@ -74,28 +74,21 @@ class Given:
     show_default=True,
     help="Generate from so many of the highest prompts, and from as many around the threshold.",
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps.")
-@click.option(
-    "--dtype", type=click.Choice(["float32", "float64", "bfloat16", "float16"]), default="float32", show_default=True
-)
-@click.option(
-    "--batch-size",
-    default="auto",
-    show_default=True,
-    help="Prompts at once: a number, or auto. A batch that does not fit into memory is halved.",
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/scan-PROMPTS]")
-@click.option("--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, help="Python file with detectors.")
-@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
-@click.option("--quiet", is_flag=True, help="No progress bars.")
-def command(**options: Any) -> int:
+@options.device
+@options.dtype
+@options.batch_size("Prompts at once: a number, or auto. A batch that does not fit into memory is halved.")
+@options.out("Run directory.  [default: runs/scan-PROMPTS]")
+@options.plugins()
+@options.form(["table", "json", "csv"])
+@options.quiet
+@options.into(Given)
+def command(given: Given) -> int:
     """Rank a model owner's own prompts by risk, and look at what the model makes of them.
 
     Prompts and reference are scored alike in one run. The reference gives each prompt a rank, and the list a threshold
     of a stated false positive rate with its interval. Writes OUT/scan.json and OUT/scan.html, the page with the
     generations. The same command resumes an interrupted scan.
     """
-    given = Given(**options)
     if not 0 < given.fpr < 1:
         raise UserError(f"--fpr {given.fpr} is not between 0 and 1: write .01 for one false positive in a hundred")
 
@@ -140,7 +133,7 @@ def command(**options: Any) -> int:
 
 def _run(given: Given, items: SampleSet, detectors: list[Detector]) -> tuple[ScoreModel, Run]:
     """Load the model and score prompts and reference."""
-    batch_size = batch_size_of(given.batch_size)
+    batch_size = options.batch_size_of(given.batch_size)
 
     import torch
 
@@ -148,7 +141,7 @@ def _run(given: Given, items: SampleSet, detectors: list[Detector]) -> tuple[Sco
     from memdet.running import RunOptions, run
     from memdet.running.memory import keep_freed_memory
 
-    device, dtype = device_of(given.device), getattr(torch, given.dtype)
+    device, dtype = options.device_of(given.device), getattr(torch, given.dtype)
     model = load_model(given.model, device=device, dtype=dtype)
     if not model.takes_prompts:
         raise UserError(f"--model {given.model} is not conditioned on text, so there are no prompts to scan")

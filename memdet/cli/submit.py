@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from memdet.cli import options
 from memdet.errors import UserError
 from memdet.io_utils import write_directory
 
@@ -14,18 +15,8 @@ RESULTS = Path("results")
 
 @click.command("submit")
 @click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
-@click.option(
-    "--plugin",
-    "plugins",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    help="Python file with its detectors.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Directory of the packed entry.  [default: results/SUITE/NAME]",
-)
+@options.plugins("Python file with its detectors.")
+@options.out("Directory of the packed entry.  [default: results/SUITE/NAME]")
 def command(run: Path, plugins: tuple[Path, ...], out: Path | None) -> int:
     """Check an entry for the leaderboard and pack it for a pull request; exit 1 if a check fails.
 
