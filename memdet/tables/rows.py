@@ -95,7 +95,8 @@ def rows_of(run: Run, *, by_stratum: bool = False) -> list[Row]:
         UserError: The run is a scan, whose items have no labels.
     """
     if run.is_scan:
-        raise UserError(f"{run.path or run.name} holds a scan, whose prompts have no labels to report on: see its scan.html")
+        place = run.path or run.name
+        raise UserError(f"{place} holds a scan, whose prompts have no labels to report on: see its scan.html")
     rows = []
     for key, of_set in run.sets.items():
         for stratum in sorted(of_set.strata) if by_stratum and len(of_set.strata) > 1 else [None]:
