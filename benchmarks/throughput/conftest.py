@@ -14,6 +14,7 @@ from memdet.benching.interleaved import Spread, interleave, ratio
 from memdet.benching.throughput import Batch, Bench, BenchOptions
 from memdet.benching.timing import seconds_of
 from memdet.detectors import Detector, detector_classes, make_detectors
+from memdet.running.memory import keep_freed_memory
 from memdet.samplesets import load_sample_set
 
 ROUNDS = 15
@@ -21,6 +22,7 @@ ROUNDS = 15
 
 @pytest.fixture(scope="session")
 def bench() -> Bench:
+    keep_freed_memory()
     return Bench(load_sample_set("tiny-sd-a-verbatim"), BenchOptions(device=DEVICE))
 
 

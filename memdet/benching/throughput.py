@@ -150,7 +150,6 @@ class Bench:
     """
 
     def __init__(self, sample_set: SampleSet, options: BenchOptions, model: str | None = None) -> None:
-        keep_freed_memory()
         if options.noise is not None:
             sample_set = replace(sample_set, protocol=sample_set.protocol.model_copy(update={"noise": options.noise}))
         self.sample_set, self.options = sample_set, options
@@ -300,6 +299,7 @@ def score_alone(
     sample_set: SampleSet, detector: Detector, batch_size: int, options: BenchOptions, model: str | None
 ) -> None:
     """What a process does whose peak memory is taken: load, and score one batch twice."""
+    keep_freed_memory()
     ready = Bench(sample_set, options, model)
     ready.prepare(batch_size)
     batch = ready.batch(batch_size)

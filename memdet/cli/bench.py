@@ -187,7 +187,9 @@ def _combinations(given: ThroughputOptions) -> Iterator[tuple[BenchOptions, dict
 
     from memdet.benching.throughput import BenchOptions
     from memdet.running.description import describe_machine
+    from memdet.running.memory import keep_freed_memory
 
+    keep_freed_memory()
     if given.threads is not None:
         torch.set_num_threads(given.threads)
     devices = map(options.device_of, given.devices or ("auto",))
