@@ -11,7 +11,6 @@ import numpy as np
 from scipy import stats
 
 FEWEST_ROUNDS = 3
-_DEPTHS, _FRAMES = 15, 11  # so many depths, so many frames apart, go over a piece of CPython's stack
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,7 @@ class Spread:
 def interleave(
     arms: Mapping[str, Callable[[], float]], rounds: int, most_seconds: float = math.inf
 ) -> dict[str, list[float]]:
-    """Time some calls in turn, in the opposite order every other round, each round deeper in the stack.
-
-    CPython takes its stack from the system in pieces of 16 KiB and gives a piece back when the last frame in it
-    returns, which costs time where a call that is often made begins a piece. Whether one does is an accident of the
-    caller's depth, which the median must not rest on.
+    """Time some calls in turn, in the opposite order every other round.
 
     Args:
         arms: Each times one call and gives the seconds.
@@ -70,12 +65,8 @@ def interleave(
         if index >= FEWEST_ROUNDS and time.perf_counter() - started > most_seconds:
             break
         for name in list(arms)[:: 1 if index % 2 == 0 else -1]:
-            found[name].append(_deeper(arms[name], _FRAMES * (index % _DEPTHS)))
+            found[name].append(arms[name]())
     return found
-
-
-def _deeper(call: Callable[[], float], frames: int) -> float:
-    return _deeper(call, frames - 1) if frames else call()
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Spread:
