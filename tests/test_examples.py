@@ -1,7 +1,8 @@
-"""The examples in docstrings show what they say."""
+"""The examples in docstrings and documents show what they say."""
 
 import doctest
 import importlib
+import re
 
 import pytest
 
@@ -16,3 +17,12 @@ def test_examples_hold(name, monkeypatch, capsys):
     failed, tried = doctest.testmod(importlib.import_module(name))
     assert tried, "an example is in no docstring that doctest finds"
     assert not failed, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("file", ["README.md", *sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("docs/*.md"))])
+def test_sessions_in_documents_hold(file, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner()
+    for session in re.findall(r"```pycon\n(.*?)```", (ROOT / file).read_text(), flags=re.DOTALL):
+        runner.run(parser.get_doctest(session, {}, file, file, 0))
+    assert runner.summarize().failed == 0, capsys.readouterr().out

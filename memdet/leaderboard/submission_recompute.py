@@ -16,8 +16,8 @@ from memdet.errors import UserError
 from memdet.leaderboard.entry import AGAIN, Entry, findings_of
 from memdet.models import ScoreModel, load_model
 from memdet.models.closed_form.catalogue import CLOSED_FORM
-from memdet.probing import Items, Probe
-from memdet.running.batching import items_of, probe_of
+from memdet.probing import Context, Items, Probe
+from memdet.probing.from_sample_set import dev_items, items_of
 from memdet.running.scoring import score_items
 from memdet.samplesets import SampleSet
 from memdet.testing.check_detector import Finding, validate
@@ -118,7 +118,8 @@ def _batches(of_set: SampleSet, whole: bool, models: dict[tuple[str, str], Score
         model = models.get((str(name), dtype))
         if model is not None:
             part = of_model if whole else of_model.groupby("label").head(ITEMS)
-            items, probe = items_of(part, of_set, model), probe_of(part, of_set, model, n_items=len(part))
+            items, dev = items_of(part, of_set, model), dev_items(of_set, part["model"].unique(), model)
+            probe = Probe(model, items, Context(of_set.protocol, n_items=len(part)), dev=dev)
             yield _Batch(model, items, probe)
 
 

@@ -14,8 +14,8 @@ from memdet.detectors import Detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.metrics import auroc, mean_interval
 from memdet.models import ScoreModel, load_model
-from memdet.probing import SeedMemory
-from memdet.running.batching import probe_of
+from memdet.probing import Context, Probe, SeedMemory
+from memdet.probing.from_sample_set import dev_items, items_of
 from memdet.samplesets import SampleSet
 from memdet.tables.formats import markdown
 from memdet.tables.numbers import UNDEFINED, counted, interval
@@ -150,11 +150,11 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _maps(detector: Detector, part: Any, sample_set: SampleSet, model: ScoreModel, seed: int) -> Maps:
-    memory = SeedMemory()
-    found = []
+    memory, context = SeedMemory(), Context(sample_set.protocol, seed, len(part))
+    dev, found = dev_items(sample_set, part["model"].unique(), model), []
     for start in range(0, len(part), BATCH):
         rows = part.iloc[start : start + BATCH]
-        probe = probe_of(rows, sample_set, model, seed=seed, n_items=len(part), memory=memory)
+        probe = Probe(model, items_of(rows, sample_set, model), context, memory=memory, dev=dev)
         with probe.charge():
             maps: torch.Tensor = detector.map(probe).double().cpu()
         found.append((maps / maps.mean(dim=(1, 2), keepdim=True).clamp_min(1e-30)).numpy())

@@ -16,11 +16,11 @@ from memdet.models.accelerated import Accelerated, AccelerationError, accelerate
 from memdet.models.device import synchronise
 from memdet.probing import Context, Cost, Items, Policy, Probe, SeedMemory
 from memdet.probing.branch_policy import rows_of_calls
+from memdet.probing.from_sample_set import dev_items, items_of, items_of_whole
 from memdet.results.memory import give_back_memory
 from memdet.results.schema import ITEMS, ROWS_AT_ONCE, SCORES
 from memdet.results.sinks import Notes, Sink
 from memdet.running.batch_size import batch_of
-from memdet.running.batching import dev_items, items_of, items_of_whole
 from memdet.running.memory import OutOfMemoryError, is_out_of_memory
 from memdet.running.options import RunOptions
 from memdet.running.work_plan import Unit, tested_items, units_of

@@ -15,8 +15,8 @@ from memdet.benching.subprocess_memory import peak_of_process
 from memdet.benching.throughput import Bench, BenchOptions, Throughput
 from memdet.detectors import detector_classes, make_detectors
 from memdet.models import load_model
-from memdet.probing import SeedMemory
-from memdet.running.batching import probe_of
+from memdet.probing import Context, Probe, SeedMemory
+from memdet.probing.from_sample_set import items_of
 from memdet.samplesets import load_sample_set
 from tests.helpers.problems import CountingMixture, make_mixture
 
@@ -50,10 +50,9 @@ def test_the_calls_of_a_detector_are_recorded_and_made_again(label, noise, netwo
     items, memory = sample_set.items.head(3), SeedMemory()
     detector = detector_of(label)
     protocol = sample_set.protocol.model_copy(update={"noise": noise})
-    object.__setattr__(sample_set, "protocol", protocol)
     for _ in range(2):
         with recorded_calls(network) as calls:
-            detector.score(probe_of(items, sample_set, network, memory=memory))
+            detector.score(Probe(network, items_of(items, sample_set, network), Context(protocol), memory=memory))
     assert Counter((call.kind, call.rows) for call in calls) == CALLS[label, noise]
     with recorded_calls(network) as again:
         replay(calls, network, network.embed(list(items["condition"])))()

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from memdet.detectors import detector_classes, make_detector
 from memdet.models import GaussianMixture, load_model
 from memdet.probing import SeedMemory
-from memdet.running.batching import items_of
+from memdet.probing.from_sample_set import items_of
 from memdet.samplesets import load_sample_set
 from tests.helpers.problems import make_items, make_mixture, make_probe
 

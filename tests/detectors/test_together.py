@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
 import pytest
 import torch
 
-import memdet.detectors as package
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import load_model
-from memdet.running.batching import items_of
+from memdet.probing.from_sample_set import items_of
 from memdet.samplesets import load_sample_set
 from tests.helpers.problems import make_probe
-
-FILES = sorted(Path(package.__file__).parent.rglob("*.py"))
-NO_DETECTORS = {"__init__", "base", "cost_formula", "registry"}
+from tests.helpers.source import modules
 
 
 class Counted:
@@ -65,15 +61,21 @@ def test_together_they_make_at_most_half_of_the_forwards_of_one_by_one():
     assert counted.rows <= one_by_one / 2, (counted.rows, one_by_one)
 
 
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
 def test_a_detector_is_one_file_that_no_other_file_names():
     """So that its row goes with its file, and nothing else does."""
-    modules = {path.stem for path in FILES} - NO_DETECTORS
-    for path in [*FILES, *(Path(package.__file__).parents[1]).rglob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            for name in names:
-                assert name.removeprefix("memdet.detectors.") not in modules, f"{path} imports {name}"
+    rooms = ("memdet.detectors.methods.", "memdet.detectors.controls.")
+    detectors = {name for name in modules("memdet") if name.startswith(rooms)}
+    assert len(detectors) > 30
+    for name, path in modules("memdet", "studies").items():
+        assert not detectors.intersection(imported(path)), name
 
 
 def test_a_time_is_a_timestep():
