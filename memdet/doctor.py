@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from memdet.errors import UserError
-from memdet.io_utils import sha256_of, weights_directory
+from memdet.io_utils import sha256_of, weights_root
 from memdet.running.description import processor
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def check_models() -> Iterator[Finding]:
     expected: dict[str, list[tuple[str, Path]]] = {}
     for line in (files("memdet") / "zoo" / "SHA256SUMS").read_text(encoding="utf-8").splitlines():
         digest, name = line.split(maxsplit=1)
-        expected.setdefault(name.partition("/")[0], []).append((digest, weights_directory() / name))
+        expected.setdefault(name.partition("/")[0], []).append((digest, weights_root() / name))
     good = []
     for name in sorted({*model_names(), *expected}):
         mend = f"reinstall memdet, or train it again: memdet zoo build {name}"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def weights_directory() -> Path:
+def weights_root() -> Path:
     """Folder of the planted models' weights, which ship with memdet."""
     return Path(str(files("memdet"))) / "zoo" / "weights"
 

@@ -325,11 +325,11 @@ def plan(given: PlanOptions) -> None:
     Counts FLOPs, bytes and memory of a UNet from its configuration, without weights, and divides by the published
     peaks of a device. A projection, not a measurement: the items a second are a ceiling.
     """
-    from memdet.benching.projection.devices import device_named
+    from memdet.benching.projection.devices import peaks_of
     from memdet.cli.output import show
     from memdet.detectors import detector_classes, make_detectors
 
-    batch, known = options.batch_size_of(given.batch_size), device_named(given.device, given.dtype)
+    batch, known = options.batch_size_of(given.batch_size), peaks_of(given.device, given.dtype)
     detectors = make_detectors(given.names or ("*",), detector_classes(given.plugins))
 
     from memdet.benching.projection import roofline

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from memdet.detectors.base import is_control
 from memdet.samplesets import SampleSetSpec, load_spec, sample_set_ids
 from memdet.tables.formats import markdown
 from memdet.tables.numbers import UNDEFINED, number
-from memdet.tables.rows import CONTROLS, Row
+from memdet.tables.rows import Row
 from memdet.tables.run_table import COLUMNS, GROUP, cells_of, evaluation_parts, notes_of, table_title
 from memdet.tables.table import Table, left, right
 
@@ -51,7 +52,7 @@ def leaderboard_markdown(rows: Sequence[Row]) -> str:
     prompts = [key for key in current if _has_prompts(key)]
     others = [key for key in current if not _has_prompts(key)]
     run_on = Counter(row["detector"] for key in current for row in tables[key])
-    controls = {row["detector"] for key in current for row in tables[key] if row["access"] in CONTROLS}
+    controls = {row["detector"] for key in current for row in tables[key] if is_control(row["access"])}
     common = controls | {label for label, sets in run_on.items() if 2 * sets >= len(current)}
     parts = [INTRODUCTION]
     for title, keys in (
@@ -89,7 +90,7 @@ def _overview(keys: Sequence[Key], tables: dict[Key, list[Row]], common: set[str
     rows = []
     for label in sorted(shown, key=lambda label: (*_order(shown[label].values()), label)):
         found = shown[label]
-        control = next(iter(found.values()))["access"] in CONTROLS
+        control = is_control(next(iter(found.values()))["access"])
         cells = [_cell(found[key], best[key]) if key in found else "" for key in keys]
         rows.append([label + (r" \*" if control else ""), _cost(found.values()), *cells])
     return markdown.draw(Table((*left("AUROC", "cost"), *right(*heads)), rows))
@@ -99,7 +100,7 @@ def _questions(keys: Sequence[Key], tables: dict[Key, list[Row]]) -> str:
     lines = []
     for key in keys:
         rows = tables[key]
-        controls = [row for row in rows if row["access"] in CONTROLS and row["auroc"] is not None]
+        controls = [row for row in rows if is_control(row["access"]) and row["auroc"] is not None]
         top = f"{controls[0]['detector']} {number(controls[0]['auroc'])}" if controls else UNDEFINED
         counts = [str(rows[0]["n_positive"]), str(rows[0]["n_negative"])]
         lines.append([f"[{_name(key)}](#{_anchor(key)})", _question(key), *counts, top])
@@ -121,7 +122,7 @@ def _cell(row: Row, best: float) -> str:
         return UNDEFINED if row["status"] == NOT_APPLICABLE else row["status"]
     text = number(row["auroc"])
     high, gain = row["auroc_high"], row["gain_over_control_low"]
-    if row["access"] not in CONTROLS and gain is not None and gain <= 0:
+    if not is_control(row["access"]) and gain is not None and gain <= 0:
         return f"*{text}*"
     return f"**{text}**" if row["auroc"] == best or (high is not None and high >= best) else text
 
@@ -136,7 +137,7 @@ def _evaluations(row: Row) -> float:
 
 def _order(rows: Iterable[Row]) -> tuple[bool, float]:
     row = _dearest(rows)
-    return row["access"] not in CONTROLS, _evaluations(row)
+    return not is_control(row["access"]), _evaluations(row)
 
 
 def _cost(rows: Iterable[Row]) -> str:
@@ -144,7 +145,7 @@ def _cost(rows: Iterable[Row]) -> str:
 
 
 def _saturated(rows: Sequence[Row]) -> bool:
-    values = [row["auroc"] for row in rows if row["access"] not in CONTROLS and row["auroc"] is not None]
+    values = [row["auroc"] for row in rows if not is_control(row["access"]) and row["auroc"] is not None]
     return bool(values) and 2 * sum(value >= SATURATED for value in values) >= len(values)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from memdet.errors import UserError
-from memdet.io_utils import weights_directory
+from memdet.io_utils import weights_root
 from memdet.models.base import ScoreModel
 from memdet.models.closed_form.catalogue import CLOSED_FORM
 from memdet.models.diffusers.quiet import quiet
@@ -73,8 +73,8 @@ def resolve_directory(reference: str, fetcher: Fetcher | None = None) -> Path:
     Raises:
         UserError: No name, directory or hub id, or the hub does not give it.
     """
-    if (weights_directory() / reference / "model_index.json").is_file():
-        return weights_directory() / reference
+    if (weights_root() / reference / "model_index.json").is_file():
+        return weights_root() / reference
     path = Path(reference).expanduser()
     if path.exists():
         return path

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from memdet.io_utils import weights_directory
+from memdet.io_utils import weights_root
 from memdet.models.closed_form.catalogue import CLOSED_FORM
 
-zoo_directory = weights_directory  # the name that it had
+zoo_directory = weights_root  # the name that it had
 
 
 def model_names() -> list[str]:
@@ -15,5 +15,5 @@ def model_names() -> list[str]:
         >>> model_names()[:2]
         ['fashion-multi', 'fashion-pixel']
     """
-    planted = [path.name for path in weights_directory().iterdir() if (path / "model_index.json").is_file()]
+    planted = [path.name for path in weights_root().iterdir() if (path / "model_index.json").is_file()]
     return sorted([*CLOSED_FORM, *planted])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from memdet.io_utils import weights_directory
+from memdet.io_utils import weights_root
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def training_of(model: str) -> dict[str, Training]:
 
     Empty where a model has no such files.
     """
-    directory = weights_directory() / model
+    directory = weights_root() / model
     if not directory.is_dir():
         directory = Path(model).expanduser()
     if not (directory / "items.parquet").is_file():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _TEXTS_AT_ONCE = 1_000
 
 
-class Column(Sequence[str]):
+class Texts(Sequence[str]):
     """Texts of a table's column that become Python's one at a time: those of a whole set are many.
 
     Args:
@@ -38,7 +38,7 @@ class Column(Sequence[str]):
     def __getitem__(self, index: slice) -> Sequence[str]: ...
     def __getitem__(self, index: int | slice) -> str | Sequence[str]:
         found = self._values.iloc[index]
-        return Column(found) if isinstance(index, slice) else str(found)
+        return Texts(found) if isinstance(index, slice) else str(found)
 
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self), _TEXTS_AT_ONCE):
@@ -47,7 +47,7 @@ class Column(Sequence[str]):
 
 def items_of_whole(part: pd.DataFrame, sample_set: SampleSet, model: ScoreModel | None) -> Items:
     """:func:`items_of`, whose texts stay in the table."""
-    ids, conditions, clusters = (Column(part[name]) for name in ("item_id", "condition", "cluster"))
+    ids, conditions, clusters = (Texts(part[name]) for name in ("item_id", "condition", "cluster"))
     images = _images(part, model) if sample_set.task == "image" else None
     return Items(ids, conditions, clusters, part["label"].tolist(), sample_set.has_prompts, images)
 

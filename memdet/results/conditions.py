@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from memdet.errors import UserError
-from memdet.io_utils import weights_directory
+from memdet.io_utils import weights_root
 from memdet.results.manifest import Manifest, SampleSetEntry
 from memdet.samplesets import SampleSet, load_sample_set, sample_set_ids
 
@@ -31,7 +31,7 @@ class Source:
     @property
     def ships(self) -> bool:
         """Whether all its models ship with memdet."""
-        return all((weights_directory() / name).is_dir() for name in self.model.values())
+        return all((weights_root() / name).is_dir() for name in self.model.values())
 
 
 def sources_of(manifest: Manifest, items: pa.Table | None) -> dict[str, Source]:

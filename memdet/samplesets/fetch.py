@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 from memdet.errors import UserError
-from memdet.io_utils import sha256_of, weights_directory
+from memdet.io_utils import sha256_of, weights_root
 from memdet.samplesets.spec import (
     BundledSource,
     HubSource,
@@ -119,7 +119,7 @@ class Fetcher:
             case BundledSource(file=file):
                 return specs_directory() / file
             case ZooSource(model=model, file=file):
-                path = weights_directory() / model / file
+                path = weights_root() / model / file
                 if not path.is_file():
                     raise UserError(f"{path} does not exist (needed by {spec_path}); run `memdet zoo build {model}`")
                 return path

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from memdet.detectors.base import CONTROL_ACCESS as CONTROLS
 from memdet.errors import UserError
 from memdet.metrics import METRICS_VERSION, Interval, effective_number, evaluate_table, gain
 from memdet.results.manifest import DetectorEntry, Manifest
@@ -18,7 +17,7 @@ from memdet.results.scores import MeanScores
 from memdet.tables.numbers import defined
 from memdet.tables.set_statistics import groups_of, split_of
 
-__all__ = ["CONTROLS", "FIELDS", "Row", "Rows", "report_rows", "rows_of", "set_rows"]
+__all__ = ["FIELDS", "Row", "Rows", "report_rows", "rows_of", "set_rows"]
 
 Row = dict[str, Any]
 """A row of a table, with the keys of :data:`FIELDS`."""

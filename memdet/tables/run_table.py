@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable
 from itertools import groupby
 
+from memdet.detectors.base import is_control
 from memdet.metrics import METRICS_VERSION
 from memdet.tables.formats import latex, markdown, text
 from memdet.tables.formats.csv import to_csv
 from memdet.tables.formats.model_index import to_model_index
 from memdet.tables.numbers import UNDEFINED, count, counted, interval, number
-from memdet.tables.rows import CONTROLS, FIELDS, Row, Rows
+from memdet.tables.rows import FIELDS, Row, Rows
 from memdet.tables.table import Table, left, notes_by_message, right
 
 COLUMNS = (
@@ -67,7 +68,7 @@ def cells_of(row: Row) -> list[str]:
     seconds = row["seconds_per_item"]
     counts = row["status"] == "ok"
     return [
-        row["detector"] + (" *" if row["access"] in CONTROLS else ""),
+        row["detector"] + (" *" if is_control(row["access"]) else ""),
         interval(row, "auroc"),
         group_of(row),
         NOT_RESOLVABLE if tpr == UNDEFINED and counts else tpr,

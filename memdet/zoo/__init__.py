@@ -105,7 +105,7 @@ def weights_directory(name: str) -> Path:
     Raises:
         UserError: Unknown name.
     """
-    return io_utils.weights_directory() / _known(name)
+    return io_utils.weights_root() / _known(name)
 
 
 def _module_of(name: str) -> str:

@@ -9,8 +9,8 @@ from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memdet.detectors.base import is_control
 from memdet.leaderboard.board import rounded
-from memdet.tables.rows import CONTROLS
 from studies.cost_accuracy.fronts import MEASURES, ORACLE, Row, SetFronts, evaluations
 from studies.drawing import BLUE, GREY, ORANGE, STYLE, need_matplotlib, save_small_png
 
@@ -121,7 +121,7 @@ def draw_cost(sets: Sequence[SetFronts]) -> Figure:
 
 
 def _shown(found: SetFronts, measure: str) -> list[Row]:
-    return [row for row in found.rows if row["access"] not in CONTROLS and row[measure] is not None]
+    return [row for row in found.rows if not is_control(row["access"]) and row[measure] is not None]
 
 
 def _draw(axis: Axes, found: SetFronts, measure: str, most: float) -> list[Any]:

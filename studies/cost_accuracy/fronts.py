@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from memdet.tables.rows import CONTROLS
+from memdet.detectors.base import is_control
 
 Row = dict[str, Any]
 MEASURES = {"auroc": "AUROC", "tpr_at_1_fpr": "TPR at 1 % FPR"}
@@ -36,10 +36,15 @@ def evaluations(row: Row) -> float:
     return float((row["forwards"] + row["jvps"] + row["vjps"]) * row["seeds"])
 
 
+def may_lead(row: Row) -> bool:
+    """Whether a row may stand on a front: controls and oracles do not."""
+    return not is_control(row["access"]) and row["access"] != ORACLE
+
+
 def pareto_front(rows: Iterable[Row], measure: str) -> list[Row]:
     """Rows that no cheaper or equally cheap one equals or exceeds, cheapest first; controls and oracles aside."""
     front: list[Row] = []
-    kept = [row for row in rows if row[measure] is not None and row["access"] not in {*CONTROLS, ORACLE}]
+    kept = [row for row in rows if row[measure] is not None and may_lead(row)]
     for row in sorted(kept, key=lambda row: (evaluations(row), -row[measure])):
         if not front or row[measure] > front[-1][measure]:
             front.append(row)
@@ -59,7 +64,7 @@ def fronts_of(rows: Sequence[Row]) -> list[SetFronts]:
         fronts = {measure: front for measure, front in fronts.items() if front}
         controls = {}
         for measure in fronts:
-            known = [row for row in usable if row["access"] in CONTROLS and row[measure] is not None]
+            known = [row for row in usable if is_control(row["access"]) and row[measure] is not None]
             if known:
                 controls[measure] = max(known, key=lambda row: row[measure])
         if fronts:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from memdet.detectors.base import is_control
 from memdet.metrics import METRICS_VERSION
 from memdet.tables.formats import markdown
 from memdet.tables.numbers import UNDEFINED, count, counted, interval, number
-from memdet.tables.rows import CONTROLS
 from memdet.tables.run_table import GROUP, evaluation_parts, group_of
 from memdet.tables.table import Table, left, right
-from studies.cost_accuracy.fronts import MEASURES, ORACLE, Row, SetFronts, evaluations
+from studies.cost_accuracy.fronts import MEASURES, Row, SetFronts, evaluations, may_lead
 
 FIGURE = "cost-accuracy.png"
 CHEAP, CLOSE = 2.5, 0.03  # evaluations: at most two and what is shared; a difference of AUROCs
@@ -215,7 +215,7 @@ def _fronts_table(sets: Sequence[SetFronts], measure: str) -> str:
             continue
         control = [found.controls[measure]] if measure in found.controls else []
         for index, row in enumerate([*control, *found.fronts[measure]]):
-            name = row["detector"] + (r" \*" if row["access"] in CONTROLS else "")
+            name = row["detector"] + (r" \*" if is_control(row["access"]) else "")
             of_set = "" if index else found.name
             lines.append([of_set, name, _count(row), evaluation_parts(row), interval(row, measure), group_of(row)])
     return markdown.draw(Table(columns, lines))
@@ -223,7 +223,7 @@ def _fronts_table(sets: Sequence[SetFronts], measure: str) -> str:
 
 def _detectors(found: SetFronts) -> list[Row]:
     """Rows that may stand on a front."""
-    return [row for row in found.rows if row["access"] not in {*CONTROLS, ORACLE}]
+    return [row for row in found.rows if may_lead(row)]
 
 
 def _takes_products(row: Row) -> bool:

@@ -165,7 +165,7 @@ def run_measured(work: Path, detectors: Sequence[str]) -> MeasuredRun:
 
 def project(shape: Shape, detectors: Sequence[str]) -> dict[str, Any]:
     """What ``memdet bench plan`` says of batch size 1 in float32: FLOPs a row by unit, bytes at the peak."""
-    from memdet.benching.projection.devices import device_named
+    from memdet.benching.projection.devices import peaks_of
     from memdet.benching.projection.roofline import plan
     from memdet.benching.projection.unet import UNetConfig
     from memdet.detectors import detector_classes, make_detectors
@@ -175,7 +175,7 @@ def project(shape: Shape, detectors: Sequence[str]) -> dict[str, Any]:
         config,
         make_detectors(detectors, detector_classes()),
         "h100",  # of which time alone depends
-        device_named("h100", "float32"),
+        peaks_of("h100", "float32"),
         "float32",
         batch=1,
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from memdet.benching.projection.devices import DEVICES, PRECISIONS, Device, device_named
+from memdet.benching.projection.devices import DEVICES, PRECISIONS, Device, peaks_of
 from memdet.benching.projection.op_trace import Operator, Trace
 from memdet.benching.projection.roofline import LARGEST_BATCH, evaluations_of, plan, roofline
 from memdet.benching.projection.unet import read_unet_config
@@ -142,4 +142,4 @@ def test_peaks_of_devices_are_in_order():
 
 def test_devices_without_a_precision():
     with pytest.raises(UserError, match="NVIDIA T4 has no bfloat16"):
-        device_named("t4", "bfloat16")
+        peaks_of("t4", "bfloat16")

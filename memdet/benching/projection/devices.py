@@ -46,7 +46,7 @@ DEVICES: dict[str, Device] = {
 }
 
 
-def device_named(name: str, precision: str) -> Device:
+def peaks_of(name: str, precision: str) -> Device:
     """A device that has a precision.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -123,20 +122,6 @@ def trace(function: Callable[[Tensor], Tensor], x: Tensor, unit: Unit, weights: 
                 recorder.operators.clear()  # the graph stands now
                 operator.rmv(v)
     return Trace(tuple(recorder.operators), len(x), recorder.peak)
-
-
-def peak_bytes(work: Callable[[], object]) -> int:
-    """Largest sum of bytes of the tensors that some work makes and holds at a time.
-
-    Example:
-        >>> peak_bytes(lambda: torch.ones(100) + torch.ones(100))
-        1200
-    """
-    gc.collect()
-    recorder = _Recorder(())
-    with recorder:
-        work()
-    return recorder.peak
 
 
 class _FusedAttention(TorchFunctionMode):

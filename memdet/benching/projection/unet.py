@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from memdet.errors import UserError
-from memdet.io_utils import weights_directory
+from memdet.io_utils import weights_root
 from memdet.models.diffusers.class_conditional import allow_forward_ad
 from memdet.models.diffusers.directory import INDEX_FILE, read_json
 
@@ -91,10 +91,10 @@ def read_unet_config(reference: str) -> UNetConfig:
     if reference in config_names():
         path = Path(str(_configs() / f"{reference}.json"))
         return UNetConfig(reference, _checked(read_json(path), path), str(path))
-    planted = weights_directory() / reference
+    planted = weights_root() / reference
     path = planted if (planted / INDEX_FILE).is_file() else Path(reference).expanduser()
     if not path.exists():
-        known = [*config_names(), *(entry.name for entry in weights_directory().iterdir() if (entry / "unet").is_dir())]
+        known = [*config_names(), *(entry.name for entry in weights_root().iterdir() if (entry / "unet").is_dir())]
         near = difflib.get_close_matches(reference, known, n=3)
         hint = f"did you mean {', '.join(near)}?" if near else f"names: {', '.join(known)}"
         raise UserError(f"model {reference!r} is no name, UNet config.json or model directory: {hint}")
