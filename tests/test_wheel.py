@@ -24,10 +24,11 @@ def test_wheel_runs_outside_the_clone(tmp_path):
         "py.typed",
         "constraints.txt",
         "zoo/SHA256SUMS",
-        "reports/scan/templates/scan.css",
-        "models/configs/sdxl.json",
+        "scan/templates/scan.css",
+        "benching/projection/configs/sdxl.json",
     ):
         assert (site / "memdet" / name).exists()
+    assert not (site / "studies").exists()
     environment = os.environ | {"PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
     call = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
     where = subprocess.run([sys.executable, "-c", "import memdet; print(memdet.__file__)"], check=True, **call)

@@ -66,6 +66,7 @@ def one_run(task: Task, out: Path) -> tuple[Phases, list[dict[str, Any]]]:
     from benchmarks.streaming.problem import HashedPrompts
     from memdet.results.sinks import RunDirectory
     from memdet.running import RunOptions, run, runner
+    from memdet.running.work_plan import Unit
     from memdet.tables import FORMATS, report_rows
 
     class Timed(RunDirectory):
@@ -76,7 +77,7 @@ def one_run(task: Task, out: Path) -> tuple[Phases, list[dict[str, Any]]]:
     model = HashedPrompts() if task.model == STUB else loaded(task.model)
     plain = runner.Work.compute
 
-    def compute(self: runner.Work, name: str, unit: runner.Unit, directory: RunDirectory) -> None:
+    def compute(self: runner.Work, name: str, unit: Unit, directory: RunDirectory) -> None:
         with phases.of("whole-set" if unit.name.endswith("whole") else "batches"):
             plain(self, name, unit, directory)
 

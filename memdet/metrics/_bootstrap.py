@@ -24,8 +24,8 @@ from memdet.metrics._placements import NO_VARIANCE, Layout, contributions, diffe
 
 DRAWS = 2_000
 LEVEL = 0.95
-_CHUNK = 4_000_000  # weights drawn together, as small integers; another number would be another stream of draws
-_BLOCK = 200_000  # weights held at once as floats
+WEIGHTS_DRAWN = 4_000_000  # weights drawn together, as small integers; another number would be another stream of draws
+WEIGHTS_HELD = 200_000  # weights held at once as floats
 Counts = NDArray[np.uint16]
 
 
@@ -262,7 +262,7 @@ def resample(labels: Ints, clusters: Names, draws: int, seed: int) -> Iterator[F
     for members in [np.arange(n)] if mixed else [np.flatnonzero(labels == label) for label in (0, 1)]:
         _, of_pot = np.unique(family[members], return_inverse=True)
         pots.append((members, of_pot))
-    size, held = max(1, _CHUNK // max(1, n)), max(1, _BLOCK // max(1, n))
+    size, held = max(1, WEIGHTS_DRAWN // max(1, n)), max(1, WEIGHTS_HELD // max(1, n))
     for start in range(0, draws, size):
         counts = np.zeros((min(size, draws - start), n), dtype=np.uint16)
         lacking = np.arange(len(counts))

@@ -20,7 +20,7 @@ from memdet.metrics._placements import (
     variance,
 )
 
-_CHUNK = 500_000  # ranks or contributions held at once
+ENTRIES_AT_ONCE = 500_000  # ranks or contributions held at once
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def paired_tests(
         first = np.delete(np.arange(len(table)), against)
         second = np.full(len(first), against)
     each, parts = contributions(table, where), []
-    size = max(1, _CHUNK // len(y))
+    size = max(1, ENTRIES_AT_ONCE // len(y))
     for start in range(0, len(first), size):
         found = each.differences(first[start : start + size], second[start : start + size])
         parts.append((found.areas, *difference_bounds(found, where, level), _p_values(found, where, normal=False)))
@@ -161,7 +161,7 @@ def paired_permutation(
     observed = abs(_area_gaps(ranks[:1], ranks[1:], y)[0])
     k = int(family.max()) + 1
     rng = np.random.default_rng(seed)
-    reached, size = 1, max(1, _CHUNK // len(y))
+    reached, size = 1, max(1, ENTRIES_AT_ONCE // len(y))
     for start in range(0, draws, size):
         swap = (rng.random((min(size, draws - start), k)) < 0.5)[:, family]
         gaps = _area_gaps(np.where(swap, ranks[1], ranks[0]), np.where(swap, ranks[0], ranks[1]), y)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 THRESHOLD = 0.5
-_PAIRS = 1_000_000  # compared or kept at once
+PAIRS_AT_ONCE = 1_000_000  # compared or kept at once
 _WORD = re.compile(r"\w+")
 
 
@@ -106,14 +106,14 @@ def _pairs(texts: Sequence[str], threshold: float) -> Iterator[tuple[NDArray[Any
     start = 0
     while start < len(texts):
         done = behind[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(behind, done + _PAIRS, side="right")))
+        stop = max(start + 1, int(np.searchsorted(behind, done + PAIRS_AT_ONCE, side="right")))
         found = (starts[start:stop] @ transposed).tocoo()
         rows, others = found.row.astype(np.int64) + start, found.col.astype(np.int64)
         low, high = np.minimum(sizes[rows], sizes[others]), np.maximum(sizes[rows], sizes[others])
         likely = (rows < others) & (low >= threshold * high - 1e-9)
         rows, others = rows[likely], others[likely]
-        for part in range(0, len(rows), _PAIRS // 20):  # each takes the words of two texts
-            one, other = rows[part : part + _PAIRS // 20], others[part : part + _PAIRS // 20]
+        for part in range(0, len(rows), PAIRS_AT_ONCE // 20):  # each takes the words of two texts
+            one, other = rows[part : part + PAIRS_AT_ONCE // 20], others[part : part + PAIRS_AT_ONCE // 20]
             shared = np.asarray(holds[one].multiply(holds[other]).sum(axis=1)).ravel()
             similar = shared >= threshold * (sizes[one] + sizes[other] - shared) - 1e-9
             if similar.any():

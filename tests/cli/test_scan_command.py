@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from memdet.io_utils import write_bytes
 from memdet.results.store import read_scores
-from memdet.running import generations
-from memdet.running import runner as runner_module
+from memdet.running import generations, scoring
 from memdet.samplesets import load_sample_set
 
 
@@ -100,19 +100,19 @@ def test_generations_are_those_of_the_pipeline(scan, random_pipeline, tmp_path):
 
 
 def test_an_interrupted_scan_is_taken_up_where_it_stopped(scan, tmp_path, monkeypatch):
-    real, calls = generations._write, []
+    calls, last = [], 3
 
-    def stop_at_third(image, path):
+    def write(path, content):
         calls.append(path.name)
-        if len(calls) == 3:
+        if len(calls) == last:
             raise KeyboardInterrupt
-        real(image, path)
+        write_bytes(path, content)
 
-    monkeypatch.setattr(generations, "_write", stop_at_third)
+    monkeypatch.setattr(generations, "write_bytes", write)
     assert scan("--top", "2")[0] == 130
     assert not (tmp_path / "run" / "scan.json").exists()
-    monkeypatch.setattr(generations, "_write", lambda image, path: (calls.append(path.name), real(image, path)))
-    monkeypatch.setattr(runner_module, "score_items", lambda *_: pytest.fail("scored again"))
+    last = None
+    monkeypatch.setattr(scoring, "score_items", lambda *_: pytest.fail("scored again"))
     calls.clear()
     assert scan("--top", "2")[0] == 0
     assert len(calls) == 2
@@ -125,7 +125,7 @@ def test_another_rate_scores_nothing_again_but_other_prompts_need_another_direct
     arguments = ["--reference", reference, "--top", "0"]
     assert scan(*arguments)[0] == 0
     assert "not resolvable" in scan(*arguments)[1]
-    monkeypatch.setattr(runner_module, "score_items", lambda *_: pytest.fail("scored again"))
+    monkeypatch.setattr(scoring, "score_items", lambda *_: pytest.fail("scored again"))
     assert "Threshold" in scan(*arguments, "--fpr", "0.2")[1]
     before = (tmp_path / "run" / "scan.json").read_bytes()
     code, _, err = scan(*arguments, file=lines("other.txt", ["another"]))

@@ -135,7 +135,7 @@ def test_ngrams_are_fitted_on_one_thread_of_the_linear_algebra(monkeypatch):
 
 def test_ngrams_learn_from_a_bounded_number_of_prompts(monkeypatch):
     items, whole = two_vocabularies(), score("prompt-ngram", two_vocabularies())
-    monkeypatch.setattr(prompt_ngram, "_AT_ONCE", 7)
+    monkeypatch.setattr(prompt_ngram, "PROMPTS_AT_ONCE", 7)
     assert torch.equal(score("prompt-ngram", items), whole)
     fitted, fit = [], LogisticRegression.fit
     monkeypatch.setattr(

@@ -13,7 +13,7 @@ from memdet.gate.check import check_run
 from memdet.models import GaussianMixture, NoiseSchedule
 from memdet.models.closed_form.catalogue import CLOSED_FORM
 from memdet.models.diffusers.directory import DiffusersSchedule
-from memdet.running import RunOptions, run, runner
+from memdet.running import RunOptions, run, scoring
 from memdet.samplesets import load_sample_set, specs_directory
 from tests.helpers.runs import cut_run
 
@@ -98,8 +98,8 @@ def test_a_wrong_prediction_type_is_caught_in_every_detector(wrong, baseline, tm
         model.prediction_type = wrong
         return model
 
-    original = runner.load_model
-    monkeypatch.setattr(runner, "load_model", load)
+    original = scoring.load_model
+    monkeypatch.setattr(scoring, "load_model", load)
     path = make_run(tmp_path / "run", ScoreDifferenceNorm(), CurvatureGap())
     assert found(path, baseline) >= {("drift", "wen2024"), ("drift", "curvature-gap")}
 

@@ -286,7 +286,7 @@ def test_draws_do_not_depend_on_how_many_are_held_at_once(monkeypatch, mixed):
     labels = np.r_[np.ones(6, int), np.zeros(30, int)]
     clusters = rng.integers(0, 9, 36) if mixed else np.arange(36) // 2
     drawn = np.concatenate(list(resample(labels, clusters, 120, seed=1)))
-    monkeypatch.setattr("memdet.metrics._bootstrap._BLOCK", 100)  # two draws
+    monkeypatch.setattr("memdet.metrics._bootstrap.WEIGHTS_HELD", 100)  # two draws
     blocks = list(resample(labels, clusters, 120, seed=1))
     assert {len(block) for block in blocks} == {2}
     assert (np.concatenate(blocks) == drawn).all()

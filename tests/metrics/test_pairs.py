@@ -152,7 +152,7 @@ def test_all_pairs_are_delongs(monkeypatch):
         assert (tests.difference[i], tests.p[i]) == delong(scores[a], scores[b], labels, clusters=clusters)
         expected = gain(scores[a], scores[b], labels, clusters)
         assert (tests.difference[i], tests.low[i], tests.high[i]) == (expected.value, expected.low, expected.high)
-    monkeypatch.setattr("memdet.metrics._pairs._CHUNK", 240)  # two pairs at once
+    monkeypatch.setattr("memdet.metrics._pairs.ENTRIES_AT_ONCE", 240)  # two pairs at once
     for whole, in_parts in zip(astuple(tests), astuple(paired_tests(scores, labels, clusters)), strict=True):
         assert (whole == in_parts).all()
     one = paired_tests(scores, labels, clusters, against=2)

@@ -36,7 +36,7 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
     prompts = [" ".join(rng.choice(list("abcdefghijkl"), 5)) for _ in range(120)]
     whole = near_duplicates(prompts, threshold=0.6).tolist()
     assert 1 < len(set(whole)) < 120
-    monkeypatch.setattr(module, "_PAIRS", 40)
+    monkeypatch.setattr(module, "PAIRS_AT_ONCE", 40)
     assert near_duplicates(prompts, threshold=0.6).tolist() == whole
 
 

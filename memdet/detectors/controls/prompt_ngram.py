@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FOLDS = 5
 LARGEST_FIT = 2_000  # prompts that a classifier learns from
-_AT_ONCE = 1_000  # prompts that are scored at once
+PROMPTS_AT_ONCE = 1_000  # prompts that are scored at once
 
 
 class PromptNgram(Detector):
@@ -71,8 +71,8 @@ class PromptNgram(Detector):
             # Idle threads of OpenBLAS wait busily: the fit takes longer with them, and so does the network after it.
             with threadpool_limits(1, user_api="blas"):
                 classifier.fit([prompts[i] for i in train], labels[train])
-            for start in range(0, len(held_out), _AT_ONCE):
-                block = held_out[start : start + _AT_ONCE]
+            for start in range(0, len(held_out), PROMPTS_AT_ONCE):
+                block = held_out[start : start + PROMPTS_AT_ONCE]
                 scores[block] = classifier.decision_function([prompts[i] for i in block])
         return torch.from_numpy(scores)
 
