@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from memdet import doctor
-from memdet.io_utils import weights_directory
+from memdet.io_utils import weights_root
 from memdet.samplesets import load as sets
 
 
@@ -169,7 +169,7 @@ def test_broken_detector_of_another_package(monkeypatch):
 
 @pytest.fixture
 def zoo(tmp_path, monkeypatch):
-    directory = shutil.copytree(weights_directory(), tmp_path / "zoo" / "weights")
+    directory = shutil.copytree(weights_root(), tmp_path / "zoo" / "weights")
     monkeypatch.setattr("memdet.io_utils.files", lambda package: tmp_path)
     return directory
 
@@ -194,7 +194,7 @@ def test_checksums_cover_all_that_decides_a_model():
     listed = dict(
         reversed(line.split(maxsplit=1)) for line in (files("memdet") / "zoo" / "SHA256SUMS").read_text().splitlines()
     )
-    weights = weights_directory()
+    weights = weights_root()
     found = {
         path.relative_to(weights).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in weights.rglob("*")

@@ -7,7 +7,7 @@ import torch
 from benchmarks.throughput.conftest import BATCH, detector_of
 from benchmarks.throughput.sampling import SamplingLoop
 from memdet.benching.throughput import Batch, Bench
-from memdet.io_utils import weights_directory
+from memdet.io_utils import weights_root
 from memdet.probing.draws import shared_noise
 
 MOST = 1.05
@@ -15,7 +15,7 @@ MOST = 1.05
 
 def test_wen2024_against_the_sampling_loop(benchmark, bench: Bench, batch: Batch, beside) -> None:
     model, protocol = bench.model, bench.sample_set.protocol
-    loop = SamplingLoop.of(model, str(weights_directory() / "tiny-sd-a"), protocol.steps, protocol.guidance)
+    loop = SamplingLoop.of(model, str(weights_root() / "tiny-sd-a"), protocol.steps, protocol.guidance)
     noise = shared_noise(model.latent_shape, bench.options.seed).to(model.device)
     latents = noise[None].expand(BATCH, *noise.shape)
     null = model.embed_null().expand(BATCH, -1, -1)

@@ -74,7 +74,7 @@ def test_files_and_directories(tmp_path):
         ({"block_out_channels": "many"}, ["cannot build"]),
         ({"block_out_channels": [50, 96]}, ["cannot build", "num_groups"]),
         ({"down_block_types": ["MagicBlock2D", "DownBlock2D"]}, ["cannot build", "MagicBlock2D"]),
-        ({"sample_size": None}, ["sample_size is None", "--latent-size"]),
+        ({"sample_size": None}, ["sample_size is None", "`latent_size`"]),
         ({"sample_size": [8, 8]}, ["sample_size is [8, 8]"]),
         ({"out_channels": 8}, ["(1, 4, 8, 8) to (1, 8, 8, 8)"]),
         ({"addition_embed_type": "text_image"}, ["addition_embed_type is 'text_image'"]),

@@ -10,7 +10,7 @@ from diffusers.models.attention_processor import AttnProcessor
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError
-from memdet.io_utils import weights_directory
+from memdet.io_utils import weights_root
 from memdet.models import load_model
 from memdet.probing import Items
 from tests.helpers.problems import make_items, make_mixture, make_probe, select
@@ -41,7 +41,7 @@ class Naive(AttnProcessor):
     def __init__(self):
         super().__init__()
         self.pipeline = StableDiffusionPipeline.from_pretrained(
-            weights_directory() / "tiny-sd-a", torch_dtype=torch.float32, safety_checker=None, low_cpu_mem_usage=False
+            weights_root() / "tiny-sd-a", torch_dtype=torch.float32, safety_checker=None, low_cpu_mem_usage=False
         )
         self.pipeline.unet.set_attn_processor(self)
         self.pipeline.unet.mid_block.register_forward_hook(self.keep_middle)
@@ -60,7 +60,7 @@ class Naive(AttnProcessor):
     @torch.no_grad()
     def walk(self, prompt, guidance):
         """Per step: timestep, both predictions, the conditional maps, and the middle blocks of both branches."""
-        scheduler = DDIMScheduler.from_pretrained(weights_directory() / "tiny-sd-a", subfolder="scheduler")
+        scheduler = DDIMScheduler.from_pretrained(weights_root() / "tiny-sd-a", subfolder="scheduler")
         scheduler.set_timesteps(STEPS)
         cond, null = (self.embed(text) for text in (prompt, ""))
         x = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(SEED))

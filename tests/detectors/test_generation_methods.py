@@ -14,14 +14,14 @@ from sklearn.metrics import roc_auc_score
 
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError
-from memdet.io_utils import weights_directory
+from memdet.io_utils import weights_root
 from memdet.models import load_model
 from memdet.probing import Items
 from tests.helpers.problems import make_items, make_mixture, make_probe, select
 
 PROMPTS = ["a velvet mug near the lake", "red bag", "a quiet green coat"]
 STEPS, GUIDANCE, SEED = 10, 2.0, 3
-DIRECTORY = weights_directory() / "tiny-sd-a"
+DIRECTORY = weights_root() / "tiny-sd-a"
 PIXEL = "copy-similarity@embedding=pixel"
 # Trajectories of 2 STEPS forwards each.
 COSTS = {"carlini2023-tiled-l2": 4, "carlini2023-tiled-l2@generations=2": 2, "nearest-neighbour": 1, PIXEL: 1}

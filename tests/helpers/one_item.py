@@ -11,7 +11,7 @@ import torch
 from diffusers import DDIMScheduler
 from scipy.optimize import minimize
 
-from memdet.io_utils import weights_directory
+from memdet.io_utils import weights_root
 from memdet.models import NoiseSchedule, load_model
 from memdet.probing import Items, draws
 from memdet.samplesets import load_sample_set
@@ -237,7 +237,7 @@ class OfNetwork(OneItem):
         super().__init__(condition, **options)
         self._model, self.shape = model, model.latent_shape
         scheduler = DDIMScheduler.from_config(
-            json.loads((weights_directory() / model.name / "scheduler" / "scheduler_config.json").read_text())
+            json.loads((weights_root() / model.name / "scheduler" / "scheduler_config.json").read_text())
         )
         scheduler.set_timesteps(steps)
         self.timesteps = scheduler.timesteps.tolist()

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from memdet import models
-from memdet.io_utils import weights_directory
+from memdet.io_utils import weights_root
 from memdet.models.closed_form.catalogue import CLOSED_FORM
 
 
@@ -26,7 +26,7 @@ def test_names_need_no_torch(code):
 
 
 def test_names_are_those_of_closed_forms_and_of_shipped_weights():
-    planted = {path.parent.name for path in weights_directory().glob("*/model_index.json")}
+    planted = {path.parent.name for path in weights_root().glob("*/model_index.json")}
     assert set(models.model_names()) == planted | set(CLOSED_FORM)
     assert len(planted) >= 5
 
@@ -43,7 +43,7 @@ def test_public_names_and_the_names_that_they_had():
     assert set(dir(models)) == set(models.__all__)
     assert models.PARAMETRISATIONS is models.PREDICTION_TYPES
     assert models.Parametrisation is models.PredictionType
-    assert models.zoo_directory is weights_directory
+    assert models.zoo_directory is weights_root
     with pytest.raises(AttributeError, match=r"'memdet.models' has no attribute 'zzz'"):
         models.zzz  # noqa: B018
 

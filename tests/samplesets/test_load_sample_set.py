@@ -150,7 +150,7 @@ def test_relative_paths_start_at_the_spec(spec: Fields, write: Write, monkeypatc
 def test_planted_items_lie_beside_the_weights(
     spec: Fields, write: Write, refused: Refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    monkeypatch.setattr(sources, "weights_directory", lambda: tmp_path)
+    monkeypatch.setattr(sources, "weights_root", lambda: tmp_path)
     roles = ["verbatim", "single", "narrow", "single", "verbatim"]
     frame = pd.DataFrame(
         {

@@ -12,7 +12,7 @@ from memdet.zoo.images import to_tensor
 
 
 def test_a_missing_directory_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"absent.*train-images-idx3-ubyte\.gz not found: --data"):
+    with pytest.raises(UserError, match=r"absent.*train-images-idx3-ubyte\.gz not found: `data` needs a directory"):
         load_fashion_mnist(tmp_path / "absent")
 
 
