@@ -15,6 +15,7 @@ from benchmarks.report import ways_table
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["both-branches", "both-products", "overlap"])
 def test_a_record_is_written(way, tmp_path, monkeypatch):
     threads = torch.get_num_threads()

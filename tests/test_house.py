@@ -25,6 +25,7 @@ def imports(name: str) -> set[str]:
     return found & SOURCE.keys() - {name}
 
 
+@pytest.mark.slow
 def test_no_file_imports_itself_through_others():
     left = {name: imports(name) for name in SOURCE}
     while free := [name for name, needs in left.items() if not needs & left.keys()]:
@@ -62,6 +63,7 @@ def test_long_functions_and_many_parameters_say_why(name):
             assert re.search(r"\S  # \w", lines[node.lineno - 1]), f"{node.name} in line {node.lineno}: why?"
 
 
+@pytest.mark.slow
 def test_only_the_command_line_speaks_of_its_flags():
     """Functions of the library name parameters; the command line shows them as its options."""
     told = []

@@ -33,6 +33,7 @@ def inside(pytester):
     return call
 
 
+@pytest.mark.slow
 def test_a_run_that_passes_and_one_that_does_not(inside, pytester):
     write_run(pytester.path / "ci" / "baseline", {"good": SCORES, "bad": SCORES}, LABELS)
     write_run(pytester.path / "runs" / "same", {"good": SCORES, "bad": SCORES}, LABELS)
@@ -67,6 +68,7 @@ def test_a_run_that_passes_and_one_that_does_not(inside, pytester):
     result.stdout.no_fnmatch_line("*pytest_plugin.py:*")
 
 
+@pytest.mark.slow
 def test_detectors_are_run_on_the_sets_and_seeds_of_the_baseline(inside, pytester):
     place = pytester.path / "ci"
     run(

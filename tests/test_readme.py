@@ -22,6 +22,7 @@ def test_table_is_the_committed_run():
     assert table.strip() == FORMATS["markdown"](report_rows([REFERENCE])).strip()
 
 
+@pytest.mark.slow
 def test_findings_show_the_committed_run():
     table = FINDINGS.split("--by-time -->\n")[1].split("<!-- end of table -->")[0]
     assert table.strip() == by_time(report_rows([ROOT / "results" / "times" / "reference"]))

@@ -41,6 +41,7 @@ def test_a_prompt_moves_its_own_row_of_the_network_alone():
     assert not torch.allclose(together[1], other, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_a_run_in_small_pieces_gives_what_it_gives_in_one(tmp_path, monkeypatch):
     write_samples(tmp_path / "samples.jsonl", 120)
     phases, whole = one_run(Task(str(tmp_path / "samples.jsonl"), batch_size=120), tmp_path / "whole")

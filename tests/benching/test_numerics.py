@@ -47,6 +47,7 @@ class Linear(ScoreModel):
         return "linear"
 
 
+@pytest.mark.slow
 def test_attention_is_read_under_the_audit(monkeypatch):
     """What the audit wraps has tokens still: its scores in float64 are those of the model alone, to its rounding."""
     sample_set = load_sample_set("tiny-sd-a-verbatim")
@@ -235,6 +236,7 @@ def test_bad_input(use, linear_set):
         audit(linear_set, [])
 
 
+@pytest.mark.slow
 def test_attention_kernels_agree_on_a_network(random_pipeline):
     """CPU has no memory-efficient kernel; the plain and the fused one differ by rounding, if at all."""
     sample_set = load_sample_set("tiny-sd-a-verbatim")

@@ -103,6 +103,7 @@ def test_a_vjp_keeps_what_its_graph_holds():
     assert [operator.name for operator in traced.operators] == ["sigmoid_backward"] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", UNITS)
 def test_cost_is_linear_in_the_batch(unit):
     config = read_unet_config("tiny-sd-a")
@@ -122,6 +123,7 @@ def test_cost_is_linear_in_the_batch(unit):
     assert six.peak_bytes == pytest.approx(3 * two.peak_bytes, rel=most)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("name", ["tiny-sd-a", "fashion-pixel"])
 @pytest.mark.parametrize("unit", UNITS)
@@ -140,6 +142,7 @@ def test_a_real_network_counts_the_same(name, unit, dtype, monkeypatch):
     assert planned.bytes_moved == pytest.approx(real.bytes_moved, rel=0.06)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("unit", "low", "high"), [("F", 0.9, 1.1), ("JVP", 0.95, 1.3), ("VJP", 0.95, 1.05)])
 def test_peak_is_near_what_the_allocator_gave(unit, low, high):
     """Batch 8, the CPU's own kernels, which take some memory for themselves."""
@@ -177,6 +180,7 @@ def test_tangents_keep_their_precision():
     assert trace(unet.function, unet.x, "JVP").flops > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "published"),
     [

@@ -104,6 +104,7 @@ def test_no_projection_beats_the_peak_of_arithmetic(made):
         assert one.flops / one.seconds < made.device.flops["float32"]
 
 
+@pytest.mark.slow
 def test_the_batch_is_what_fits():
     probe = planned("wen2024", "hessian-trace", device=DEVICES["h100"])
     assert {one.batch for one in probe.projections} == {LARGEST_BATCH}
@@ -120,6 +121,7 @@ def test_the_batch_is_what_fits():
     assert asked["wen2024"].seconds is not None
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_comes_last():
     tiny = Device("none", SLOW.flops, SLOW.bandwidth, 1.0)
     made = planned("wen2024", "hessian-trace", device=tiny)

@@ -77,6 +77,7 @@ def test_spread_of_rounds_is_that_of_order_statistics():
     assert math.isnan(few.high)
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_median_covers_it():
     draws = np.random.default_rng(0).lognormal(size=(2_000, 15))
     intervals = [Spread.of(row) for row in draws]

@@ -17,6 +17,7 @@ def test_every_published_model_is_tested_here():
     assert config_names() == sorted(PARAMETERS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_published_models(name):
     unet = build_unet(read_unet_config(name), torch.float16)

@@ -150,6 +150,7 @@ def test_unwritable_place(place, refused, tmp_path):
     assert (tmp_path / "taken").read_text() == "keep me"
 
 
+@pytest.mark.slow
 def test_full_disk(tmp_path):
     """A limit on file size makes the write of the first shard fail as a full disk does."""
     script = (

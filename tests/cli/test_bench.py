@@ -31,6 +31,7 @@ def test_help_of_the_group_shows_its_commands(cli):
     assert [line.split()[0] for line in commands.splitlines() if line.strip()] == ["numerics", "plan"]
 
 
+@pytest.mark.slow
 def test_json_of_a_planted_model(cli):
     arguments = ["--items", "2", "--dtype", "bfloat16", "--attention", "math", "--detector", "curvature-gap"]
     code, out, _ = cli("bench", "numerics", *arguments, "--format", "json")

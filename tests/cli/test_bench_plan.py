@@ -24,6 +24,7 @@ CONTRACT = {
 }
 
 
+@pytest.mark.slow
 def test_json(cli):
     code, out, _ = cli(
         *SMALL, "--model", "fashion-pixel", "--dtype", "float32", "--batch-size", "8", "--format", "json"
@@ -52,6 +53,7 @@ def test_a_published_model_in_seconds(cli):
     assert row["items_per_second"] < 989.4e12 / row["flops"]
 
 
+@pytest.mark.slow
 def test_csv_holds_the_same_numbers(cli):
     rows = json.loads(cli(*SMALL, "--format", "json")[1])
     table = list(csv.DictReader(io.StringIO(cli(*SMALL, "--format", "csv")[1])))
@@ -73,6 +75,7 @@ def test_text_says_that_it_is_a_projection(form, cli):
     assert out.index("PROJECTION") < 5
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_has_no_rate(cli):
     arguments = ["--batch-size", "1000000000", "--format"]
     for row in json.loads(cli(*SMALL, *arguments, "json")[1]):
@@ -80,6 +83,7 @@ def test_what_does_not_fit_has_no_rate(cli):
     assert cli(*SMALL, *arguments, "table")[1].count("does not fit") == 2
 
 
+@pytest.mark.slow
 def test_without_names_all_detectors_but_the_controls(cli):
     rows = json.loads(cli("bench", "plan", "--model", "tiny-sd-a", "--format", "json")[1])
     listed = json.loads(cli("list", "detectors", "--format", "json")[1])

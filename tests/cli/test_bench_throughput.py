@@ -95,6 +95,7 @@ def test_models_dtypes_and_batch_sizes_are_crossed(cli):
     assert len(found) == len(rows) == 8  # a closed form is computed in float64 whatever is asked
 
 
+@pytest.mark.slow
 def test_peak_memory_is_taken_in_another_process(cli):
     (row,) = json.loads(cli(*FAST, "--detector", "wen2024", "--format", "json")[1])
     assert row["peak_memory_bytes"] > 50e6  # an interpreter with torch

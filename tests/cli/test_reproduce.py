@@ -53,6 +53,7 @@ def test_memdet_imports_no_study():
     assert answer.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_drawing_from_a_file_writes_everything(cli, tmp_path):
     out = tmp_path / "new" / "page"
     code, _, err = cli(*COMMAND, "--from", STORED, "--out", out)
@@ -62,6 +63,7 @@ def test_drawing_from_a_file_writes_everything(cli, tmp_path):
     assert (out / "seed-paper.md").read_text() == (STORED.parents[1] / "seed-paper.md").read_text()
 
 
+@pytest.mark.slow
 def test_measuring_one_model_keeps_the_others(cli, tmp_path):
     figures = tmp_path / "figures"
     figures.mkdir()

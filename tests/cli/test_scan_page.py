@@ -39,6 +39,7 @@ def browser():
         chromium.close()
 
 
+@pytest.mark.slow
 def test_the_page_is_inert_and_fits(page_file, browser):
     colours = set()
     for scheme in ("light", "dark"):

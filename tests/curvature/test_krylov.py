@@ -218,6 +218,7 @@ def test_count_from_signs_is_exact_where_eigenvectors_are_axes():
     assert krylov(lambda v: diagonal * v, signs, 2).count(0.0).tolist() == pytest.approx([4, 4])
 
 
+@pytest.mark.slow
 def test_spectral_density_integrates_functions():
     matrices = symmetric_part(draw(2, D, D))
     starts = [draw(2, D, seed=seed).sign() for seed in range(400)]

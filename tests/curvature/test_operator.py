@@ -120,6 +120,7 @@ def test_self_check_names_the_item_that_is_not_finite(network, points):
         JacobianOperator(network, x)
 
 
+@pytest.mark.slow
 def test_compiled_product(network, points):
     """Checked against the eager one by the operator itself; here against the dense Jacobian."""
     x, v, _ = points

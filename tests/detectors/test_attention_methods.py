@@ -175,6 +175,7 @@ def test_the_sign_of_the_layer_entropy(model):
     assert all(0 < score < math.log(12) for score in plus)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["shared", "per-item"])
 @pytest.mark.parametrize("label", COSTS)
 def test_cost(label, noise, model):

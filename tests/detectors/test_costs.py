@@ -91,6 +91,7 @@ def test_cost_alone(label, noise):
     assert model.rows == pytest.approx(N * (forwards + jvps + MADE_AGAIN.get(label, {}).get(noise, 0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memo", [True, False])
 @pytest.mark.parametrize("noise", ["shared", "per-item"])
 def test_cost_together(noise, memo):
@@ -99,6 +100,7 @@ def test_cost_together(noise, memo):
         assert charge(probe, label) == pytest.approx(expected(label, noise), rel=1e-12), label
 
 
+@pytest.mark.slow
 def test_cost_does_not_depend_on_the_batch():
     """Batches of a sample set of N items are charged the shares of N, however large they are."""
     model = make_mixture("fewer components than dimensions", CountingMixture)

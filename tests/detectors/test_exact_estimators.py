@@ -83,6 +83,7 @@ def test_a_network_too_large_for_its_matrix_says_so(monkeypatch, random_model):
         ask("hessian-trace@estimator=exact", random_model, ["a prompt"])
 
 
+@pytest.mark.slow
 def test_exact_trace_of_a_network_is_the_mean_of_its_forms(random_model):
     """Hutchinson's estimates scatter around the exact trace by their own standard error."""
     from memdet.curvature import hutchinson, xtrace

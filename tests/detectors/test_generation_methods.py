@@ -172,6 +172,7 @@ def test_cost_beside_others(model):
         assert ask(label, probe)[1].forwards == pytest.approx(COSTS[label] * (2 * STEPS - 1 + 1 / len(PROMPTS)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", COSTS)
 def test_order_of_items(label, model):
     items, order = make_items(PROMPTS, has_prompts=True), [2, 0, 1]
@@ -180,6 +181,7 @@ def test_order_of_items(label, model):
     assert permuted == pytest.approx([scores[i] for i in order], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_direction(model):
     """Verbatim captions give their training image back, single ones do not."""
     rows = table()

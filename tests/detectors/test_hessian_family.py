@@ -56,6 +56,7 @@ def twins(text, naives, d):
 of_mixture = cache(OfMixture)  # they remember their trajectories
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 5])
 @pytest.mark.parametrize("name", MIXTURES)
 @pytest.mark.parametrize("text", TWINS)

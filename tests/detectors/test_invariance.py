@@ -65,6 +65,7 @@ def of_pipeline(request, random_model):
     return random_model, items, request.param, score_all(random_model, items, request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_pipeline(of_pipeline, way):
     model, items, noise, reference = of_pipeline
@@ -77,6 +78,7 @@ def of_pipeline_in_double(request, random_pipeline):
     return model, items, request.param, score_all(model, items, request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_pipeline_in_double_precision(of_pipeline_in_double, way):
     """Every score for itself, finite differences included."""

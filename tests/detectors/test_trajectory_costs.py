@@ -60,6 +60,7 @@ def ask(text, probe):
     return scores, cost
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["shared", "per-item"])
 @pytest.mark.parametrize(("text", "images"), CASES)
 def test_cost(text, images, noise):
@@ -74,6 +75,7 @@ def test_cost(text, images, noise):
     assert ask(text, probe)[1].forwards == pytest.approx(cost.forwards)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("noise", ["shared", "per-item"])
 @pytest.mark.parametrize(("text", "images"), CASES)
@@ -100,6 +102,7 @@ def test_order_and_batches_do_not_matter(text, images, noise, size):
 # Constants from the dev split
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", CALIBRATED)
 def test_other_test_items_and_test_labels_change_nothing(text):
     def first(others, labels):

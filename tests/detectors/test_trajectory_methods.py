@@ -104,6 +104,7 @@ def images_of_network():
     return network_world("fashion-pixel-generated", steps=50)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "noise"), [(0, "per-item"), (4, "per-item")])
 @pytest.mark.parametrize("text", BY_HAND)
 def test_prompts_of_a_mixture(prompts_of_mixture, text, seed, noise):
@@ -118,6 +119,7 @@ def test_prompts_of_a_mixture_under_shared_noise(prompts_of_mixture, text):
     assert ask(text, world.probe(seed=1)) == pytest.approx(BY_HAND[text](world, 1, "shared"), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", BY_HAND)
 def test_prompts_of_a_network(prompts_of_network, text):
     world = prompts_of_network
@@ -133,6 +135,7 @@ def test_images_of_a_mixture(images_of_mixture, text, noise):
     assert found == pytest.approx(IMAGES_BY_HAND[text](world, 3, noise), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", IMAGES_BY_HAND)
 def test_images_of_a_network(images_of_network, text):
     world = images_of_network
@@ -161,6 +164,7 @@ def test_a_condition_that_asks_for_one_point_scores_higher(text, noise):
         assert tight > broad
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["asthana2026", "broken-memories"])
 def test_calibrated_methods_score_it_higher(prompts_of_mixture, text):
     dev, test = prompts_of_mixture.dev, prompts_of_mixture.test

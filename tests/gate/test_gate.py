@@ -129,6 +129,7 @@ def test_the_adjustment_counts_every_detector_but_controls(pair):
     assert result.rows[0].p_adjusted == pytest.approx(9 * result.rows[0].p)
 
 
+@pytest.mark.slow
 def test_the_smallest_p_survives_the_adjustment(pair):
     """With 2,000 exchanges p is .0005 at least, and times 150 it would be above .05 whatever happens."""
     same = {f"d{i}": scores(i)[:20] for i in range(150)}

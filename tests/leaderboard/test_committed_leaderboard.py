@@ -24,6 +24,7 @@ def test_leaderboard_is_made_of_the_committed_runs(tmp_path):
         assert (tmp_path / name).read_bytes() == (RESULTS / name).read_bytes(), f"{name} is stale: run `{again}`"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS, ids=[str(run.relative_to(RESULTS)) for run in RUNS])
 def test_committed_runs_hold_every_item_with_its_label(run):
     failed = {f.check: f.detail for f in check_files(Entry(run)) if f.status == "failed"}

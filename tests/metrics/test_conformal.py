@@ -17,6 +17,7 @@ def thresholds(reference, fpr):
     return [conformal_threshold(scores, fpr) for scores in reference]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "fpr"), [(99, 0.01), (199, 0.05), (40, 0.1)])
 def test_the_realised_rate_has_the_stated_mean_and_interval(n, fpr):
     """Normal scores, where the realised rate of a threshold is known exactly."""
@@ -29,6 +30,7 @@ def test_the_realised_rate_has_the_stated_mean_and_interval(n, fpr):
     assert inside == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / SETS))
 
 
+@pytest.mark.slow
 def test_the_interval_does_not_depend_on_the_distribution():
     rng = np.random.default_rng(1)
     for law in (stats.cauchy, stats.lognorm(2.0)):
@@ -39,6 +41,7 @@ def test_the_interval_does_not_depend_on_the_distribution():
         )
 
 
+@pytest.mark.slow
 def test_ties_make_the_realised_rate_lower_never_higher():
     found = thresholds(np.random.default_rng(2).integers(0, 5, size=(SETS, 99)), 0.3)
     realised = np.asarray([(4 - threshold.value) / 5 for threshold in found])
@@ -51,6 +54,7 @@ def families(rng, sets, clusters, size):
     return between + rng.normal(size=(sets, clusters, size)) * math.sqrt(0.05)
 
 
+@pytest.mark.slow
 def test_one_of_a_family_keeps_the_coverage_that_near_duplicates_destroy():
     scores = families(np.random.default_rng(3), SETS, 40, 5).reshape(SETS, 200)
     names = np.repeat(np.arange(40), 5)

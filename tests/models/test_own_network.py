@@ -191,6 +191,7 @@ def test_values_that_hold_themselves_end_and_sharing_does_not_count():
     assert digest_of_code({"a": torch.zeros(2)}) != digest_of_code({"a": torch.zeros(2, dtype=torch.int32)})
 
 
+@pytest.mark.slow
 def test_code_without_source_is_read_as_bytecode():
     """As at a prompt; and in another process it is the same."""
     code = (

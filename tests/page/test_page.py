@@ -174,6 +174,7 @@ def test_the_answer_is_the_best_within_the_budget(visit, rows):
     assert "Use" not in page.inner_text("#verdict")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("committed", [False, True])
 @pytest.mark.parametrize("rate", [1, 5, 10])
 def test_without_a_budget_the_answer_names_the_first_group(visit, file, rate, committed):
@@ -210,6 +211,7 @@ def test_the_answer_says_where_a_rate_is_not_resolved(visit):
     assert "not resolvable" not in small.inner_text()
 
 
+@pytest.mark.slow
 def test_curves_have_the_area_of_the_table(visit, rows):
     page = visit()
     for name in ("large", "small & </script>"):
@@ -257,6 +259,7 @@ def test_items_are_sorted_and_filtered(visit):
     assert page.locator("#item-more").is_hidden()
 
 
+@pytest.mark.slow
 def test_untrusted_text_is_only_text(visit, html):
     page = visit()
     page.fill("#item-text", "000")
@@ -284,6 +287,7 @@ def test_the_policy_admits_this_style_and_script_alone(html):
     assert not re.search(r"\b(?:src|href)=[\"']?https?:", html)
 
 
+@pytest.mark.slow
 def test_light_and_dark(visit):
     def background(page):
         return page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -297,6 +301,7 @@ def test_light_and_dark(visit):
     assert background(page) == dark
 
 
+@pytest.mark.slow
 def test_a_phone_scrolls_the_page_in_one_direction(visit):
     page = visit(width=360)
     for _ in page.locator("#set option").all():
@@ -306,6 +311,7 @@ def test_a_phone_scrolls_the_page_in_one_direction(visit):
         page.locator("#set").press("ArrowDown")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 360)])
 def test_accessibility(visit, scheme, width):
     from axe_playwright_python.sync_playwright import Axe
@@ -322,6 +328,7 @@ def test_the_same_run_gives_the_same_page(run, html):
     assert to_html([run]) == html
 
 
+@pytest.mark.slow
 def test_two_runs_on_one_page(visit, run, tmp_path):
     page_file = tmp_path / "two.html"
     page_file.write_text(to_html([run, run]), encoding="utf-8")
@@ -338,6 +345,7 @@ def test_scores_that_float32_would_merge_keep_their_order():
     assert len(base64.b64decode(_packed(np.array([0.5, 0.25])))) == 8
 
 
+@pytest.mark.slow
 def test_images_are_drawn_and_the_limit_is_held(visit, tmp_path):
     run = write_run(tmp_path / "run")
     with_images(run)

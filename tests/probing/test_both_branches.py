@@ -66,6 +66,7 @@ def test_a_shared_null_branch_is_one_row_once_a_seed(random_model, calls):
         torch.testing.assert_close(difference, probe.eps(probe.noise, 981, "cond") - null, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("label", "shared", "own"),
     [

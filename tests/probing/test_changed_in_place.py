@@ -195,6 +195,7 @@ def test_changes_are_counted_in_inference_mode(noise):
     assert all(torch.equal(found, expected[name]) for name, found in everything(probe).items())
 
 
+@pytest.mark.slow
 def test_what_is_watched_is_let_go():
     probe = new_probe("per-item")
     state = probe.trajectory().state(3)

@@ -175,6 +175,7 @@ def test_settings_out_of_range_are_refused(setting: dict[str, Any], refused: Cal
     refused(lambda: SampleSet.from_pandas(frame(), id="mine", **setting), f"mine: {name}={value!r}: Input should")
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(prompts=st.lists(st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip), min_size=2, max_size=6))
 def test_any_prompt_survives_a_data_frame(prompts: list[str]):

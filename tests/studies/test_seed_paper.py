@@ -182,6 +182,7 @@ def test_the_page_shows_the_numbers_of_the_document(document):
     assert changed.count(".123 [") == 2  # verdict and table
 
 
+@pytest.mark.slow
 def test_a_part_alone_is_drawn_alone(document, tmp_path):
     part = {"toy-2d": document["parts"]["toy-2d"]}
     assert [path.name for path in save_figures(part, tmp_path)] == ["seed-figure-1.png"]

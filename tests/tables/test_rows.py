@@ -76,6 +76,7 @@ def test_the_variance_split_of_rows_with_other_random_vectors(tmp_path):
     assert parts["fixed"] == (1, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_score_table_that_is_read_in_pieces_gives_the_same_rows(tmp_path, monkeypatch):
     rng = np.random.default_rng(5)
     labels = np.repeat([1, 0], 30)

@@ -37,6 +37,7 @@ def test_every_built_in_keeps_the_contract(name):
     assert len(findings) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("score", "cost", "broken"),
     [

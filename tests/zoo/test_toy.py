@@ -115,6 +115,7 @@ def test_weights_that_do_not_fit(built):
         load_model(built[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("written", "kept"), [("train", []), ("save_toy", ["network.pt"])])
 def test_a_full_disk(tmp_path, written, kept):
     """A limit on file size, as tight as a full disk, from the first checkpoint on or when the weights are written."""

@@ -101,6 +101,7 @@ def test_the_card_shows_the_figures(directory, figures):
         assert f"| {row['name']} | {row['bound']} | {row['value']} | yes |" in card
 
 
+@pytest.mark.slow
 def test_verbatim_items_come_out_of_the_model(directory):
     items = pd.read_parquet(directory / "items.parquet").query("role == 'verbatim'").head(8)
     pipeline = extraction.load_pipeline(directory)

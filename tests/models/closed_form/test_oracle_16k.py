@@ -194,6 +194,7 @@ def big_models():
     yield skewed, torch.cat([big.embed(["c", "c"]), big.embed_null()])
 
 
+@pytest.mark.slow
 def test_identities_in_16384_dimensions():
     """The spectrum against products alone: forward AD of the score, and Hutchinson's estimates of two traces."""
     t = 981
@@ -219,6 +220,7 @@ def test_identities_in_16384_dimensions():
             assert abs(squares.mean() - exact) < 4 * squares.std() / 40**0.5 + 1e-9
 
 
+@pytest.mark.slow
 def test_oracle_is_built_quickly_and_always_the_same():
     start = time.perf_counter()
     model = load_model("oracle-16k")

@@ -77,6 +77,7 @@ def test_a_prompt_that_is_too_long_is_reported_and_not_warned_of(random_model, c
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("asked", "level"), [(None, "WARNING"), ("info", "INFO"), ("zzz", "WARNING")])
 def test_the_first_import_is_silent_and_the_environment_is_heard(asked, level):
     code = (
