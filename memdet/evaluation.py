@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +65,7 @@ def evaluate(
     if model is not None:
         name, models = _given(model, place)
         place = str(models[name].device)
-        sets = [replace(s, model=name, items=s.items.assign(model=name)) for s in sets]
+        sets = [one.with_model(name) for one in sets]
     for sample_set in sets:
         if sample_set.model is None:
             raise UserError(f"sample set {sample_set.id} names no model: give one, evaluate(..., model=...)")

@@ -75,7 +75,7 @@ def command(kind: str, form: str, plugins: tuple[Path, ...]) -> None:
         return
     if form == "markdown" and kind == "detectors":
         from memdet.detectors import detector_classes
-        from memdet.detectors.catalogue import detector_page
+        from memdet.tables.detector_page import detector_page
 
         click.echo(detector_page(detector_classes(plugins)), nl=False)
         return

@@ -97,29 +97,7 @@ def load_sample_set(reference: str | Path, *, fetcher: Fetcher | None = None) ->
     )
 
 
-def load_samples_file(
-    path: str | Path,
-    *,
-    model: str,
-    noise: str = "shared",
-    steps: int = 50,
-    guidance: float = 7.5,
-    seeds: int = 1,
-) -> SampleSet:
-    """Load a user's own items from JSON Lines ``{"prompt": "...", "memorized": 1}``.
-
-    Args:
-        path: The file; ``id``, ``cluster`` and ``stratum`` are optional keys.
-        model: The model that has or has not memorized them.
-        noise: ``shared`` or ``per-item``.
-        steps: Of the DDIM scheduler.
-        guidance: Classifier-free guidance.
-        seeds: Number of noise seeds.
-
-    Raises:
-        UserError: Bad setting, or a line with a mistake.
-    """
-    return SampleSet.from_jsonl(path, model=model, noise=noise, steps=steps, guidance=guidance, seeds=seeds)
+load_samples_file = SampleSet.from_jsonl
 
 
 def _spec_path(reference: str | Path) -> Path:

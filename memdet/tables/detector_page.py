@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from memdet.detectors import Detector, DetectorInfo
+from memdet.tables.formats import markdown
+from memdet.tables.table import Table, left
 
 _INTRODUCTION = """\
 # Detectors
@@ -31,14 +33,13 @@ def detector_page(classes: Mapping[str, type[Detector]]) -> str:
         classes: By name.
     """
     ordered = sorted(classes.values(), key=lambda cls: (cls.info.is_control, cls.info.name))
-    rows = [f"| {' | '.join(_cells(cls.info))} |" for cls in ordered]
-    table = "\n".join([f"| {' | '.join(_HEADINGS)} |", f"| {' | '.join(['---'] * len(_HEADINGS))} |", *rows])
-    return "\n".join([_INTRODUCTION, table, *(_section(cls) for cls in ordered)])
+    table = Table(left(*_HEADINGS), [_cells(cls.info) for cls in ordered])
+    return "\n".join([_INTRODUCTION, markdown.draw(table), *(_section(cls) for cls in ordered)])
 
 
 def _cells(info: DetectorInfo) -> list[str]:
     link = f"[{info.name}](#{info.name})"
-    return [link, str(info.year or ""), info.paper or "", info.access, info.task, info.cost.replace("|", "\\|")]
+    return [link, str(info.year or ""), info.paper or "", info.access, info.task, info.cost]
 
 
 def _section(cls: type[Detector]) -> str:

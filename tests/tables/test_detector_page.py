@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from memdet.detectors import Detector, DetectorInfo, detector_classes
-from memdet.detectors.catalogue import detector_page
+from memdet.tables.detector_page import detector_page
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
