@@ -6,7 +6,7 @@ from torch.nn.attention import SDPBackend
 from torch.nn.functional import scaled_dot_product_attention
 
 from memdet.curvature import JacobianOperator, Known
-from tests.curvature.conftest import TOLERANCE, Count, D, jacobians, relative
+from tests.helpers.products import TOLERANCE, Count, D, jacobians, relative
 
 
 @pytest.mark.parametrize("backend", ["jvp", "fd", "fd-one-sided"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from memdet.curvature import JacobianOperator, Known, calibrate, fastest_operator, measured_step
-from tests.curvature.conftest import TOLERANCE, Count, jacobians, relative
+from tests.helpers.products import TOLERANCE, Count, jacobians, relative
 
 
 def test_transposed_products_share_one_graph(network, points):

@@ -15,7 +15,7 @@ from memdet.zoo.tiny_sd import extraction
 from memdet.zoo.tiny_sd import recipe as tiny_sd
 from memdet.zoo.tiny_sd.recipe import TinySD
 from memdet.zoo.training import Schedule
-from tests.zoo.conftest import SMALL_ROLES
+from tests.helpers.small_zoo import SMALL_ROLES
 
 pytestmark = pytest.mark.slow
 

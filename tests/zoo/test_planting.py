@@ -9,7 +9,7 @@ import pytest
 from memdet.zoo.fashion import pad_to_32
 from memdet.zoo.tiny_sd.captions import draw_captions, vocabulary
 from memdet.zoo.tiny_sd.planting import plant
-from tests.zoo.conftest import SMALL_FILLER, SMALL_ROLES, SMALL_VARIANTS
+from tests.helpers.small_zoo import SMALL_FILLER, SMALL_ROLES, SMALL_VARIANTS
 
 pytestmark = pytest.mark.usefixtures("small_roles")
 
