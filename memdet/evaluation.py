@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Iterator, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +12,6 @@ from memdet.errors import UserError
 from memdet.results.run import Run
 
 if TYPE_CHECKING:
-    from os import PathLike
-
     from memdet.detectors import Detector
     from memdet.models import ScoreModel
     from memdet.samplesets import SampleSet
@@ -55,22 +55,21 @@ def evaluate(
         >>> [row["auroc"] for row in run.table if row["detector"] == "wen2024"]
         [1.0]
     """
-    from memdet.detectors import detector_classes, make_detector, with_controls
+    from memdet.detectors import detector_classes, with_controls
     from memdet.models.device import device_named
     from memdet.running import RunOptions, run
 
-    classes = detector_classes()
-    made = [make_detector(d, classes) if isinstance(d, str) else d for d in _several(detectors)]
-    sets, models, place = _sets(sample_sets), None, device_named(device)
+    classes, sets = detector_classes(), _sets(sample_sets)
+    made, place, models = _detectors(detectors, classes), device_named(str(device)), None
     if model is not None:
         name, models = _given(model, place)
         place = str(models[name].device)
         sets = [one.with_model(name) for one in sets]
-    for sample_set in sets:
-        if sample_set.model is None:
-            raise UserError(f"sample set {sample_set.id} names no model: give one, evaluate(..., model=...)")
+    for one in sets:
+        if one.model is None:
+            raise UserError(f"sample set {one.id} names no model: give one, evaluate(..., model=...)")
     options = RunOptions(seeds=seeds, device=place, batch_size=batch_size)
-    target, chosen = None if out is None else Path(out), with_controls(made, classes)
+    target, chosen = None if out is None else _path("out", out).expanduser(), with_controls(made, classes)
     return run(sets, chosen, target, options, models=models, command="memdet.evaluate", progress=progress)
 
 
@@ -110,20 +109,59 @@ def get_detector(name: str) -> Detector:
 
 def _several(given: object) -> list[Any]:
     """A list of what may be one alone; a sample set is one, though it is a sequence of items."""
-    return list(given) if isinstance(given, list | tuple) else [given]
+    return list(given) if isinstance(given, list | tuple | set | frozenset | Iterator | dict) else [given]
+
+
+def _detectors(given: object, classes: dict[str, type[Detector]]) -> list[Detector]:
+    """Detectors, made where they are named; one that is named twice is one."""
+    from memdet.detectors import Detector, make_detector
+
+    made: dict[str, Detector] = {}
+    for one in _several(given):
+        if isinstance(one, str):
+            one = make_detector(one, classes)
+        elif inspect.isclass(one) and issubclass(one, Detector):
+            raise UserError(f"{one.__name__} is a class of detectors: give a detector, {one.__name__}()")
+        elif not isinstance(one, Detector):
+            raise UserError(f"{one!r} is no detector: give names, as `memdet list detectors` shows them, or instances")
+        elif not hasattr(one, "info"):
+            raise UserError(f"detector {type(one).__name__} has no info: give its class one, info = DetectorInfo(...)")
+        elif one.info.name in classes and type(one) is not classes[one.info.name]:
+            raise UserError(f"{type(one).__name__} has the name of another detector, {one.info.name}: rename it")
+        elif one.label in made and type(made[one.label]) is not type(one):
+            raise UserError(f"two detectors are named {one.label}: rename one")
+        made.setdefault(one.label, one)
+    return list(made.values())
 
 
 def _sets(given: object) -> list[SampleSet]:
     """Sample sets, loaded."""
     from memdet.samplesets import SampleSet, load_sample_set
 
-    return [one if isinstance(one, SampleSet) else load_sample_set(one) for one in _several(given)]
+    sets = []
+    for one in _several(given):
+        if not isinstance(one, SampleSet | str | Path):
+            advice = "give ids, paths of specs, or SampleSet.from_pandas(...) and SampleSet.from_jsonl(...)"
+            raise UserError(f"{type(one).__name__} is no sample set: {advice}")
+        sets.append(one if isinstance(one, SampleSet) else load_sample_set(one))
+    if not sets:
+        raise UserError("no sample set is given: `memdet list samples` shows what there is")
+    return sets
 
 
 def _given(model: ScoreModel | str | Path, device: str) -> tuple[str, dict[str, ScoreModel]]:
     """Name of a model that takes the place of the sample sets' own, and the model by it."""
     from memdet.models import ScoreModel, load_model
 
-    loaded = model if isinstance(model, ScoreModel) else load_model(model, device=device)
-    name = loaded.name if isinstance(model, ScoreModel) else str(model)
-    return name, {name: loaded}
+    if isinstance(model, ScoreModel):
+        return model.name, {model.name: model}
+    if not isinstance(model, str | Path):
+        advice = "give a name, a directory, or what load_model and ScoreModel.from_callable return"
+        raise UserError(f"{type(model).__name__} is no model: {advice}")
+    return str(model), {str(model): load_model(model, device=device)}
+
+
+def _path(name: str, given: object) -> Path:
+    if not isinstance(given, str | PathLike) or not str(given):
+        raise UserError(f"`{name}` is {given!r}, not a path", parameters=(name,))
+    return Path(given)

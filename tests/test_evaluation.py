@@ -85,6 +85,74 @@ def test_what_is_not_known_is_said():
         memdet.evaluate("wen2024", "mixture-2d", device="cuda:9", progress=False)
 
 
+class Random(Mine):
+    """With the name of a control."""
+
+    info = memdet.DetectorInfo(name="random", title="no control", access="score", cost="2 F")
+
+
+class Other(Mine):
+    """With the name of another."""
+
+
+class Bare(memdet.Detector):
+    """Without info."""
+
+    def score(self, probe):
+        return probe.noise.flatten(1).norm(dim=1)
+
+
+def frame():
+    return pd.DataFrame({"condition": ["tight", "broad"] * 30, "label": [1, 0] * 30})
+
+
+def two_of_one_name():
+    return [memdet.SampleSet.from_pandas(frame(), model="mixture-2d") for _ in range(2)]
+
+
+WRONG = {
+    "a number for a detector": (lambda: {"detectors": 3}, "3 is no detector"),
+    "nothing for a detector": (lambda: {"detectors": None}, "None is no detector"),
+    "a class": (lambda: {"detectors": Mine}, r"Mine is a class.*Mine\(\)"),
+    "no info": (lambda: {"detectors": Bare()}, "Bare has no info"),
+    "the name of a control": (lambda: {"detectors": Random()}, "the name of another detector, random"),
+    "two of one name": (lambda: {"detectors": [Mine(), Other()]}, "two detectors are named mine"),
+    "no sample set": (lambda: {"sample_sets": []}, "no sample set is given"),
+    "nothing for a sample set": (lambda: {"sample_sets": None}, "NoneType is no sample set"),
+    "a frame for a sample set": (lambda: {"sample_sets": frame()}, "DataFrame is no sample set.*from_pandas"),
+    "sample sets of one name": (lambda: {"sample_sets": two_of_one_name()}, "two sample sets have the name"),
+    "no seeds": (lambda: {"seeds": 0}, "`seeds` is 0, not a whole number of at least 1"),
+    "seeds as text": (lambda: {"seeds": "2"}, "`seeds` is '2'"),
+    "half a seed": (lambda: {"seeds": 1.5}, "`seeds` is 1.5"),
+    "yes for seeds": (lambda: {"seeds": True}, "`seeds` is True"),
+    "empty batches": (lambda: {"batch_size": 0}, "`batch_size` is 0"),
+    "a network": (lambda: {"model": torch.nn.Linear(2, 2)}, "Linear is no model.*from_callable"),
+    "a device": (lambda: {"device": None}, "`device` 'None' does not work here"),
+    "a number for a directory": (lambda: {"out": 3}, "`out` is 3, not a path"),
+    "no directory": (lambda: {"out": ""}, "`out` is '', not a path"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_be_meant_is_refused(case):
+    wrong, words = WRONG[case]
+    given = {"detectors": "wen2024", "sample_sets": "mixture-2d"} | wrong()
+    with pytest.raises(UserError, match=words):
+        memdet.evaluate(**given, progress=False)
+
+
+def test_one_detector_named_twice_is_one_and_any_collection_serves():
+    run = memdet.evaluate((name for name in ("wen2024", "wen2024@steps=1")), {"mixture-2d"}, seeds=1, progress=False)
+    assert [entry.label for entry in run.detectors if not entry.is_control] == ["wen2024"]
+
+
+def test_the_home_directory_is_known(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = memdet.evaluate("wen2024", "mixture-2d", seeds=1, out="~/run", progress=False)
+    run.to_html("~/page.html")
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "page.html"}
+
+
 def test_a_probe_of_a_sample_set():
     model, sample_set = memdet.load_model("mixture-2d"), memdet.load_sample_set("mixture-2d")
     probe = memdet.Probe.of(model, sample_set, seed=3)

@@ -76,9 +76,13 @@ def _run(arguments: list[str] | None) -> int:
     except click.exceptions.Abort:
         click.echo("memdet: interrupted; the same command resumes a run", err=True)
         return 130
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return 2
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        advice = f"; see `{context.command_path} --help`" if context else ""
+        return _complain(error.format_message().rstrip(".") + advice)
     except BrokenPipeError:
         return 0
     except OSError as error:

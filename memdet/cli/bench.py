@@ -90,7 +90,13 @@ class ThroughputOptions:
     show_default=True,
     help="Forwards by torch.compile or by CUDA graphs.",
 )
-@click.option("--seconds", type=float, default=60.0, show_default=True, help="After that no further round is begun.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    help="After that no further round is begun.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Of the CPU.  [default: as torch chooses]")
 @click.option("--no-memory", is_flag=True, help="Leave out peak memory, which takes a process of its own each.")
 @options.plugins()

@@ -89,8 +89,15 @@ def check_form(given: str, formats: Collection[str]) -> None:
 
 def out(text: str = "Write to a file instead of the screen.", default: Path | None = None) -> Callable[[F], F]:
     """``--out``, as ``out``: a file or a directory."""
-    kind = click.Path(path_type=Path)
-    return click.option("--out", type=kind, default=default, show_default=default is not None, help=text)
+    shown = default is not None
+    return click.option("--out", metavar="PATH", callback=_path, default=default, show_default=shown, help=text)
+
+
+def _path(_: click.Context, __: click.Parameter, given: str | Path | None) -> Path | None:
+    """A path as somebody types it; ``--out=~/x`` is no home directory to every shell."""
+    if given == "":
+        raise UserError("--out is empty: name a file or a directory")
+    return None if given is None else Path(given).expanduser()
 
 
 def device(command: F) -> F:

@@ -150,6 +150,4 @@ def _sample_sets(given: Given, suite: SuiteSpec | None, fetcher: Fetcher) -> lis
     sets = [load_sample_set(reference, fetcher=fetcher) for reference in references]
     if given.samples is not None and given.model is not None:
         sets.append(load_samples_file(given.samples, model=given.model, noise=given.noise or "shared"))
-    if len({s.id for s in sets}) < len(sets):
-        raise UserError("two sample sets have the same id; run them apart")
     return sets

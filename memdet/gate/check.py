@@ -28,6 +28,7 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from memdet.errors import UserError
 from memdet.gate.pairs import Failure, Kind, Pair, pairs_of
@@ -156,11 +157,15 @@ def check_run(
 
 def _check_numbers(tolerance: float, alpha: float, drift: float | None) -> None:
     if not 0 <= tolerance <= 1:
-        raise UserError(f"tolerance {tolerance:g} is no drop of AUROC: give a number from 0 to 1, such as 0.01")
+        _refuse("tolerance", tolerance, "no drop of AUROC: give a number from 0 to 1, such as 0.01")
     if not 0 < alpha < 1:
-        raise UserError(f"alpha {alpha:g} is no level of a test: give a number between 0 and 1, such as 0.05")
+        _refuse("alpha", alpha, "no level of a test: give a number between 0 and 1, such as 0.05")
     if drift is not None and not 0 <= drift < math.inf:
-        raise UserError(f"drift {drift:g} is no relative difference: give a number such as 1e-5")
+        _refuse("drift", drift, "no relative difference: give a number such as 1e-5")
+
+
+def _refuse(name: str, value: float, why: str) -> NoReturn:
+    raise UserError(f"`{name}` {value:g} is {why}", parameters=(name,))
 
 
 def _key(pair: Pair) -> tuple[str, str]:

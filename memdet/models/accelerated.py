@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +14,6 @@ from memdet.models.base import ScoreModel, time_on
 from memdet.models.wrapped import WrappedModel, layers
 
 Mode = Literal["off", "compile", "cuda-graphs"]
-MODES: tuple[Mode, ...] = get_args(Mode)
 # Largest error of an item that is taken for rounding, relative to the norm of the eager output.
 BOUNDS = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 _WARM_UP = 3  # calls before a capture, in which libraries choose their kernels and take their workspaces

@@ -44,7 +44,7 @@ def page_of(run: Run, path: Path | None = None) -> str:
     """The page of one run, see :meth:`memdet.results.Run.to_html`."""
     text = to_html([run])
     if path is not None:
-        write_text(path, text)
+        write_text(Path(path).expanduser(), text)
     return text
 
 

@@ -15,7 +15,7 @@ _NOW = {
     "memdet.reports": ("memdet.tables", ("FIELDS", "FORMATS", "report_rows")),
     "memdet.reports.gate": ("memdet.gate.check", ("check_run",)),
     "memdet.reports.page": ("memdet.page", ("to_html",)),
-    "memdet.reports.scan": ("memdet.scan", ("FORMATS", "scan_result", "to_look_at")),
+    "memdet.reports.scan": ("memdet.scan", ("FORMATS", "scan_result", "to_html", "to_look_at")),
 }
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 
+from memdet.errors import UserError
 from memdet.models.accelerated import Mode
 from memdet.samplesets.fetch import Fetcher
 
 Engine = Literal["local"]
-ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,9 @@ class RunOptions:
         engine: What computes the units of work: ``local``, this machine.
         workers: Processes that share the units; each takes its part of the cores. CPU only.
         fetcher: Where remote models come from.
+
+    Raises:
+        UserError: A number that is no whole number of at least 1.
     """
 
     seeds: int | None = None
@@ -39,3 +42,10 @@ class RunOptions:
     engine: Engine = "local"
     workers: int = 1
     fetcher: Fetcher = Fetcher()
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "batch_size", "workers"):
+            value = getattr(self, name)
+            optional = value is None and name != "workers"
+            if not optional and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise UserError(f"`{name}` is {value!r}, not a whole number of at least 1", parameters=(name,))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from memdet.detectors import Detector
+from memdet.errors import UserError
 from memdet.models import ScoreModel
 from memdet.results.memory import give_back_memory
 from memdet.results.run import Run
@@ -47,9 +49,11 @@ def run(
         The finished run.
 
     Raises:
-        UserError: A model cannot be loaded, or ``out`` holds a run of other settings.
+        UserError: Two sample sets or detectors have one name, a model cannot be loaded, or ``out`` holds a run of other
+            settings.
     """
     options = options or RunOptions()
+    _check_names(sample_sets, detectors)
     n_items = sum(len(sample_set.items) for sample_set in sample_sets)
     give_back_memory(n_items)
     models = models or load_models(sample_sets, options)
@@ -73,3 +77,11 @@ def run(
         result = sink.finish(names, manifest, work.described())
         give_back_memory(n_items)
     return result
+
+
+def _check_names(sample_sets: Sequence[SampleSet], detectors: Sequence[Detector]) -> None:
+    """Rows go by these names: two of one name would be taken for one."""
+    for kind, names in (("sample sets", [s.id for s in sample_sets]), ("detectors", [d.label for d in detectors])):
+        twice = [name for name, n in Counter(names).items() if n > 1]
+        if twice:
+            raise UserError(f"two {kind} have the name {twice[0]!r}: give one of them another, or run them apart")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from memdet.errors import UserError
 from memdet.results.labels import split_option
 from memdet.tables.formats import markdown
 from memdet.tables.numbers import interval
@@ -18,6 +19,9 @@ def by_time(rows: Rows) -> str:
     Args:
         rows: From :func:`~memdet.tables.report_rows`. Detectors that differ in the option ``t`` alone share a line;
             without it the time is the detector's default, shown as the first step.
+
+    Raises:
+        UserError: No detector was run at several times.
     """
     lines: dict[tuple[str, ...], dict[str, dict[int | None, Row]]] = {}
     for row in rows:
@@ -25,7 +29,10 @@ def by_time(rows: Rows) -> str:
         key = (row["run"], row["sample_set"], row["sample_set_version"])
         lines.setdefault(key, {}).setdefault(base, {})[t] = row
     timed = ({base: cells for base, cells in of_set.items() if len(cells) > 1} for of_set in lines.values())
-    return markdown.document(_table(of_set) for of_set in timed if of_set)
+    tables = [_table(of_set) for of_set in timed if of_set]
+    if not tables:
+        raise UserError("no detector was run at several times: run one with and without the option t, wen2024@t=200")
+    return markdown.document(tables)
 
 
 def _table(lines: dict[str, dict[int | None, Row]]) -> Table:

@@ -233,3 +233,18 @@ def test_a_page_of_no_run_leaves_an_older_page(refused, tmp_path):
     refused("report", tmp_path / "missing", "--format", "html", "--out", page, words=["missing", "no run"])
     assert page.read_text() == "older"
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["report", STORED_RUN, "--out", ""], ["--out is empty"]),
+        (["report", STORED_RUN, "--out", "."], ["--out . is a directory"]),
+        (["check", STORED_RUN, "--baseline", STORED_RUN, "--tolerance", "nan"], ["--tolerance nan"]),
+        (["check", STORED_RUN, "--baseline", STORED_RUN, "--alpha", "2"], ["--alpha 2"]),
+        (["check", STORED_RUN, "--baseline", STORED_RUN, "--drift", "-1"], ["--drift -1"]),
+        (["bench", "--seconds", "-1"], ["--seconds", "-1", "memdet bench --help"]),
+    ],
+)
+def test_values_that_mean_nothing(refused, arguments, words):
+    refused(*arguments, words=words)

@@ -1,5 +1,8 @@
 """The table of AUROC by time."""
 
+import pytest
+
+from memdet.errors import UserError
 from memdet.tables.by_time import by_time
 
 
@@ -33,3 +36,8 @@ def test_versions_of_a_sample_set_have_a_table_each():
         "**a v1: 3 memorized, 4 not, effective n 3, 2 noise seeds**",
         "**a v2: 3 memorized, 4 not, effective n 3, 2 noise seeds**",
     ]
+
+
+def test_without_a_second_time_there_is_no_table():
+    with pytest.raises(UserError, match="at several times"):
+        by_time([row("x", 0.25), row("y@t=50", 0.5)])
