@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pandas as pd
 import pyarrow as pa
@@ -14,13 +15,14 @@ from pydantic import BaseModel
 
 from memdet.detectors import Detector, detector_classes, make_detector
 from memdet.errors import UserError
+from memdet.io_utils import printable
+from memdet.results.checks import STATUSES, check_keys
 from memdet.results.manifest import DetectorEntry, Manifest, SampleSetEntry
 from memdet.results.run import Run
 from memdet.results.schema import SCHEMA_VERSION, SCORES
 from memdet.samplesets import SampleSet, load_sample_set, sample_set_ids
 from memdet.testing.check_detector import Finding
 
-STATUSES = ("ok", "error", "nonfinite", "not-applicable")
 SHOWN = 5  # mistakes of one kind
 AGAIN = "run the entry again"
 
@@ -69,7 +71,7 @@ class Entry:
         self.path = path
         self.manifest = _read_manifest(path)
         _check_columns(path)
-        self.scores = Run.load(path).score_rows()
+        self.scores = _read_scores(path)
         self.classes = detector_classes(plugins)
         known = [s for s in self.manifest.settings.sample_sets if s.id in sample_set_ids()]
         loaded = [load_sample_set(s.id) for s in known]
@@ -161,6 +163,17 @@ def _check_columns(path: Path) -> None:
         missing = [field.name for field in SCORES if field.name not in stored.names]
         what = [f"unexpected {', '.join(wrong)}"] * bool(wrong) + [f"missing {', '.join(missing)}"] * bool(missing)
         raise UserError(f"{file}: columns are not those of memdet ({'; '.join(what) or 'another order'}): {AGAIN}")
+
+
+def _read_scores(path: Path) -> pd.DataFrame:
+    """The rows, whatever they say: the checks tell more than the first mistake. But each must say what it is about."""
+
+    def refuse(what: str) -> NoReturn:
+        raise UserError(printable(f"{path / 'scores.parquet'}: {what}: {AGAIN}"))
+
+    rows = Run.load(path, checked=False).score_rows()
+    check_keys(pa.Table.from_pandas(rows, schema=SCORES, preserve_index=False), refuse)
+    return rows
 
 
 def _sample_sets(entry: Entry) -> Iterator[str]:

@@ -16,6 +16,8 @@ from memdet.results.labels import renamed_labels
 from memdet.results.schema import SCHEMA_VERSION
 
 FILE = "run.json"
+_MEND = "put a whole copy there, or make the run again"
+_KINDS = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "a truth value", type(None): "null"}
 
 
 class _Part(BaseModel):
@@ -192,19 +194,45 @@ class Manifest(_Part):
         """
         file = directory / FILE
         if not file.is_file():
-            raise UserError(f"{directory} holds no run: {FILE} is missing")
+            raise UserError(f"{directory} holds no run: {FILE} is missing{_place_of_run(directory)}")
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-            version = content["schema_version"]
+            version = content.get("schema_version") if isinstance(content, dict) else None
             if isinstance(version, int) and version > SCHEMA_VERSION:
                 raise UserError(
                     f"{file} has schema version {version}, this memdet reads up to {SCHEMA_VERSION}: upgrade memdet"
                 )
+            if problem := _missing_part(content):
+                raise UserError(f"{file} is damaged: {problem}: {_MEND}")
             return cls.model_validate(content)
         except ValidationError as error:
-            raise UserError(f"{file} is damaged: {_first_problem(error)}") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{file} is damaged: {error}") from None
+            raise UserError(f"{file} is damaged: {_first_problem(error)}: {_MEND}") from None
+        except RecursionError:
+            raise UserError(f"{file} is damaged: lists or objects within each other without end: {_MEND}") from None
+        except OSError as error:
+            raise UserError(f"{file} cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise UserError(f"{file} is damaged: {error}: {_MEND}") from None
+
+
+def _place_of_run(given: Path) -> str:
+    """Where the run is, if a file of it was named."""
+    return f"; name the directory, {given.parent}" if given.is_file() and given.name in {FILE, "scores.parquet"} else ""
+
+
+def _missing_part(content: Any) -> str:
+    """What a manifest of any version has and this content has not; empty if nothing."""
+    if not isinstance(content, dict):
+        return f"it holds {_KINDS.get(type(content), 'a value')}, not an object"
+    if "schema_version" not in content:
+        return f"{FILE} lacks schema_version"
+    version = content["schema_version"]
+    if type(version) is not int or version < 1:
+        return f"schema_version is {json.dumps(version)[:40]}, not a whole number from 1"
+    if "settings" not in content:
+        return f"{FILE} lacks settings"
+    settings = content["settings"]
+    return f"{FILE} lacks settings.detectors" if isinstance(settings, dict) and "detectors" not in settings else ""
 
 
 def _first_problem(error: ValidationError) -> str:

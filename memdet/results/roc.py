@@ -47,8 +47,18 @@ class RocCurve:
         """Largest true positive rate whose false positive rate is at most ``fpr``, the shape of ``fpr``.
 
         The curve is a staircase: nothing is interpolated.
+
+        Raises:
+            UserError: A rate is no number between 0 and 1.
         """
-        return self.tpr[np.searchsorted(self.fpr, np.asarray(fpr, dtype=np.float64) + 1e-12, side="right") - 1]
+        try:
+            rates = np.asarray(fpr, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise UserError(f"`fpr` is {fpr!r}: give numbers between 0 and 1") from None
+        if not ((rates >= 0) & (rates <= 1)).all():
+            wrong = rates[~((rates >= 0) & (rates <= 1))].flat[0]
+            raise UserError(f"`fpr` is {wrong:g}: a false positive rate is a number between 0 and 1")
+        return self.tpr[np.searchsorted(self.fpr, rates + 1e-12, side="right") - 1]
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the curve.

@@ -12,13 +12,14 @@ import pandas as pd
 import pyarrow as pa
 
 from memdet.errors import UserError
+from memdet.results.checks import check_scores
 from memdet.results.conditions import Source, sources_of
 from memdet.results.images import Key, read_images
 from memdet.results.manifest import DetectorEntry, Manifest
 from memdet.results.roc import RocCurve
 from memdet.results.schema import SCORES
 from memdet.results.scores import MeanScores, RunScores, ScoreTables, SetInRun, sets_of
-from memdet.results.store import read_items
+from memdet.results.store import SCORE_FILE, read_items, unfinished
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -66,21 +67,30 @@ class Run:
         self._scores, self._items, self._images = scores, items, images
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> Run:
+    def load(cls, path: str | PathLike[str], *, checked: bool = True) -> Run:
         """Read a finished run of any schema version so far.
 
         Args:
             path: Run directory, as ``memdet run --out`` or ``memdet.evaluate(out=...)`` made it.
+            checked: Whether rows are held against each other and the manifest; one who tells every mistake does so
+                himself.
 
         Raises:
             UserError: There is no run, it is unfinished or damaged, or a newer memdet wrote it.
         """
-        directory = Path(path).expanduser()
+        try:
+            directory = Path(path).expanduser()
+        except (TypeError, RuntimeError):  # no path; or the home of nobody
+            raise UserError(f"{path!r} is no run: give a run directory, or a Run") from None
         manifest = Manifest.read(directory)
         renamed = manifest.renamed
-        scores = RunScores(directory, renamed)
-        name = "/".join(directory.resolve().parts[-2:])
-        return cls(manifest.with_labels(renamed), scores, name=name, path=directory)
+        manifest, scores = manifest.with_labels(renamed), RunScores(directory, renamed)
+        if not manifest.finished:
+            raise unfinished(directory)
+        if checked:
+            pieces = scores.pieces(SCORES.names)
+            check_scores(pieces, manifest, str(directory / SCORE_FILE), scores.n_rows, joined=False)
+        return cls(manifest, scores, name="/".join(directory.resolve().parts[-2:]), path=directory)
 
     @classmethod
     def of(cls, source: Run | str | PathLike[str]) -> Run:
@@ -105,8 +115,24 @@ class Run:
             items: With the columns of :data:`~memdet.results.schema.ITEMS`.
             images: Generations for the page, as PNG.
             name: Shown in tables.
+
+        Raises:
+            UserError: The table has other columns, or its rows contradict each other or the manifest.
         """
-        return cls(manifest, RunScores(scores), name=name, items=items, images=images or {})
+        if not isinstance(manifest, Manifest):
+            raise UserError(f"`manifest` is {_kind(manifest)}: give a Manifest, which names the detectors")
+        if not isinstance(scores, pa.Table):
+            given = f"`scores` is {_kind(scores)}: give an Arrow table"
+            raise UserError(f"{given}, pa.Table.from_pandas(frame, schema=memdet.results.SCORES, preserve_index=False)")
+        if scores.column_names != SCORES.names:
+            raise UserError(f"`scores` has other columns: give {', '.join(SCORES.names)}, in this order")
+        try:
+            held = RunScores(scores)
+        except (ValueError, NotImplementedError) as error:  # Arrow's mistakes are among them
+            told = str(error).splitlines()[0]
+            raise UserError(f"`scores` has a column of another type than memdet.results.SCORES: {told}") from None
+        check_scores(held.pieces(SCORES.names), manifest, f"the score table of {name}", held.n_rows, joined=True)
+        return cls(manifest, held, name=name, items=items, images=images or {})
 
     # What it holds
 
@@ -146,7 +172,15 @@ class Run:
 
         Args:
             columns: Of :data:`~memdet.results.schema.SCORES`.
+
+        Raises:
+            UserError: There is no such column.
         """
+        if isinstance(columns, str):
+            raise UserError(f"`columns` is a text: give a list of names, [{columns!r}]")
+        columns = list(columns)
+        if unknown := [name for name in columns if name not in SCORES.names]:
+            raise UserError(f"scores have no column {unknown[0]!r}: they have {', '.join(SCORES.names)}")
         frame: pd.DataFrame = pa.concat_tables(self._scores.pieces(columns)).to_pandas()
         return frame
 
@@ -156,15 +190,29 @@ class Run:
         Args:
             key: Sample set and version.
             stratum: Of the memorized items that are kept; None keeps all. Other items all stay.
+
+        Raises:
+            UserError: The run has no such sample set, or no memorized items of the stratum.
         """
+        if not isinstance(key, tuple) or key not in self.sets:
+            known = ", ".join(map(repr, self.sets))
+            raise UserError(f"{self.name} has no sample set {key!r}: name one with its version, {known}")
+        if stratum is not None and stratum not in (strata := self.sets[key].strata):
+            known = ", ".join(sorted(strata)) or "none"
+            raise UserError(f"{key[0]} has no memorized items of stratum {stratum!r}: its strata are {known}")
         return ScoreTables(self._scores, *key, list(self.sets[key].rows), stratum)
 
-    @cached_property
+    @property
     def scores(self) -> pd.DataFrame:
         """Scores, a row for each sample set, item and seed and a column for each detector.
 
-        A score that does not depend on the seed stands in the rows of every seed. What was not scored is NaN.
+        A score that does not depend on the seed stands in the rows of every seed. What was not scored is NaN. The
+        frame is the caller's own.
         """
+        return self._scores_by_detector.copy()
+
+    @cached_property
+    def _scores_by_detector(self) -> pd.DataFrame:
         rows = self.score_rows(["sample_set", "item_id", "seed", "detector", "score"])
         index = ["sample_set", "item_id", "seed"]
         order = pd.MultiIndex.from_frame(rows[index].drop_duplicates())
@@ -180,9 +228,16 @@ class Run:
                 columns[entry.label] = pd.Series(of_item.reindex(order.droplevel("seed")).to_numpy(), order)
         return pd.DataFrame(columns, index=order)
 
-    @cached_property
+    @property
     def items(self) -> pd.DataFrame:
-        """Label, cluster, stratum and measured extraction of each item, indexed by sample set and item."""
+        """Label, cluster, stratum and measured extraction of each item, indexed by sample set and item.
+
+        The frame is the caller's own.
+        """
+        return self._items_by_id.copy()
+
+    @cached_property
+    def _items_by_id(self) -> pd.DataFrame:
         names = ["sample_set", "item_id", "label", "cluster", "stratum", "extraction"]
         return self.score_rows(names).drop_duplicates(names[:2]).set_index(names[:2])
 
@@ -210,7 +265,7 @@ class Run:
 
     # What is made of it
 
-    @property
+    @cached_property
     def table(self) -> Any:
         """The table: a row for each sample set and detector, with intervals, groups and costs.
 
@@ -259,6 +314,8 @@ class Run:
 
     def _one_set(self, name: str | None) -> SetKey:
         found = [key for key in self.sets if name in {None, key[0]}]
+        if not self.sets:
+            raise UserError(f"{self.name} holds no scores: make the run again")
         if not found:
             raise UserError(f"{self.name} has no sample set {name}: it has {', '.join(key[0] for key in self.sets)}")
         if len(found) > 1:
@@ -272,6 +329,10 @@ def status_of(table: pd.DataFrame) -> str:
     """The worst status among score rows."""
     present = set(table["status"].unique())
     return next((status for status in ("error", "nonfinite", "not-applicable") if status in present), "ok")
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def _view(name: str) -> Any:

@@ -155,5 +155,14 @@ class MeanScores:
 
     def add(self, label: str, table: pd.DataFrame) -> None:
         """Average the rows of a detector."""
-        means = table.groupby("item_id", sort=False)["score"].mean()
-        self.scores[label] = means.loc[self.items.index].to_numpy(np.float64)
+        self.scores[label] = mean_scores(table).loc[self.items.index].to_numpy(np.float64)
+
+
+def mean_scores(table: pd.DataFrame) -> pd.Series:
+    """Scores of a detector averaged over seeds, by item id; finite scores have a finite mean."""
+    of_item = table.groupby("item_id", sort=False)["score"]
+    means: pd.Series = of_item.mean()
+    if not np.isfinite(means.to_numpy()).all() and np.isfinite(table["score"].to_numpy()).all():
+        shares = table["score"] / of_item.transform("size")  # the sum of the scores is beyond the largest number
+        means = shares.groupby(table["item_id"], sort=False).sum()
+    return means

@@ -165,7 +165,7 @@ class RunDirectory(Sink):
         write_tables(rows(), SCORES, self.path / SCORE_FILE)
         totals.added_to(manifest).write(self.path)
         shutil.rmtree(self._shards)
-        return Run.load(self.path)
+        return Run.load(self.path, checked=False)  # its rows were made here
 
     def _file(self, unit: str) -> Path:
         return self._shards / f"{unit}.parquet"

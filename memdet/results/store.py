@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from memdet.errors import UserError
 from memdet.io_utils import replacing
-from memdet.results.manifest import Manifest
+from memdet.results.manifest import FILE, Manifest
 from memdet.results.schema import ITEMS, ROWS_AT_ONCE, SCORES
 
 SCORE_FILE, ITEM_FILE = "scores.parquet", "items.parquet"
@@ -100,9 +100,15 @@ def _in_groups(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Tab
 def _score_file(directory: Path) -> Path:
     file = directory / SCORE_FILE
     if not file.is_file():
-        Manifest.read(directory)
-        raise UserError(f"{directory} holds an unfinished run: resume it with the command in its run.json")
+        lost = f"{SCORE_FILE} is missing, though {FILE} says that it is finished"
+        raise unfinished(directory, lost if Manifest.read(directory).finished else "")
     return file
+
+
+def unfinished(directory: Path, why: str = "") -> UserError:
+    """What to say of a run that was interrupted, or lost its scores."""
+    told = f" ({why})" if why else ""
+    return UserError(f"{directory} holds an unfinished run{told}: resume it with the command in its {FILE}")
 
 
 @contextmanager
@@ -111,4 +117,5 @@ def _naming(file: Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, KeyError, OSError) as error:  # Arrow's mistakes are among them
-        raise UserError(f"{file} is damaged: {str(error).splitlines()[0]}") from None
+        told = f"{file} is damaged: {str(error).splitlines()[0]}"
+        raise UserError(f"{told}: put a whole copy there, or make the run again") from None

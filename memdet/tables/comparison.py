@@ -13,6 +13,7 @@ import pandas as pd
 from memdet.errors import UserError
 from memdet.metrics import METRICS_VERSION, auroc, effective_number, holm, paired_tests
 from memdet.results.run import Run
+from memdet.results.scores import mean_scores
 from memdet.tables.numbers import defined
 from memdet.tables.rows import Row
 
@@ -88,12 +89,14 @@ def compare_detectors(
         A detector without scores is a row with the status ``not-compared`` and a message.
 
     Raises:
-        UserError: The run has no such detector.
+        UserError: The run has no such detector, or ``first`` is ``against``.
     """
     side = _Side.of(Run.of(run), by_stratum)
     for label in (first, against):
         if label is not None and label not in side.labels:
             raise UserError(f"{side.name} has no detector {label}: it has {', '.join(side.labels)}")
+    if first is not None and first == against:
+        raise UserError(f"{first} cannot be compared with itself: name two detectors")
     rows: list[Row] = []
     for key, all_tables in side.tables.items():
         tables = {label: table for label, table in all_tables.items() if first is None or label in {first, against}}
@@ -153,7 +156,8 @@ def compare_runs(first: Run | Path, second: Run | Path, *, by_stratum: bool = Fa
         _adjust(found)
         rows += found
     if all(row["status"] == NOT_COMPARED for row in rows):
-        raise UserError(f"nothing in {names[0]} and {names[1]} can be compared: {rows[0]['message']}")
+        why = rows[0]["message"] if rows else "they hold no scores"
+        raise UserError(f"nothing in {names[0]} and {names[1]} can be compared: {why}")
     return rows
 
 
@@ -254,7 +258,7 @@ def _means(table: pd.DataFrame) -> pd.DataFrame:
     """Mean score over seeds, label and cluster by item."""
     by_item = table.groupby("item_id", sort=False)
     return pd.DataFrame(
-        {"score": by_item["score"].mean(), "label": by_item["label"].first(), "cluster": by_item["cluster"].first()}
+        {"score": mean_scores(table), "label": by_item["label"].first(), "cluster": by_item["cluster"].first()}
     )
 
 

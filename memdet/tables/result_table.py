@@ -103,6 +103,9 @@ def comparison_of(
         if second is not None:
             raise UserError("between two runs every detector is compared with itself: leave out the second argument")
         return ResultTable(compare_runs(run, first, by_stratum=by_stratum), FORMATS)
+    for given in (first, second):
+        if given is not None and not isinstance(given, str):
+            raise UserError(f"{given!r} is no label of a detector: give one, or another run as memdet.load_run(path)")
     if second is None:
         return ResultTable(compare_detectors(run, against=first, by_stratum=by_stratum), FORMATS)
     return ResultTable(compare_detectors(run, first=first, against=second, by_stratum=by_stratum), FORMATS)
