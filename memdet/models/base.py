@@ -12,9 +12,18 @@ import torch
 from torch import Tensor
 
 from memdet.errors import NotApplicableError, UserError
+from memdet.models.arguments import (
+    check_null,
+    check_prediction,
+    check_schedule,
+    checked_callable,
+    checked_device,
+    checked_dtype,
+    checked_shape,
+)
 from memdet.models.code_digest import digest_of_code
 from memdet.models.diffusers.recording import AttentionLayer
-from memdet.models.prediction_type import PREDICTION_TYPES, PredictionType, eps_from_output
+from memdet.models.prediction_type import PredictionType, eps_from_output
 from memdet.models.schedule import NoiseSchedule
 
 
@@ -155,14 +164,16 @@ class ScoreModel(ABC):
                 null branch or a condition is then not applicable; all others run.
             decode: From clean samples to images ``[batch, channels, height, width]`` in [0, 1].
             name: Shown in tables; that of ``fn`` if not given.
-            device, dtype: Of the inputs of ``fn``; what it holds must be there already.
+            device, dtype: Of the inputs of ``fn``; what it holds must be there already. ``auto`` takes the fastest
+                device here.
 
         Returns:
             The model. Its fingerprint covers code and weights as :func:`memdet.models.code_digest.digest_of_code`
             reads them: source that can be read in the package of ``fn``, closures, and the ``state_dict`` of modules.
 
         Raises:
-            ValueError: An unknown prediction type, or a null condition that is not one row of conditions.
+            UserError: One of them is not what it should be: an unknown prediction type, say, or a null condition that
+                is not one row of conditions.
 
         Example:
             A perfect network for standard normal data, whose score is ``-x``:
@@ -178,7 +189,7 @@ class ScoreModel(ABC):
         """
         parts = _Callables(fn, embed, null, decode)
         return CallableModel(
-            name or _name_of(fn), parts, tuple(shape), schedule, prediction, torch.device(device), dtype
+            name, parts, checked_shape(shape), schedule, prediction, checked_device(device), checked_dtype(dtype)
         )
 
     def __repr__(self) -> str:
@@ -195,13 +206,20 @@ class _Callables:
     null: Tensor | None
     decode: Callable[[Tensor], Tensor] | None
 
+    def __post_init__(self) -> None:
+        checked_callable(self.fn, "fn")
+        for name in ("embed", "decode"):
+            if getattr(self, name) is not None:
+                checked_callable(getattr(self, name), name)
+        check_null(self.null, conditional=self.embed is not None)
+
 
 class CallableModel(ScoreModel):
     """A network of a user's own; :meth:`ScoreModel.from_callable` makes it and says what is what."""
 
     def __init__(
         self,
-        name: str,
+        name: str | None,
         parts: _Callables,
         shape: tuple[int, ...],
         schedule: NoiseSchedule,
@@ -209,25 +227,25 @@ class CallableModel(ScoreModel):
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        if prediction not in PREDICTION_TYPES:
-            raise ValueError(f"unknown prediction type {prediction!r}; known: {', '.join(PREDICTION_TYPES)}")
-        if parts.null is not None and parts.embed is None:
-            raise ValueError("a null condition without `embed`: an unconditional network has one branch")
-        if parts.null is not None and (parts.null.ndim == 0 or len(parts.null) != 1):
-            raise ValueError(f"`null` is one encoded condition, [1, ...], and not {list(parts.null.shape)}")
-        self.name, self.latent_shape, self.schedule, self.prediction_type = name, shape, schedule, prediction
+        check_schedule(schedule)
+        check_prediction(prediction)
+        if not isinstance(name, str | None):
+            raise UserError(f"`name` is {name!r}; write text, or leave it out")
+        self.name = name or _name_of(parts.fn)
+        self.latent_shape, self.schedule, self.prediction_type = shape, schedule, prediction
         self.device, self.dtype, self._parts = device, dtype, parts
 
     def embed(self, conditions: Sequence[str]) -> Tensor:
         """What the user's function gives, ``[batch, ...]``; of an unconditional network nothing, ``[batch, 0]``.
 
         Raises:
-            UserError: It gives another number of rows.
+            UserError: It gives no tensor, or another number of rows.
         """
         if self._parts.embed is None:
             return torch.zeros(len(conditions), 0, device=self.device, dtype=self.dtype)
         with torch.no_grad():
             encoded = self._parts.embed(list(conditions))
+        _check_tensor(encoded, f"{self.name}: `embed`")
         if encoded.ndim == 0 or len(encoded) != len(conditions):
             raise UserError(f"{self.name}: `embed` gave {list(encoded.shape)} for {len(conditions)} conditions")
         return self._placed(encoded)
@@ -248,12 +266,13 @@ class CallableModel(ScoreModel):
         """One call of the user's function.
 
         Raises:
-            UserError: It returns another shape than that of ``x``.
+            UserError: It returns no tensor, or another shape than that of ``x``.
         """
         if self._parts.embed is None:
             output = self._parts.fn(x, t)
         else:
             output = self._parts.fn(x, t, embedding.expand(len(x), *embedding.shape[1:]))
+        _check_tensor(output, self.name)
         if output.shape != x.shape:
             raise UserError(f"{self.name} gives {list(output.shape)} for an input of {list(x.shape)}")
         return output
@@ -275,6 +294,11 @@ class CallableModel(ScoreModel):
     def _placed(self, encoded: Tensor) -> Tensor:
         dtype = self.dtype if encoded.is_floating_point() else encoded.dtype
         return encoded.detach().to(self.device, dtype)
+
+
+def _check_tensor(output: object, what: str) -> None:
+    if not isinstance(output, Tensor):
+        raise UserError(f"{what} gave {type(output).__name__}; return a tensor")
 
 
 def _name_of(fn: Callable[..., Tensor]) -> str:

@@ -11,6 +11,7 @@ import torch
 
 from memdet.errors import UserError
 from memdet.io_utils import weights_root
+from memdet.models.arguments import checked_device, checked_dtype, checked_name
 from memdet.models.base import ScoreModel
 from memdet.models.closed_form.catalogue import CLOSED_FORM
 from memdet.models.diffusers.quiet import quiet
@@ -34,7 +35,7 @@ def load_model(
     Args:
         reference: A name from ``memdet list models``, a directory in the format of Stable Diffusion pipelines or of
             class-conditional DDIM or DDPM pipelines, or a hub id ``org/name`` or ``org/name@revision``.
-        device: Where it computes.
+        device: Where it computes; ``auto`` takes CUDA, then MPS, where they are.
         dtype: Of networks and their inputs; closed forms compute in float64.
         fetcher: Where hub models may come from; the hub and its cache if not given.
 
@@ -42,13 +43,14 @@ def load_model(
         The model, ready to score.
 
     Raises:
-        UserError: Unknown name, missing directory, or not a model that memdet can read.
+        UserError: Unknown name, missing directory, not a model that memdet can read, a device that does not work here,
+            or no dtype.
 
     Example:
         >>> load_model("mixture-2d").latent_shape
         (2,)
     """
-    name, device = str(reference), torch.device(device)
+    name, device, dtype = checked_name(reference), checked_device(device), checked_dtype(dtype)
     if name in CLOSED_FORM:
         model: ScoreModel = pkgutil.resolve_name(CLOSED_FORM[name])(device)
         return model

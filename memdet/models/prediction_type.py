@@ -45,13 +45,3 @@ def output_from_eps(eps: Tensor, x: Tensor, alpha: float, sigma: float, kind: Pr
     if kind == "v":
         return alpha * eps - sigma * x0
     return eps - x0
-
-
-def score_from_rescaled(score: Tensor, alpha: float) -> Tensor:
-    """Score at ``x`` from the score of ``y = x / alpha``, which has noise ``sigma / alpha`` and ``alpha = 1``."""
-    return score / alpha
-
-
-def product_from_rescaled(product: Tensor, alpha: float) -> Tensor:
-    """``J v`` at ``x`` from ``J v`` at ``y = x / alpha`` for the same ``v``, J the Jacobian of the score."""
-    return product / alpha**2

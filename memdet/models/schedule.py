@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from memdet.errors import UserError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NoiseSchedule:
     """``x_t = alphas[t] x_0 + sigmas[t] eps`` for integer timesteps ``t``, noisier as ``t`` grows.
 
@@ -18,6 +20,9 @@ class NoiseSchedule:
         alphas, sigmas: ``[T]`` in float64.
         final_alpha, final_sigma: What a trajectory's last step lands on.
         offset: Added to evenly spaced timesteps (``steps_offset`` of diffusers).
+
+    Raises:
+        UserError: An offset that is no whole number from 0.
     """
 
     alphas: NDArray[np.float64]
@@ -26,10 +31,18 @@ class NoiseSchedule:
     final_sigma: float = 0.0
     offset: int = 1
 
+    def __post_init__(self) -> None:
+        if not _is_whole(self.offset) or self.offset < 0:
+            raise UserError(f"`offset` is {self.offset!r}; write a whole number from 0, which is added to timesteps")
+
     @classmethod
-    def from_betas(cls, betas: NDArray[np.float64], offset: int = 1) -> NoiseSchedule:
-        """Variance-preserving schedule: ``alpha^2 = prod (1 - beta)``, ``sigma^2 = 1 - alpha^2``."""
-        return cls.vp(np.cumprod(1 - betas), offset=offset)
+    def from_betas(cls, betas: ArrayLike, offset: int = 1) -> NoiseSchedule:
+        """Variance-preserving schedule: ``alpha^2 = prod (1 - beta)``, ``sigma^2 = 1 - alpha^2``.
+
+        Raises:
+            UserError: As :meth:`vp`.
+        """
+        return cls.vp(np.cumprod(1 - _numbers(betas, "betas")), offset=offset)
 
     @classmethod
     def vp(cls, alphas_cumprod: ArrayLike, offset: int = 1) -> NoiseSchedule:
@@ -37,26 +50,32 @@ class NoiseSchedule:
 
         Args:
             alphas_cumprod: ``[T]``, the products of ``1 - beta`` up to each timestep, as schedulers of diffusers keep
-                them; an array, a list or a tensor on the CPU.
+                them; an array, a list or a tensor.
             offset: Added to evenly spaced timesteps.
 
         Raises:
-            ValueError: Not a falling sequence of numbers between 0 and 1, neither of them included.
+            UserError: Not a falling sequence of numbers between 0 and 1, neither of them included, or a bad offset.
 
         Example:
             >>> NoiseSchedule.vp([0.96, 0.36]).alpha(1), NoiseSchedule.vp([0.96, 0.36]).sigma(1)
             (0.6, 0.8)
         """
-        squares = np.asarray(alphas_cumprod, dtype=np.float64)
+        squares = _numbers(alphas_cumprod, "alphas_cumprod")
         if squares.ndim != 1 or not len(squares) or not ((squares > 0) & (squares < 1)).all():
-            raise ValueError("alphas_cumprod is a sequence of numbers between 0 and 1, neither of them included")
+            raise UserError("`alphas_cumprod` is a sequence of numbers between 0 and 1, neither of them included")
         if (np.diff(squares) > 0).any():
-            raise ValueError("alphas_cumprod falls with the timestep: noise grows")
+            raise UserError("`alphas_cumprod` falls with the timestep, since noise grows; turn the sequence round")
         return cls(np.sqrt(squares), np.sqrt(1 - squares), offset=offset)
 
     @classmethod
     def rectified_flow(cls, length: int = 1_000) -> NoiseSchedule:
-        """Straight paths: at index ``i`` the time is ``(i + 1) / length``, ``alpha = 1 - time``, ``sigma = time``."""
+        """Straight paths: at index ``i`` the time is ``(i + 1) / length``, ``alpha = 1 - time``, ``sigma = time``.
+
+        Raises:
+            UserError: A length that is no whole number from 1.
+        """
+        if not _is_whole(length) or length < 1:
+            raise UserError(f"`length` is {length!r}; write a whole number of timesteps from 1")
         time = np.arange(1, length + 1) / length
         return cls(1 - time, time)
 
@@ -64,12 +83,23 @@ class NoiseSchedule:
         length, first, last = len(self.alphas), self.sigmas[0], self.sigmas[-1]
         return f"{type(self).__name__}({length} timesteps, sigma {first:.4g} to {last:.4g})"
 
+    def check(self, t: int) -> None:
+        """Refuse what is no timestep of this schedule; Python would count a negative one from the end.
+
+        Raises:
+            ValueError: It is none.
+        """
+        if not _is_whole(t) or not 0 <= t < len(self.alphas):
+            raise ValueError(f"`t` is {t!r}; timesteps of this schedule are whole numbers, 0 to {len(self.alphas) - 1}")
+
     def alpha(self, t: int) -> float:
-        """Factor of the clean sample at timestep ``t``."""
+        """Factor of the clean sample at timestep ``t``; ValueError if that is none."""
+        self.check(t)
         return float(self.alphas[t])
 
     def sigma(self, t: int) -> float:
-        """Standard deviation of the noise at timestep ``t``."""
+        """Standard deviation of the noise at timestep ``t``; ValueError if that is none."""
+        self.check(t)
         return float(self.sigmas[t])
 
     def timesteps(self, steps: int) -> list[int]:
@@ -79,7 +109,22 @@ class NoiseSchedule:
             UserError: More steps than the schedule holds, or none.
         """
         length = len(self.alphas)
-        if not 1 <= steps <= length:
-            raise UserError(f"a trajectory has 1 to {length} steps on this schedule, not {steps}")
+        if not _is_whole(steps) or not 1 <= steps <= length:
+            raise UserError(f"a trajectory has 1 to {length} steps on this schedule, not {steps!r}")
         spaced = np.arange(steps) * (length // steps) + self.offset
         return [int(t) for t in np.minimum(spaced, length - 1)[::-1]]
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, of Python or NumPy; truth values are none."""
+    return isinstance(value, int | Integral) and not isinstance(value, bool)
+
+
+def _numbers(values: Any, name: str) -> NDArray[np.float64]:
+    """An array of a sequence; of a tensor the numbers alone, wherever it is."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"`{name}` is a sequence of numbers, not {type(values).__name__}") from None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from memdet.errors import UserError
 from memdet.models.base import ScoreModel
 from memdet.models.diffusers.recording import AttentionLayer
 
@@ -21,6 +22,9 @@ class WrappedModel(ScoreModel):
     Args:
         inner: What is wrapped.
 
+    Raises:
+        UserError: It is no score model.
+
     Example:
         >>> from memdet.models import load_model
         >>> WrappedModel(load_model("mixture-2d")).latent_shape
@@ -28,6 +32,8 @@ class WrappedModel(ScoreModel):
     """
 
     def __init__(self, inner: ScoreModel) -> None:
+        if not isinstance(inner, ScoreModel):
+            raise UserError(f"a score model can be wrapped, not {type(inner).__name__}; memdet.load_model loads one")
         self.inner = inner
 
     if not TYPE_CHECKING:  # a type checker reads the annotations of ScoreModel

@@ -6,13 +6,16 @@ Everything is drawn on the CPU in float32, so scores do not depend on batch size
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from memdet.probing.evaluator import Evaluator
+from memdet.probing.questions import check_name
 
+Kind = Literal["rademacher", "gaussian"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 _VECTORS_OF_A_DRAW = 1_000_000  # more than any detector takes, so that draws share none
 
 
@@ -39,8 +42,13 @@ class Draws:
 
         return evaluator.remember(key, what, make)
 
-    def directions(self, count: int, kind: Literal["rademacher", "gaussian"], draw: int) -> list[Tensor]:
-        """Probe vectors of the seed, the same for all items, each ``[batch, *latent_shape]``."""
+    def directions(self, count: int, kind: Kind, draw: int) -> list[Tensor]:
+        """Probe vectors of the seed, the same for all items, each ``[batch, *latent_shape]``.
+
+        Raises:
+            ValueError: Unknown kind.
+        """
+        check_name(kind, KINDS, "kind of probe vectors")
         make = rademacher if kind == "rademacher" else gaussian
         evaluator, shape, seed = self._evaluator, self._evaluator.model.latent_shape, self._evaluator.context.seed
 

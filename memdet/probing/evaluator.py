@@ -154,7 +154,7 @@ class Evaluator:
         def evaluate(cost: Cost, rows: Tensor) -> Tensor:
             return self._predict(t, cost, self.embedding(branch, len(rows)), rows)
 
-        return self.evaluate(Question("eps", x, t, branch), evaluate)
+        return self.evaluate(Question.to(self.model, "eps", x, t, branch), evaluate)
 
     def score(self, x: Tensor, t: int, branch: Branch) -> Tensor:
         """``-eps / sigma``. One forward, shared with :meth:`eps`."""
@@ -163,7 +163,7 @@ class Evaluator:
 
     def both(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
         """Noise predictions of the conditional and of the null branch. Two forwards, in one call where that pays."""
-        self.evaluate_together(Question("eps", x, t, "cond"), partial(self._predict, t))
+        self.evaluate_together(Question.to(self.model, "eps", x, t, "cond"), partial(self._predict, t))
         return self.eps(x, t, "cond"), self.eps(x, t, "null")
 
     def difference(self, x: Tensor, t: int) -> Tensor:

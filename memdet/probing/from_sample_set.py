@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, overload
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -81,6 +82,44 @@ def tested_by(model: ScoreModel, sample_set: SampleSet) -> pd.DataFrame:
     tested = table[table["split"] == "test"]
     own = tested["model"] == model.name
     return tested[own] if own.any() else tested
+
+
+def check_asked(model: Any, sample_set: Any, seed: Any) -> None:
+    """Refuse what a probe cannot be made of.
+
+    Raises:
+        UserError: The names of a model or sample set instead of them, the two swapped, or no seed.
+    """
+    if not isinstance(model, ScoreModel):
+        how = f"memdet.load_model({model!r}) loads it" if isinstance(model, str) else "memdet.load_model loads one"
+        raise UserError(f"`model` is a score model, not {type(model).__name__}; {how}")
+    if not isinstance(sample_set, SampleSet):
+        named = isinstance(sample_set, str)
+        how = f"memdet.load_sample_set({sample_set!r}) loads it" if named else "memdet.load_sample_set loads one"
+        raise UserError(f"`sample_set` is a sample set, not {type(sample_set).__name__}; {how}")
+    if isinstance(seed, bool) or not isinstance(seed, Integral):
+        raise UserError(f"`seed` is {seed!r}; write a whole number")
+
+
+def positions(rows: Any, count: int) -> slice | list[int]:
+    """Positions among so many items, as pandas takes them; below 0 they count from the end.
+
+    Raises:
+        UserError: Not a slice or whole numbers, or a position that is not there.
+    """
+    if isinstance(rows, slice):
+        return rows
+    if isinstance(rows, str | bytes) or not hasattr(rows, "__iter__"):
+        raise UserError(f"`rows` is {rows!r}; write positions as a list or a slice, [3] or slice(3)")
+    found = []
+    for given in rows:
+        if isinstance(given, bool) or not isinstance(given, Integral):
+            raise UserError(f"`rows` holds {given!r}; write positions, whole numbers from 0")
+        row = int(given)
+        found.append(row)
+        if not -count <= row < count:
+            raise UserError(f"`rows` holds {row}; there are {count} items, 0 to {count - 1}")
+    return found
 
 
 def _images(part: pd.DataFrame, model: ScoreModel | None) -> torch.Tensor:

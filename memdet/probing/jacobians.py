@@ -33,10 +33,10 @@ class Jacobians:
 
     def product(self, x: Tensor, t: int, branch: Branch, v: Tensor, backend: Backend) -> Tensor:
         """``J v``; with the backend ``vjp`` ``J^T v``."""
-        self._check(x, t, backend)
         evaluator = self._evaluator
-        question = Question("jacobian_product", x, t, branch, (v,), backend)
-        at_x = Question("eps", x, t, branch)
+        question = Question.to(evaluator.model, "jacobian_product", x, t, branch, (v,), backend)
+        at_x = Question.to(evaluator.model, "eps", x, t, branch)
+        self._check(x, t, backend)
         if backend == "vjp" and (evaluator.is_once_a_seed(question) or not evaluator.is_once_a_seed(at_x)):
             self._predict_on_graph(at_x)
         value = evaluator.score(x, t, branch) if backend in {"fd-one-sided", "vjp"} else None
@@ -56,8 +56,9 @@ class Jacobians:
         return self.product(x, t, "cond", v, backend), self.product(x, t, "null", v, backend)
 
     def _join(self, x: Tensor, t: int, v: Tensor, backend: Backend) -> None:
-        self._check(x, t, backend)
         evaluator = self._evaluator
+        question = Question.to(evaluator.model, "jacobian_product", x, t, "cond", (v,), backend)
+        self._check(x, t, backend)
         model = evaluator.model
 
         def evaluate(
@@ -73,7 +74,7 @@ class Jacobians:
             sigma = model.schedule.sigma(t)
             cond, null = evaluator.both(x, t)
             pairs = [(-cond / sigma, -null / sigma)]
-        evaluator.evaluate_together(Question("jacobian_product", x, t, "cond", (v,), backend), evaluate, *pairs)
+        evaluator.evaluate_together(question, evaluate, *pairs)
 
     # The whole
 
@@ -90,12 +91,12 @@ class Jacobians:
             operator.count = cost.count
             return jacobian_matrix(operator.rmv, rows).transpose(1, 2)
 
-        return self._evaluator.evaluate(Question("jacobian_matrix", x, t, branch), evaluate)
+        return self._evaluator.evaluate(Question.to(self._evaluator.model, "jacobian_matrix", x, t, branch), evaluate)
 
     def spectrum(self, x: Tensor, t: int, branch: Branch) -> Tensor:
         """All eigenvalues of the symmetric part, ascending, in float64."""
-        evaluator, question = self._evaluator, Question("spectrum", x, t, branch)
-        model = evaluator.model
+        evaluator = self._evaluator
+        question, model = Question.to(evaluator.model, "spectrum", x, t, branch), evaluator.model
         if not isinstance(model, ClosedForm):
             matrix = self.matrix(x, t, branch)
             return evaluator.remember(("spectrum", id(matrix)), str(question), lambda: eigenvalues(matrix))
@@ -120,7 +121,7 @@ class Jacobians:
             cond, null = evaluator.embedding("cond", len(evaluator)), evaluator.embedding("null", 1)
             return model.exact_difference_spectrum(rows, t, cond[: len(rows)], null)
 
-        return evaluator.evaluate(Question("spectrum_of_difference", x, t, "cond"), evaluate)
+        return evaluator.evaluate(Question.to(evaluator.model, "spectrum_of_difference", x, t, "cond"), evaluate)
 
     def frobenius_of_difference(self, x: Tensor, t: int) -> Tensor:
         """Exact ``norm(J_c - J_u)`` (Frobenius), in float64."""
@@ -136,7 +137,7 @@ class Jacobians:
             cond, null = evaluator.embedding("cond", len(evaluator)), evaluator.embedding("null", 1)
             return model.exact_difference_frobenius(rows, t, cond[: len(rows)], null)
 
-        return evaluator.evaluate(Question("frobenius_of_difference", x, t, "cond"), evaluate)
+        return evaluator.evaluate(Question.to(evaluator.model, "frobenius_of_difference", x, t, "cond"), evaluate)
 
     # The operator
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
-from typing import Literal, Self, TypeVar
+from typing import Self, TypeVar
 
 from torch import Tensor
 
@@ -14,9 +14,9 @@ from memdet.models.diffusers.recording import AttentionLayer
 from memdet.probing.branch_policy import Branch
 from memdet.probing.context import DEFAULT_PROTOCOL, Context
 from memdet.probing.cost import Cost
-from memdet.probing.draws import Draws
+from memdet.probing.draws import Draws, Kind
 from memdet.probing.evaluator import Evaluator, SeedMemory
-from memdet.probing.from_sample_set import dev_items, items_of, tested_by
+from memdet.probing.from_sample_set import check_asked, dev_items, items_of, positions, tested_by
 from memdet.probing.items import Items
 from memdet.probing.jacobians import Jacobians
 from memdet.probing.recordings import Recordings
@@ -36,7 +36,8 @@ class Probe:
 
     Latents are ``[batch, *latent_shape]``. What the model or the sample set does not have raises `NotApplicableError`:
     trajectories from noise where the items are images, text where conditions are classes, whole Jacobians of more than
-    4,096 dimensions.
+    4,096 dimensions. A wrong call raises `ValueError`: unknown branches, backends and kinds of vectors, and timesteps
+    that are not on the model's schedule.
 
     Args:
         model: Score model; None serves detectors that never ask for it.
@@ -82,10 +83,12 @@ class Probe:
             rows: Positions among these items; None for all. Costs are those of a batch of all.
 
         Raises:
-            UserError: An image of another shape than the model takes.
+            UserError: No score model or sample set, rows that are not there, a seed that is no whole number, or an
+                image of another shape than the model takes.
         """
+        check_asked(model, sample_set, seed)
         tested = tested_by(model, sample_set)
-        part = tested if rows is None else tested.iloc[rows if isinstance(rows, slice) else list(rows)]
+        part = tested if rows is None else tested.iloc[positions(rows, len(tested))]
         dev = dev_items(sample_set, tested["model"].unique(), model)
         return cls(model, items_of(part, sample_set, model), Context(sample_set.protocol, seed, len(tested)), dev=dev)
 
@@ -138,10 +141,12 @@ class Probe:
         """One of several independent starting noises, for methods that generate more than once a seed; 0 is `noise`."""
         return self._draws.starting_noise(draw)
 
-    def directions(
-        self, count: int, kind: Literal["rademacher", "gaussian"] = "rademacher", *, draw: int = 0
-    ) -> list[Tensor]:
-        """Probe vectors of the seed, the same for all items. Other draws of one seed are other vectors."""
+    def directions(self, count: int, kind: Kind = "rademacher", *, draw: int = 0) -> list[Tensor]:
+        """Probe vectors of the seed, the same for all items. Other draws of one seed are other vectors.
+
+        Raises:
+            ValueError: Unknown kind.
+        """
         return self._draws.directions(count, kind, draw)
 
     # What the model answers
@@ -174,7 +179,7 @@ class Probe:
         return self._places.timesteps
 
     def nearest_timestep(self, t: int) -> int:
-        """The timestep of the default trajectory that is nearest to ``t``; of two the noisier."""
+        """The timestep of the default trajectory that is nearest to ``t``, a timestep too; of two the noisier."""
         return self._places.nearest_timestep(t)
 
     def trajectory(self, steps: int | None = None, guidance: float | None = None, draw: int = 0) -> Trajectory:
@@ -191,6 +196,9 @@ class Probe:
 
         Returns:
             Latents and their timestep.
+
+        Raises:
+            ValueError: ``t`` is no timestep of the model's schedule, a whole number from 0 and less than its length.
         """
         return self._places.at(t, guidance)
 
@@ -240,7 +248,8 @@ class Probe:
 
         Raises:
             NotApplicableError: ``closed-form``, of a model that is none.
-            ValueError: The model fails the self-check of its Jacobian (`memdet.curvature.JacobianOperator`).
+            ValueError: Unknown branch or backend; or the model fails the self-check of its Jacobian
+                (`memdet.curvature.JacobianOperator`).
         """
         return self._jacobians.product(x, t, branch, v, backend)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
-from memdet.probing.branch_policy import Branch
+from memdet.curvature import BACKENDS, Backend
+from memdet.models import ScoreModel
+from memdet.probing.branch_policy import BRANCHES, Branch
 from memdet.probing.cost import Cost
 from memdet.probing.memo import version_of
 
@@ -31,6 +34,28 @@ class Question:
     branch: Branch
     vectors: tuple[Tensor, ...] = ()
     backend: str = ""
+
+    @classmethod
+    def to(
+        cls,
+        model: ScoreModel,
+        kind: str,
+        x: Tensor,
+        t: int,
+        branch: Branch,
+        vectors: tuple[Tensor, ...] = (),
+        backend: Backend | None = None,
+    ) -> Question:
+        """A question that this model can be asked; whatever is asked is checked here, before it is computed.
+
+        Raises:
+            ValueError: Unknown branch or backend, or no timestep of the model's schedule.
+        """
+        model.schedule.check(t)
+        check_name(branch, BRANCHES, "branch")
+        if backend is not None:
+            check_name(backend, BACKENDS, "backend")
+        return cls(kind, x, t, branch, vectors, backend or "")
 
     def __str__(self) -> str:
         return f"{self.kind}({', '.join(['x', str(self.t), repr(self.branch), *'v' * len(self.vectors)])})"
@@ -62,3 +87,18 @@ class Answer:
     value: Tensor
     cost: Cost
     inputs: tuple[Tensor, ...]
+
+
+def check_name(given: Any, known: Sequence[str], what: str) -> None:
+    """Refuse a name that is none of those known.
+
+    Args:
+        given: The name, if it is one.
+        known: All names.
+        what: They are names of.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    if given not in known:
+        raise ValueError(f"unknown {what} {given!r}; known: {', '.join(known)}")

@@ -53,14 +53,14 @@ class Recordings:
             operator.count = cost.count
             return operator.mv(condition - evaluator.embedding("null", len(evaluator)))
 
-        return evaluator.evaluate(Question("embedding_product", x, t, "cond"), evaluate)
+        return evaluator.evaluate(Question.to(evaluator.model, "embedding_product", x, t, "cond"), evaluate)
 
     def _recorded(
         self, kind: str, record: Callable[[Tensor, int, Tensor], tuple[Tensor, R]], x: Tensor, t: int, branch: Branch
     ) -> R:
         """What a forward passes through: the forward of :meth:`eps`, and whoever reads it pays for that one."""
         evaluator = self._evaluator
-        prediction, recording = (Question(name, x, t, branch) for name in ("eps", kind))
+        prediction, recording = (Question.to(evaluator.model, name, x, t, branch) for name in ("eps", kind))
         known = prediction.key in evaluator.memo
 
         def make() -> R:

@@ -84,7 +84,12 @@ class Places:
         return self._evaluator.model.schedule.timesteps(self._evaluator.context.protocol.steps)
 
     def nearest_timestep(self, t: int) -> int:
-        """The timestep of the default trajectory that is nearest to ``t``; of two the noisier."""
+        """The timestep of the default trajectory that is nearest to ``t``; of two the noisier.
+
+        Raises:
+            ValueError: No timestep of the schedule.
+        """
+        self._evaluator.model.schedule.check(t)
         return min(self.timesteps, key=lambda timestep: abs(timestep - t))
 
     def trajectory(self, steps: int | None, guidance: float | None, draw: int) -> Trajectory:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -111,17 +112,72 @@ def test_one_row_of_conditions_serves_all_rows_and_time_is_a_number():
 
 def test_mistakes_are_named():
     mixture = make_mixture(NAME)
-    with pytest.raises(ValueError, match="unknown prediction type 'noise'; known: eps, x0, v, flow"):
+    with pytest.raises(UserError, match="unknown prediction type 'noise'; known: eps, x0, v, flow"):
         own(mixture, prediction="noise")
-    with pytest.raises(ValueError, match="unconditional network has one branch"):
+    with pytest.raises(UserError, match="unconditional network has one branch"):
         own(mixture, embed=None)
-    with pytest.raises(ValueError, match=r"`null` is one encoded condition, \[1, ...\], and not \[3\]"):
+    with pytest.raises(UserError, match=r"`null` is one encoded condition, \[1, ...\], and not \[3\]"):
         own(mixture, null=torch.zeros(3))
     with pytest.raises(UserError, match=r"`embed` gave \[1, 3\] for 2 conditions"):
         own(mixture, embed=lambda texts: torch.zeros(1, 3)).embed(["a", "b"])
     short = ScoreModel.from_callable(lambda x, t: x[:, :1], shape=(2,), schedule=mixture.schedule, name="short")
     with pytest.raises(UserError, match=r"short gives \[3, 1\] for an input of \[3, 2\]"):
         short.predict(torch.zeros(3, 2), 1, short.embed(["a"] * 3))
+    with pytest.raises(UserError, match="predict: `embed` gave list; return a tensor"):
+        own(mixture, embed=lambda texts: [0.0]).embed(["a"])
+    silent = ScoreModel.from_callable(lambda x, t: None, shape=(2,), schedule=mixture.schedule, name="silent")
+    with pytest.raises(UserError, match="silent gave NoneType; return a tensor"):
+        silent.predict(torch.zeros(3, 2), 1, silent.embed(["a"] * 3))
+
+
+SHAPE = "write the sizes of one sample as whole numbers from 1"
+DTYPE = "write a dtype of torch that holds decimals, torch.float32"
+SCHEDULE = "give a NoiseSchedule, NoiseSchedule.vp(alphas_cumprod)"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"fn": None}, "`fn` is None; give a function or a module that can be called"),
+        ({"fn": "abc"}, "`fn` is 'abc'; give a function"),
+        ({"embed": "abc"}, "`embed` is 'abc'; give a function"),
+        ({"decode": 3}, "`decode` is 3; give a function"),
+        ({"shape": "2"}, f"`shape` is '2'; {SHAPE}"),
+        ({"shape": 2}, f"`shape` is 2; {SHAPE}"),
+        ({"shape": (2.5,)}, f"`shape` is (2.5,); {SHAPE}"),
+        ({"shape": (-1,)}, f"`shape` is (-1,); {SHAPE}"),
+        ({"shape": (0, 2)}, f"`shape` is (0, 2); {SHAPE}"),
+        ({"shape": (True,)}, f"`shape` is (True,); {SHAPE}"),
+        ({"shape": ()}, f"`shape` is (); {SHAPE}"),
+        ({"shape": None}, f"`shape` is None; {SHAPE}"),
+        ({"schedule": None}, f"`schedule` is None; {SCHEDULE}"),
+        ({"schedule": np.array([0.9, 0.1])}, f"`schedule` is of type ndarray; {SCHEDULE}"),
+        ({"dtype": "float32"}, f"`dtype` is 'float32'; {DTYPE}"),
+        ({"dtype": torch.int64}, f"`dtype` is torch.int64; {DTYPE}"),
+        ({"dtype": None}, f"`dtype` is None; {DTYPE}"),
+        ({"device": "gpu"}, "`device` 'gpu' does not work here"),
+        ({"device": None}, "`device` is None; write auto, cpu, cuda or mps"),
+        ({"null": [0]}, "`null` is of type list; give one encoded condition as a tensor [1, ...]"),
+        ({"null": 0}, "`null` is 0; give one encoded condition as a tensor"),
+        ({"prediction": None}, "unknown prediction type None; known: eps, x0, v, flow"),
+        ({"name": 3}, "`name` is 3; write text, or leave it out"),
+    ],
+)
+def test_what_is_no_part_of_a_model(options, words):
+    mixture = make_mixture(NAME)
+    parts = {"fn": mixture.predict, "embed": mixture.embed, "null": mixture.embed_null(), "shape": (1, 2, 3)}
+    parts |= {"schedule": mixture.schedule} | options
+    with pytest.raises(UserError) as caught:
+        ScoreModel.from_callable(parts.pop("fn"), **parts)
+    assert words in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("shape", [[1, 2, 3], torch.Size((1, 2, 3)), (np.int64(1), np.int64(2), np.int64(3))])
+def test_a_shape_is_any_sequence_of_sizes(shape):
+    model = own(make_mixture(NAME), shape=shape, device=torch.device("cpu"))
+    assert model.latent_shape == (1, 2, 3)
+    assert [type(size) for size in model.latent_shape] == [int, int, int]
 
 
 class Network(nn.Module):

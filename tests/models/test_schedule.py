@@ -1,7 +1,10 @@
 """Noise schedules against diffusers and known values."""
 
+import re
+
 import numpy as np
 import pytest
+import torch
 from diffusers import DDIMScheduler
 
 from memdet.errors import UserError
@@ -71,7 +74,7 @@ def test_all_timesteps_stay_on_the_schedule():
         assert max(timesteps) == 999
 
 
-@pytest.mark.parametrize("steps", [0, -1, 1_001])
+@pytest.mark.parametrize("steps", [0, -1, 1_001, 2.5, None])
 def test_impossible_numbers_of_steps(steps):
     for schedule in (NoiseSchedule.from_betas(scaled_linear_betas()), DiffusersSchedule(stable_diffusion().config)):
         with pytest.raises(UserError, match=f"1 to 1000 steps on this schedule, not {steps}"):
@@ -95,10 +98,58 @@ def test_a_variance_preserving_schedule_from_the_products():
     assert same.timesteps(10)[-1] == 0
 
 
-@pytest.mark.parametrize("products", [[], [0.5, 0.0], [1.0, 0.5], [0.5, 0.9], [0.9, float("nan")], [[0.9, 0.5]], 0.5])
+@pytest.mark.parametrize(
+    "products", [[], [0.5, 0.0], [1.0, 0.5], [0.5, 0.9], [0.9, float("nan")], [[0.9, 0.5]], 0.5, "abc", None]
+)
 def test_products_that_are_none(products):
-    with pytest.raises(ValueError, match="alphas_cumprod"):
+    with pytest.raises(UserError, match="`alphas_cumprod`"):
         NoiseSchedule.vp(products)
+
+
+def test_betas_that_are_none():
+    with pytest.raises(UserError, match="`betas` is a sequence of numbers, not str"):
+        NoiseSchedule.from_betas("abc")
+    assert NoiseSchedule.from_betas([0.5, 0.5]).alphas.tolist() == pytest.approx([0.5**0.5, 0.5])
+
+
+def test_products_may_be_a_tensor_with_a_gradient():
+    made = NoiseSchedule.vp(torch.tensor([0.96, 0.36], dtype=torch.float64, requires_grad=True))
+    assert (made.alpha(1), made.sigma(1)) == (pytest.approx(0.6), pytest.approx(0.8))
+
+
+@pytest.mark.parametrize("offset", [-3, -1, 0.5, "1", True, None])
+def test_an_offset_leads_to_no_negative_timestep(offset):
+    for make in (
+        lambda: NoiseSchedule.vp([0.9, 0.5], offset=offset),
+        lambda: NoiseSchedule.from_betas([0.1, 0.2], offset=offset),
+        lambda: NoiseSchedule(np.ones(2), np.ones(2), offset=offset),
+    ):
+        with pytest.raises(UserError, match=f"`offset` is {offset!r}; write a whole number from 0"):
+            make()
+
+
+@pytest.mark.parametrize("length", [0, -1, 2.5, "10"])
+def test_a_flow_has_timesteps(length):
+    with pytest.raises(UserError, match=f"`length` is {length!r}; write a whole number of timesteps from 1"):
+        NoiseSchedule.rectified_flow(length)
+
+
+@pytest.mark.parametrize("t", [-1, 2, 1.0, "1", None, True, torch.tensor(1)])
+def test_what_is_no_timestep_has_no_noise(t):
+    schedule = NoiseSchedule.vp([0.96, 0.36])
+    for ask in (schedule.alpha, schedule.sigma, schedule.check):
+        with pytest.raises(
+            ValueError, match=re.escape(f"`t` is {t!r}; timesteps of this schedule are whole numbers, 0")
+        ):
+            ask(t)
+    assert schedule.alpha(np.int64(1)) == pytest.approx(0.6)
+
+
+def test_schedules_can_be_compared():
+    a, b = NoiseSchedule.vp([0.9, 0.5]), NoiseSchedule.vp([0.9, 0.5])
+    assert a == a
+    assert a != b
+    assert len({a, b}) == 2
 
 
 def test_what_a_schedule_is_shown_as():

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from memdet.benching.network_calls import recorded_calls
+from memdet.errors import UserError
 from memdet.models import ClosedForm, ScoreModel, Skewed, WrappedModel, load_model
 from memdet.models.accelerated import Accelerated
 from memdet.models.wrapped import layers
@@ -124,3 +125,9 @@ def test_calls_are_noted_once_through_every_layer():
 def test_what_a_wrapper_is_shown_as():
     model = load_model("mixture-2d")
     assert repr(WrappedModel(model)) == f"WrappedModel({model!r})"
+
+
+@pytest.mark.parametrize("inner", [None, "mixture-2d", ScoreModel])
+def test_what_is_no_model_cannot_be_wrapped(inner):
+    with pytest.raises(UserError, match=f"a score model can be wrapped, not {type(inner).__name__}; memdet.load_model"):
+        WrappedModel(inner)

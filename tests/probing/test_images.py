@@ -20,7 +20,7 @@ def probe():
     return make_probe(model, items, noise="per-item")
 
 
-@pytest.mark.parametrize(("t", "nearest"), [(None, 981), (500, 501), (0, 1), (2_000, 981)])
+@pytest.mark.parametrize(("t", "nearest"), [(None, 981), (500, 501), (0, 1), (999, 981)])
 def test_a_detector_of_one_time_looks_at_the_noisy_image(probe, t, nearest):
     x, timestep = probe.at(t)
     assert timestep == nearest

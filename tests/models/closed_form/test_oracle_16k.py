@@ -20,7 +20,6 @@ from memdet.models import (
 )
 from memdet.models.closed_form.dct import dct, inverse_dct
 from memdet.models.closed_form.oracle_16k import COPIES, oracle_16k_items, oracle_16k_table
-from memdet.models.prediction_type import product_from_rescaled, score_from_rescaled
 from memdet.samplesets import load_sample_set, load_suite, specs_directory
 from tests.helpers.problems import MIXTURES, exact_hessian, make_mixture, scaled_linear_betas
 
@@ -145,9 +144,9 @@ def test_rescaled_sample(t):
     x, v, e = normal(2, *model.latent_shape), normal(2, *model.latent_shape, seed=3), model.embed_null()
     denoised = rescaled.predict(x / alpha, 0, e)
     torch.testing.assert_close((alpha * denoised - x) / sigma**2, model.score(x, t, e), rtol=1e-9, atol=1e-9)
-    score = score_from_rescaled(rescaled.score(x / alpha, 0, e), alpha)
+    score = rescaled.score(x / alpha, 0, e) / alpha
     torch.testing.assert_close(score, model.score(x, t, e), rtol=1e-9, atol=1e-9)
-    product = product_from_rescaled(rescaled.exact_hessian_product(x / alpha, 0, e, v), alpha)
+    product = rescaled.exact_hessian_product(x / alpha, 0, e, v) / alpha**2
     torch.testing.assert_close(product, model.exact_hessian_product(x, t, e, v), rtol=1e-9, atol=1e-9)
 
 
