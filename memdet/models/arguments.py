@@ -1,4 +1,4 @@
-"""What a caller may give for a model's parts: each is checked at once, and refused in a line that says how to mend it."""
+"""What a caller may give for the parts of a model; what is none is refused in a line that says how to mend it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ def checked_shape(shape: Any) -> tuple[int, ...]:
         UserError: Not a sequence of whole numbers from 1.
     """
     sizes = tuple(shape) if isinstance(shape, Sequence) and not isinstance(shape, str | bytes) else ()
-    if not sizes or not all(isinstance(n, Integral) and not isinstance(n, bool) and n >= 1 for n in sizes):
-        raise UserError(
-            f"`shape` is {shape!r}; write the sizes of one sample as whole numbers from 1, (2,) or (3, 8, 8)"
-        )
+    whole = all(isinstance(n, Integral) and not isinstance(n, bool) and int(n) >= 1 for n in sizes)
+    if not sizes or not whole:
+        raise UserError(f"`shape` is {shape!r}; write the sizes of one sample as whole numbers from 1, (3, 8, 8) say")
     return tuple(int(n) for n in sizes)
 
 
