@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TOLERANCE_OF_DIFFERENCES = 1e-2  # they divide the rounding of a prediction by a small step
 Access = Literal["none", "text", "samples", "score", "gradient", "attention", "activations", "training-data"]
+Task = Literal["prompt", "image", "any"]
 CONTROL_ACCESS = frozenset({"none", "text"})
 
 
@@ -51,6 +52,9 @@ class DetectorInfo:
         tolerance: Largest difference between two runs that rounding explains, relative to the largest score of a sample
             set: on another machine, with another number of threads.
         aliases: Names that it had before. Tables of old runs show today's name for them.
+
+    Raises:
+        UserError: Unknown access or task.
     """
 
     name: str
@@ -59,13 +63,19 @@ class DetectorInfo:
     cost: str
     paper: str | None = None
     year: int | None = None
-    task: Literal["prompt", "image", "any"] = "any"
+    task: Task = "any"
     version: int = 1
     whole_set: bool = False
     supervised: bool = False
     seeded: bool = True
     tolerance: float = 1e-5
     aliases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for field, known in (("access", get_args(Access)), ("task", get_args(Task))):
+            given = getattr(self, field)
+            if given not in known:
+                raise UserError(f"detector {self.name!r}: {field} is {given!r}; known: {', '.join(known)}")
 
     @property
     def is_control(self) -> bool:
@@ -80,7 +90,7 @@ class Detector(ABC):
     :meth:`score`. Options come as keywords, or as text from the command line (``name@steps=50``).
 
     Raises:
-        UserError: Unknown option, or a value that does not fit its annotation.
+        UserError: Unknown option, a value that does not fit its annotation, or a class without ``info``.
 
     Example:
         >>> from memdet.detectors.methods.wen2024_magnitude import ScoreDifferenceNorm
@@ -93,6 +103,7 @@ class Detector(ABC):
     def __init__(self, **options: Any) -> None:
         from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+        check_info(type(self))
         hints = self.option_types()
         for key, value in options.items():
             if key not in hints:
@@ -162,3 +173,14 @@ class Detector(ABC):
     def gives_map(cls) -> bool:
         """Whether :meth:`map` is there."""
         return cls.map is not Detector.map
+
+
+def check_info(cls: type[Detector]) -> None:
+    """Refuse a detector of which nothing is said.
+
+    Raises:
+        UserError: Its class has no ``info``.
+    """
+    if not isinstance(getattr(cls, "info", None), DetectorInfo):
+        how = 'write info = DetectorInfo(name="...", title="...", access="...", cost="...") in the class'
+        raise UserError(f"detector {cls.__qualname__} in {cls.__module__} has no info; {how}")

@@ -24,8 +24,10 @@ def load_plugin(path: Path) -> ModuleType:
         path: Absolute.
 
     Raises:
-        UserError: The file is missing, is no Python file, or raises.
+        UserError: The file is missing, is no Python file, or raises or exits.
     """
+    if path.is_dir():
+        raise UserError(f"plugin {path} is a directory; name a Python file in it")
     if not path.is_file():
         raise UserError(f"plugin {path} does not exist")
     name = f"{_PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
@@ -36,9 +38,14 @@ def load_plugin(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the plugin author's mistake, whatever it is
-        raise UserError(f"plugin {path} cannot be loaded: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # the plugin author's mistake, whatever it is
+        raise UserError(f"plugin {path} cannot be loaded: {type(error).__name__}: {reason(error)}") from error
     return module
+
+
+def reason(error: BaseException) -> str:
+    """What an exception of somebody else's code says, in one line."""
+    return " ".join(str(error).split())
 
 
 def remake(module: str, file: str | None, name: str, options: dict[str, Any]) -> Any:

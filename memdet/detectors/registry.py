@@ -12,8 +12,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
-from memdet.detectors.base import Detector
-from memdet.detectors.plugins import load_plugin
+from memdet.detectors.base import Detector, check_info
+from memdet.detectors.plugins import load_plugin, reason
 from memdet.errors import UserError
 
 ENTRY_POINT_GROUP = "memdet.detectors"
@@ -34,13 +34,13 @@ def detector_classes(plugins: Sequence[Path] = ()) -> dict[str, type[Detector]]:
     for point in entry_points(group=ENTRY_POINT_GROUP):
         try:
             loaded = point.load()
-        except Exception as error:  # somebody else's package: name it instead of failing without a word
-            raise UserError(f"entry point {point.name} = {point.value} cannot be loaded: {error}") from error
+        except (Exception, SystemExit) as error:  # somebody else's package: name it instead of failing without a word
+            raise UserError(f"entry point {point.name} = {point.value} cannot be loaded: {reason(error)}") from error
         if not (inspect.isclass(loaded) and issubclass(loaded, Detector)):
             raise UserError(f"entry point {point.name} = {point.value} is not a subclass of memdet.Detector")
         _register(found, [loaded])
     for path in plugins:
-        _register(found, _plugin_classes(path.resolve()))
+        _register(found, _plugin_classes(Path(path).resolve()))
     return found
 
 
@@ -48,12 +48,15 @@ def make_detector(text: str, classes: dict[str, type[Detector]]) -> Detector:
     """Build a detector from ``name`` or ``name@option=value,option=value``.
 
     Raises:
-        UserError: Unknown name (the nearest are shown), unknown option or bad value.
+        UserError: No text, unknown name (the nearest are shown), unknown option, one given twice, or bad value.
 
     Example:
         >>> make_detector("wen2024@steps=5", detector_classes()).label
         'wen2024@steps=5'
     """
+    if not isinstance(text, str):
+        found = getattr(text, "__name__", type(text).__name__)
+        raise UserError(f"a detector is named by text, 'name' or 'name@option=value', not {found}")
     name, _, tail = text.partition("@")
     name = _names_before(classes.values()).get(name, name)
     if name not in classes:
@@ -65,6 +68,8 @@ def make_detector(text: str, classes: dict[str, type[Detector]]) -> Detector:
         key, equals, value = part.partition("=")
         if not (key and equals):
             raise UserError(f"detector {text!r}: options are written {name}@option=value,option=value")
+        if key in options:
+            raise UserError(f"detector {text!r}: option {key!r} is given twice; keep one of them")
         options[key] = value
     return classes[name](**options)
 
@@ -141,8 +146,7 @@ def _plugin_classes(path: Path) -> tuple[type[Detector], ...]:
 
 def _register(found: dict[str, type[Detector]], classes: Iterable[type[Detector]]) -> None:
     for cls in classes:
-        if not hasattr(cls, "info"):
-            raise UserError(f"detector {cls.__qualname__} in {cls.__module__} has no info")
+        check_info(cls)
         name = cls.info.name
         if name in found and found[name] is not cls:
             raise UserError(

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -130,6 +131,12 @@ def test_unknown_name_shows_the_nearest():
         ("wen2024@steps", ["options are written wen2024@option=value"]),
         ("wen2024@=5", ["options are written wen2024@option=value"]),
         ("wen2024@steps=5,", ["options are written wen2024@option=value"]),
+        ("wen2024@steps=5,steps=6", ["'wen2024@steps=5,steps=6': option 'steps' is given twice; keep one"]),
+        ("jeon2025@t=1,power=1,t=1", ["option 't' is given twice"]),
+        (None, ["a detector is named by text, 'name' or 'name@option=value', not NoneType"]),
+        (3, ["a detector is named by text", "not int"]),
+        (Path("wen2024"), ["a detector is named by text", "Path"]),
+        (detector_classes()["wen2024"], ["a detector is named by text", "not ScoreDifferenceNorm"]),
     ],
 )
 def test_wrong_options(text, parts):
@@ -155,6 +162,10 @@ def test_plugin_file(tmp_path):
         ("def broken(:\n", ["cannot be loaded", "SyntaxError"]),
         ("from memdet.detectors import Detector\n", ["defines no subclass of memdet.Detector"]),
         (PLUGIN.format(name="x").replace("    info", "    other"), ["Constant", "has no info"]),
+        (PLUGIN.format(name="x").replace("DetectorInfo(", "dict("), ["Constant", "has no info"]),
+        (PLUGIN.format(name="x").replace('"none", cost', '"foo", cost'), ["'x': access is 'foo'; known: none, text"]),
+        ("import sys\nsys.exit(3)\n", ["cannot be loaded", "SystemExit: 3"]),
+        ("raise ValueError('one\\ntwo')\n", ["cannot be loaded", "ValueError: one two"]),
     ],
 )
 def test_plugin_that_cannot_be_used(tmp_path, text, parts):
@@ -166,6 +177,7 @@ def test_plugin_that_cannot_be_used(tmp_path, text, parts):
 
 def test_missing_plugin(tmp_path):
     assert "absent.py does not exist" in refusal(detector_classes, [tmp_path / "absent.py"])
+    assert f"{tmp_path} is a directory; name a Python file in it" in refusal(detector_classes, [tmp_path])
     assert "is not a Python file" in refusal(detector_classes, [plugin(tmp_path, "", "plugin.txt")])
 
 
@@ -190,7 +202,7 @@ class _Point:
         self._target = target
 
     def load(self):
-        if isinstance(self._target, Exception):
+        if isinstance(self._target, BaseException):
             raise self._target
         return self._target
 
@@ -214,8 +226,35 @@ def test_entry_points(monkeypatch):
     assert detector_classes()["theirs"] is Theirs
     install(ImportError("their dependency is missing"))
     assert "theirs = theirs:Detector cannot be loaded: their dependency" in refusal(detector_classes)
+    install(SystemExit("gone"))
+    assert "theirs = theirs:Detector cannot be loaded: gone" in refusal(detector_classes)
     install(dict)
     assert "is not a subclass of memdet.Detector" in refusal(detector_classes)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("access", "foo", "access is 'foo'; known: none, text, samples, score, gradient, attention"),
+        ("access", None, "access is None; known: none, text"),
+        ("task", "images", "task is 'images'; known: prompt, image, any"),
+    ],
+)
+def test_what_a_detector_cannot_say_of_itself(field, value, words):
+    said = {"name": "mine", "title": "mine", "access": "none", "cost": "none"}
+    assert f"detector 'mine': {words}" in refusal(lambda: DetectorInfo(**said | {field: value}))
+
+
+def test_a_detector_says_what_it_is():
+    class Silent(Detector):
+        """Says nothing."""
+
+        def score(self, probe):
+            return probe.uniform()
+
+    message = refusal(Silent)
+    assert "Silent in" in message
+    assert "has no info; write info = DetectorInfo(" in message
 
 
 def test_listing_imports_no_torch():
