@@ -90,7 +90,7 @@ def _check_values(rows: pa.Table, refuse: Refuse) -> None:
     def wrong(bad: Bools, name: str, why: str) -> None:
         if bad.any():
             index = int(bad.argmax())
-            refuse(f"{name} of {_named(rows, index)} is {rows[name][index].as_py()}, {why}")
+            refuse(f"{name} of {_named(rows, index)} is {_shown(rows[name][index])}, {why}")
 
     finite = np.isfinite(_floats(rows, "score"))
     wrong(ok & ~finite, "score", "though its status is ok")
@@ -234,8 +234,8 @@ class _SetCheck:
             if differ.any():
                 index = int(differ.argmax())
                 self._refuse(
-                    f"{name} of {_named(rows, index)} is {_shown(rows[name][index])}, another row of the item says "
-                    f"{_shown(self._items[name][int(items[index])])}"
+                    f"{name} of {_named(rows, index)} is {_shown(rows[name][index])}, but "
+                    f"{_shown(self._items[name][int(items[index])])} in another row of the item"
                 )
 
 
@@ -254,10 +254,11 @@ def _floats(rows: pa.Table, name: str) -> NDArray[np.float64]:
 def _named(rows: pa.Table, index: int) -> str:
     """A row as messages name it; what is missing is a question mark."""
     row = {
-        name: _shown(rows[name][index]) for name in ("sample_set", "sample_set_version", "detector", "item_id", "seed")
+        name: _shown(rows[name][index], "?")
+        for name in ("sample_set", "sample_set_version", "detector", "item_id", "seed")
     }
     return "{sample_set} v{sample_set_version}, {detector}, item {item_id}, seed {seed}".format(**row)
 
 
-def _shown(value: pa.Scalar) -> str:
-    return "?" if value.as_py() is None else str(value.as_py())
+def _shown(value: pa.Scalar, missing: str = "missing") -> str:
+    return missing if value.as_py() is None else str(value.as_py())

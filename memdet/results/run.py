@@ -72,8 +72,8 @@ class Run:
 
         Args:
             path: Run directory, as ``memdet run --out`` or ``memdet.evaluate(out=...)`` made it.
-            checked: Whether rows are held against each other and the manifest; one who tells every mistake does so
-                himself.
+            checked: Whether rows are held against each other and the manifest. Leave it out only of rows that this
+                process wrote, or to list all mistakes and not the first alone.
 
         Raises:
             UserError: There is no run, it is unfinished or damaged, or a newer memdet wrote it.

@@ -79,7 +79,7 @@ def write_run(
                         "detector": label,
                         "detector_version": (detector_versions or {}).get(label, 1),
                         "seed": seeds[j],
-                        "score": table[i, j],
+                        "score": table[i, j] if (statuses or {}).get(label, "ok") == "ok" else np.nan,
                         "status": (statuses or {}).get(label, "ok"),
                         "forwards": 1.0,
                         "jvps": 0.0,
@@ -103,6 +103,10 @@ def cut_run(path: Path, run: Path, *, seeds=None, items=None, change=None) -> Pa
     if change is not None:
         frame: pd.DataFrame = change(table.to_pandas())
         table = pa.Table.from_pandas(frame, schema=SCORES, preserve_index=False)
+        stated = manifest["settings"]["sample_sets"]
+        found = frame[["sample_set", "sample_set_version"]].drop_duplicates().itertuples(index=False, name=None)
+        names = {entry["id"] for entry in stated}
+        stated += [{"id": name, "version": int(version)} for name, version in found if name not in names]
     return _write(path, manifest, table)
 
 

@@ -95,9 +95,10 @@ def test_a_run_counts_only_with_its_score_file(write_run, tmp_path):
 def test_runs_of_other_data_or_weights_under_one_name_are_refused(write_run, tmp_path):
     first = write_run(tmp_path / "suite" / "one")
     settings = json.loads((first / "run.json").read_text())["settings"]
+    detectors = [{"label": "other", "access": "score"}, {"label": "random", "access": "none"}]
     for field, value in (("content_hash", "other items"), ("model_hashes", {"m": "other weights"})):
         changed = settings | {"sample_sets": [settings["sample_sets"][0] | {field: value}]}
-        write_run(tmp_path / "suite" / "two", detector="other", settings=changed | {"detectors": settings["detectors"]})
+        write_run(tmp_path / "suite" / "two", detector="other", settings=changed | {"detectors": detectors})
         with pytest.raises(UserError, match=r"suite/one and suite/two differ in .* of small v1"):
             leaderboard_rows(tmp_path)
 

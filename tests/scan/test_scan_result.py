@@ -15,6 +15,7 @@ import pytest
 
 from memdet.io_utils import printable
 from memdet.results import SCORES, Manifest, Run, SampleSetEntry, Settings
+from memdet.results.scores import RunScores
 from memdet.samplesets import load_sample_set, read_prompts
 from memdet.scan import FORMATS, scan_result, to_html, to_look_at
 from memdet.tables.numbers import percent
@@ -31,9 +32,8 @@ def run_of(table, path):
         packages={"torch": "2", "diffusers": "0", "memdet": "0"},
     )
     filled = table.assign(**{field.name: None for field in SCORES if field.name not in table})
-    run = Run.from_tables(manifest, pa.Table.from_pandas(filled, schema=SCORES, preserve_index=False))
-    run.path = path
-    return run
+    scores = RunScores(pa.Table.from_pandas(filled, schema=SCORES, preserve_index=False))
+    return Run(manifest, scores, name="run", path=path)
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ def test_other_versions_of_a_set_are_refused(tmp_path, run):
         (lambda frame: frame.assign(seed=frame["seed"] + 5), "no noise seed is in both"),
         (lambda frame: frame.assign(item_id="x" + frame["item_id"]), "no item is in both"),
         (lambda frame: frame[frame["label"] == 1], "all memorized or all not"),
-        (lambda frame: frame.assign(status="nonfinite"), "has status nonfinite in"),
+        (lambda frame: frame.assign(status="nonfinite", score=np.nan), "has status nonfinite in"),
     ],
 )
 def test_what_cannot_be_compared_is_said(tmp_path, run, change, words):
