@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from memdet.errors import UserError
 from memdet.samplesets.file_formats import RawTable
 from memdet.samplesets.items import check_items, check_label, check_text, default_id, image_of_png, png_of_image
-from memdet.samplesets.strict_yaml import first_line, nearest
+from memdet.samplesets.strict_yaml import nearest
 
 if TYPE_CHECKING:
     import datasets
@@ -32,7 +32,7 @@ def read_frame(frame: pd.DataFrame, model: str | None) -> tuple[RawTable, bool]:
     Args:
         frame: A row an item; ``prompt`` (or ``condition``) and ``label`` (or ``memorized``) must be there, ``item_id``
             (or ``id``), ``cluster``, ``stratum``, ``split``, ``model``, ``extraction`` and ``image`` may.
-        model: Of the items of a frame without that column.
+        model: Of the items of a frame without that column; else one of those in it.
 
     Returns:
         A table with memdet's own columns, and whether the conditions are prompts.
@@ -49,13 +49,17 @@ def read_frame(frame: pd.DataFrame, model: str | None) -> tuple[RawTable, bool]:
     if n == 0:
         raise UserError(f"{_SOURCE} holds no items; give one a row")
     given = {name: [_plain(value) for value in frame[column].tolist()] for name, column in found.items()}
+    given["label"] = _labels(given["label"], found["label"])
     for index in range(n):
         where = f"{_SOURCE}, row {index + 1}"
         for name, column in found.items():
-            if name == "label":
-                check_label(given[name][index], column, where)
-            elif name not in ("extraction", "image"):
+            if name not in ("label", "extraction", "image"):
                 check_text(given[name][index], column, where)
+    if model is not None and model not in given.get("model", [model]):
+        raise UserError(
+            f"`model` is {model!r}, and {_SOURCE} has a column 'model' without it, {given['model'][0]!r} first;"
+            " leave one of them out"
+        )
     ids = given.get("item_id") or [default_id(number) for number in range(1, n + 1)]
     defaults = {"item_id": ids, "cluster": ids, "stratum": ["all"] * n, "split": ["test"] * n}
     columns = {**defaults, "model": [model or ""] * n, "extraction": [math.nan] * n, "image": [None] * n, **given}
@@ -115,6 +119,19 @@ def _spelled(frame: pd.DataFrame) -> dict[str, str]:
     return found
 
 
+def _labels(values: list[Any], column: str) -> list[int]:
+    """Labels as whole numbers; a gap turns all numbers of a column into decimals, so gaps are looked for first."""
+    import pandas as pd
+
+    for index, value in enumerate(values):
+        if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
+            check_label(value, column, f"{_SOURCE}, row {index + 1}")
+    whole = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
+    for index, value in enumerate(whole):
+        check_label(value, column, f"{_SOURCE}, row {index + 1}")
+    return whole
+
+
 def _plain(value: Any) -> Any:
     """Of NumPy's scalars the Python value."""
     import numpy as np
@@ -138,10 +155,7 @@ def _image(value: Any, where: str) -> NDArray[np.float32]:
     if isinstance(value, dict):
         value = value.get("bytes")
     if isinstance(value, bytes):
-        try:
-            return image_of_png(value)
-        except (TypeError, ValueError, OSError) as error:
-            raise UserError(f"{where}: image holds no PNG: {first_line(error)}") from None
+        return image_of_png(value, f"{where}: image")
     if not (isinstance(value, np.ndarray) and value.ndim == 3 and value.dtype.kind == "f"):
         raise UserError(f"{where}: image is neither decimals [channels, height, width] nor a PNG; give one of them")
     if not (np.abs(value) <= 1).all():

@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any
 from memdet.errors import UserError
 from memdet.io_utils import png_bytes
 from memdet.samplesets.file_formats import RawTable
+from memdet.samplesets.strict_yaml import first_line
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
+_MODES = {"L": "L", "1": "L", "RGB": "RGB", "P": "RGB"}
+"""Of each mode of Pillow that is read, the mode as which it is."""
+_SIGNATURE, _BIT_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # of a PNG file, and where it says the bits of a channel
 COLUMNS = ("item_id", "condition", "model", "label", "cluster", "stratum", "split", "extraction", "image")
 
 
@@ -103,17 +107,30 @@ def _shown(value: object) -> str:
         return " ".join(repr(value).split())[:40]
 
 
-def image_of_png(data: bytes) -> NDArray[np.float32]:
+def image_of_png(data: bytes, where: str) -> NDArray[np.float32]:
     """A PNG as float32 ``[channels, height, width]`` in [-1, 1].
 
+    Args:
+        data: One channel in grey or black and white, three in colour or with a palette; 8 bits at most a channel.
+        where: It stands, for errors.
+
     Raises:
-        TypeError, ValueError, OSError: It is none.
+        UserError: It is none, or one whose pixels would lose something: transparent, or of 16 bits a channel.
     """
     import numpy as np
     from PIL import Image
 
-    with Image.open(io.BytesIO(data)) as image:
-        pixels = np.asarray(image, dtype=np.float32)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            deep = image.mode not in _MODES and image.mode[0] in "IF"
+            if deep or (data.startswith(_SIGNATURE) and data[_BIT_DEPTH] > 8):
+                raise UserError(f"{where} holds a PNG image of 16 bits a channel; write it with 8 bits")
+            if image.mode not in _MODES or "transparency" in image.info:
+                how = 'write it without transparency, with Pillow image.convert("RGB") or image.convert("L")'
+                raise UserError(f"{where} holds an image of mode {image.mode} that is no plain grey or colour; {how}")
+            pixels = np.asarray(image.convert(_MODES[image.mode]), dtype=np.float32)
+    except (TypeError, ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{where} holds no PNG image: {first_line(error)}; write it again") from None
     return (pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)) / 127.5 - 1
 
 

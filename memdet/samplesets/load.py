@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from memdet.samplesets.class_files import read_class_files
 from memdet.samplesets.fetch import Fetcher, specs_directory
 from memdet.samplesets.file_formats import RawTable, read_table
 from memdet.samplesets.items import check_items, content_hash, image_of_png, items_frame
+from memdet.samplesets.names import advice
 from memdet.samplesets.sample_set import SampleSet
 from memdet.samplesets.spec import Columns, FilesSource, SampleSetSpec, SuiteSpec, label_text
 from memdet.samplesets.strict_yaml import nearest, read_yaml
@@ -52,9 +54,11 @@ def load_suite(name: str) -> SuiteSpec:
     Raises:
         UserError: Unknown name, or a suite file with a mistake.
     """
+    if not isinstance(name, str):
+        raise UserError(f"a suite is named by text, not {type(name).__name__}; `memdet list suites` shows all")
     if name not in suite_names():
-        advice = f"{nearest(name, suite_names(), 'that is none of them:')} `memdet list suites` shows all"
-        raise UserError(f"unknown suite {name!r} in {specs_directory() / 'suites'}: {advice}")
+        hint = f"{nearest(name, suite_names(), 'that is none of them:')} `memdet list suites` shows all"
+        raise UserError(f"unknown suite {name!r} in {specs_directory() / 'suites'}: {hint}")
     return read_yaml(specs_directory() / "suites" / f"{name}.yaml", SuiteSpec)
 
 
@@ -101,16 +105,19 @@ load_samples_file = SampleSet.from_jsonl
 
 
 def _spec_path(reference: str | Path) -> Path:
+    if not isinstance(reference, str | os.PathLike):
+        found = type(reference).__name__
+        raise UserError(f"a sample set is named by its id or a path, not {found}; {advice(reference)}")
     text = str(reference)
     if isinstance(reference, str) and text in sample_set_ids():
         return specs_directory() / f"{text}.yaml"
     path = Path(reference).expanduser()
-    if isinstance(reference, Path) or path.is_file() or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+    if not isinstance(reference, str) or path.is_file() or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         if not path.exists():
             raise UserError(f"{path}: this spec file does not exist; correct the path, or see `memdet list samples`")
         return path
-    advice = f"{nearest(text, sample_set_ids(), 'no id is near:')} `memdet list samples` shows all"
-    raise UserError(f"unknown sample set {text!r} in {specs_directory()}: {advice}")
+    hint = f"{nearest(text, sample_set_ids(), 'no id is near:')} `memdet list samples` shows all"
+    raise UserError(f"unknown sample set {text!r} in {specs_directory()}: {hint}")
 
 
 def _named(columns: Columns) -> list[str]:
@@ -146,8 +153,8 @@ def _items(columns: Columns, table: RawTable, model: str) -> pd.DataFrame:
     items["extraction"] = [_share(table, columns.extraction, index) for index in kept]
     items["image"] = [_image(table, columns.image, index) for index in kept]
     shown = ", ".join(repr(value)[:40] for value in sorted(set(values))[:8])
-    advice = f"column {label.column!r} holds {shown or 'nothing'}: correct columns.label in the spec"
-    check_items(RawTable(table.path, items, [table.lines[index] for index in kept], table.unit), advice)
+    hint = f"column {label.column!r} holds {shown or 'nothing'}: correct columns.label in the spec"
+    check_items(RawTable(table.path, items, [table.lines[index] for index in kept], table.unit), hint)
     return items_frame(items)
 
 
@@ -179,7 +186,4 @@ def _image(table: RawTable, column: str | None, index: int) -> NDArray[np.float3
     """A PNG as float32 ``[channels, height, width]`` in [-1, 1]; None without a column."""
     if column is None:
         return None
-    try:
-        return image_of_png(table.columns[column][index])
-    except (TypeError, ValueError, OSError) as error:
-        raise UserError(f"{table.where(index)}: column {column!r} holds no PNG image: {error}") from None
+    return image_of_png(table.columns[column][index], f"{table.where(index)}: column {column!r}")

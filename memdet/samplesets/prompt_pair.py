@@ -8,6 +8,7 @@ from typing import Any
 
 from memdet.samplesets.class_files import read_prompts
 from memdet.samplesets.items import content_hash, items_frame
+from memdet.samplesets.names import id_of_file
 from memdet.samplesets.sample_set import SampleSet
 from memdet.samplesets.spec import Protocol
 from memdet.samplesets.strict_yaml import read_bytes
@@ -48,7 +49,7 @@ def load_prompt_pair(memorized: Path, control: Path, *, column: str | None = Non
         "image": [None] * len(rows),
     }
     return SampleSet(
-        id=title,
+        id=id_of_file(title),
         version=1,
         title=title,
         task="prompt",

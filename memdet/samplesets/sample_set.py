@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from memdet.errors import UserError
 from memdet.io_utils import printable
 from memdet.samplesets import frames
-from memdet.samplesets.items import Item, content_hash, items_frame, rows_sha256
+from memdet.samplesets.items import COLUMNS, Item, content_hash, items_frame, rows_sha256
+from memdet.samplesets.names import advice, check_id, id_of_file, model_name
 from memdet.samplesets.samples_file import read_samples
 from memdet.samplesets.spec import Protocol, SampleSetSpec
 
@@ -29,7 +31,8 @@ _SHOWN = 5
 class SampleSet:
     """Items with a label for one model, and the protocol under which they are scored.
 
-    It has a length and gives its items one after the other.
+    It has a length and gives its items one after the other. A set whose items or protocol are replaced
+    (``dataclasses.replace``) has another content hash; items that are changed in place are not noticed.
 
     Attributes:
         id, version, title, task: From the spec; of a samples file its name, 1, its name and ``prompt``.
@@ -43,6 +46,9 @@ class SampleSet:
         has_prompts: Whether the conditions are text.
         content_hash: SHA-256 over the spec and the data file.
         spec: None for a samples file or a data frame.
+
+    Raises:
+        UserError: An id that cannot name the files of a run.
 
     Example:
         >>> import pandas as pd
@@ -63,13 +69,24 @@ class SampleSet:
     has_prompts: bool
     content_hash: str
     spec: SampleSetSpec | None
+    _hashed: tuple[Any, ...] | None = field(default=None, kw_only=True)
+    """What the content hash is that of; :func:`dataclasses.replace` hands it on."""
+
+    def __post_init__(self) -> None:
+        check_id(self.id)
+        held = (self.items, self.protocol, self.has_prompts, self.task)
+        if self._hashed is not None and any(a is not b for a, b in zip(held, self._hashed, strict=True)):
+            before, now = _digest(*self._hashed), _digest(*held)
+            if now != before:
+                object.__setattr__(self, "content_hash", content_hash({"instead of": self.content_hash}, now))
+        object.__setattr__(self, "_hashed", held)
 
     @classmethod
     def from_pandas(
         cls,
         frame: pd.DataFrame,
         *,
-        model: str | None = None,
+        model: str | Path | None = None,
         id: str = "data-frame",
         noise: str = "shared",
         steps: int = 50,
@@ -84,8 +101,8 @@ class SampleSet:
                 (``dev`` or ``test``), ``model``, ``extraction`` (0 to 1, or NaN) and ``image`` (float ``[channels,
                 height, width]`` in [-1, 1], or a PNG) may be.
             model: The model that has or has not memorized them, if the frame has no such column; None where it is
-                chosen later.
-            id: Name of the set.
+                chosen later. Beside a column it names that of its models which the set is called after.
+            id: Name of the set; files of a run are named after it.
             noise: ``shared`` or ``per-item``.
             steps: Of the DDIM scheduler.
             guidance: Classifier-free guidance.
@@ -94,8 +111,10 @@ class SampleSet:
         Raises:
             UserError: Bad setting, column or value; names the row, from 1.
         """
+        check_id(id)
         protocol = _protocol(id, noise=noise, steps=steps, guidance=guidance, seeds=seeds)
-        table, has_prompts = frames.read_frame(frame, model)
+        name = model_name(model, optional=True)
+        table, has_prompts = frames.read_frame(frame, name)
         columns = table.columns
         hashed = [name for name in columns if name != "model" or "model" in frame]
         rows = zip(*(columns[name] for name in sorted(hashed)), strict=True)
@@ -105,7 +124,7 @@ class SampleSet:
             version=1,
             title=id,
             task="image" if columns["image"][0] is not None else "prompt",
-            model=model or columns["model"][0] or None,
+            model=name or columns["model"][0] or None,
             protocol=protocol,
             items=items_frame(columns),
             has_prompts=has_prompts,
@@ -118,7 +137,7 @@ class SampleSet:
         cls,
         path: str | Path,
         *,
-        model: str,
+        model: str | Path,
         noise: str = "shared",
         steps: int = 50,
         guidance: float = 7.5,
@@ -127,7 +146,7 @@ class SampleSet:
         """Load a user's own items from JSON Lines ``{"prompt": "...", "memorized": 1}``.
 
         Args:
-            path: The file; ``id``, ``cluster`` and ``stratum`` are optional keys.
+            path: The file, after which the set is named; ``id``, ``cluster`` and ``stratum`` are optional keys.
             model: The model that has or has not memorized them.
             noise: ``shared`` or ``per-item``.
             steps: Of the DDIM scheduler.
@@ -137,15 +156,18 @@ class SampleSet:
         Raises:
             UserError: Bad setting, or a line with a mistake.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise UserError(f"a samples file is named by a path, not {type(path).__name__}; {advice(path)}")
         path = Path(path).expanduser()
         protocol = _protocol(str(path), noise=noise, steps=steps, guidance=guidance, seeds=seeds)
-        table, sha256 = read_samples(path, model)
+        name = str(model_name(model))
+        table, sha256 = read_samples(path, name)
         return cls(
-            id=path.stem,
+            id=id_of_file(path.stem),
             version=1,
             title=path.name,
             task="prompt",
-            model=model,
+            model=name,
             protocol=protocol,
             items=items_frame(table.columns),
             has_prompts=True,
@@ -153,9 +175,15 @@ class SampleSet:
             spec=None,
         )
 
-    def with_model(self, model: str) -> SampleSet:
-        """The same items, all of them about another model."""
-        return dataclasses.replace(self, model=model, items=self.items.assign(model=model))
+    def with_model(self, model: str | Path) -> SampleSet:
+        """The same items, all of them about another model; the content hash stays.
+
+        Raises:
+            UserError: No name of a model.
+        """
+        name = model_name(model)
+        items = self.items.assign(model=name)
+        return dataclasses.replace(self, model=name, items=items, _hashed=None)
 
     def to_pandas(self) -> pd.DataFrame:
         """The items as a data frame of their own, which :meth:`from_pandas` takes.
@@ -209,3 +237,10 @@ def _protocol(where: str, **settings: str | float) -> Protocol:
     except ValidationError as error:
         problem = error.errors()[0]
         raise UserError(f"{where}: {problem['loc'][0]}={problem['input']!r}: {problem['msg']}") from None
+
+
+def _digest(items: pd.DataFrame, protocol: Protocol, has_prompts: bool, task: str) -> str:
+    """SHA-256 of what a set holds, wherever it came from."""
+    settings = {"protocol": protocol.model_dump(mode="json"), "has_prompts": has_prompts, "task": task}
+    names = [name for name in COLUMNS if name in items]
+    return content_hash(settings, rows_sha256([names, *zip(*(items[name].tolist() for name in names), strict=True)]))

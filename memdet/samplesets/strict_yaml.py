@@ -66,6 +66,8 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; check the path") from None
+    except ValueError:  # a zero byte, say
+        raise UserError(f"{str(path)!r} can be no path; check it") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
 

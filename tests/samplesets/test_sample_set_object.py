@@ -1,6 +1,8 @@
 """A sample set as a Python object: items, data frames, datasets, what it says of itself."""
 
+import dataclasses
 import json
+import pickle
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memdet.samplesets import Item, SampleSet, load_sample_set, load_samples_file, read_prompts, scan_set
+from memdet.samplesets import (
+    Item,
+    SampleSet,
+    load_sample_set,
+    load_samples_file,
+    load_spec,
+    load_suite,
+    read_prompts,
+    scan_set,
+)
 
 GOOD = {
     "prompt": ["a cat", "a dog", "None"],
@@ -135,7 +146,14 @@ BAD: dict[str, tuple[pd.DataFrame, tuple[str, ...]]] = {
     "twice": (pd.concat([frame(), frame()[["split"]]], axis=1), ("column 'split' twice",)),
     "label-text": (frame(label=[1, "1", 0]), ('row 2: label is "1"', "write the number 0 or 1")),
     "label-truth": (frame(label=[True, False, True]), ("row 1: label is true", "write the number 0 or 1")),
-    "label-decimal": (frame(label=[1, 0, float("nan")]), ("row 1: label is 1.0", "write the number 0 or 1")),
+    "label-decimal": (frame(label=[1, 0, 0.5]), ("row 3: label is 0.5", "write the number 0 or 1")),
+    "label-gap": (frame(label=[1, float("nan"), 0]), ("row 2: label is NaN", "write the number 0 or 1")),
+    "label-last-gap": (frame(label=[True, 0, float("nan")]), ("row 3: label is NaN", "write the number 0 or 1")),
+    "label-na": (frame(label=pd.array([1, pd.NA, 0], dtype="Int64")), ("row 2: label is <NA>",)),
+    "label-time": (frame(label=[pd.NaT, 1, 0]), ("row 1: label is NaT",)),
+    "label-array": (frame(label=[1, 0, np.array([1, 2])]), ("row 3: label is array([1, 2])",)),
+    "label-large": (frame(label=[1.0, 0.0, 2.0]), ("row 3: label is 2;",)),
+    "label-infinite": (frame(label=[1.0, 0.0, np.inf]), ("row 3: label is Infinity;",)),
     "label-two": (frame(label=[1, 0, 2]), ("row 3: label is 2",)),
     "label-missing": (frame(label=[1, None, pd.NA]).astype(object), ("row 2: label is null",)),
     "prompt-gap": (frame(prompt=["a", None, "b"]), ("row 2: prompt is", "write text in quotes")),
@@ -152,7 +170,7 @@ BAD: dict[str, tuple[pd.DataFrame, tuple[str, ...]]] = {
     "share": (frame(extraction=[0.5, 1.5, 0.0]), ("row 2: extraction is 1.5", "from 0 to 1")),
     "share-text": (frame(extraction=["0.5", None, None]), ("row 1: extraction is '0.5'",)),
     "image-gap": (frame(image=[np.zeros((1, 2, 2)), None, None]), ("row 2: image is neither", "nor a PNG")),
-    "image-bytes": (frame(image=[b"no", b"no", b"no"]), ("row 1: image holds no PNG",)),
+    "image-bytes": (frame(image=[b"no", b"no", b"no"]), ("row 1: image holds no PNG image", "write it again")),
     "image-grey": (frame(image=[np.full((1, 2, 2), 255.0)] * 3), ("row 1: image holds values", "[-1, 1]")),
     "image-nan": (frame(image=[np.full((1, 2, 2), np.nan)] * 3), ("row 1: image holds values", "[-1, 1]")),
     "image-flat": (frame(image=[np.zeros((2, 2))] * 3), ("row 1: image is neither",)),
@@ -163,6 +181,158 @@ BAD: dict[str, tuple[pd.DataFrame, tuple[str, ...]]] = {
 def test_a_mistake_in_a_data_frame_is_located(name: str, refused: Callable[..., str]):
     data, parts = BAD[name]
     refused(lambda: SampleSet.from_pandas(data), "the data frame", *parts)
+
+
+@pytest.mark.parametrize("labels", [[1.0, 0.0, 0.0], [1, 0.0, 0], np.array([1, 0, 0], np.float32)])
+def test_decimals_that_are_whole_are_labels(labels: Any):
+    found = SampleSet.from_pandas(frame(label=labels))
+    assert found.items["label"].tolist() == GOOD["label"]
+    assert found.content_hash == SampleSet.from_pandas(frame()).content_hash
+
+
+WRONG_IDS = [
+    "../../escaped",
+    "a/b",
+    "a\\b",
+    "x\0y",
+    "x\ny",
+    "a" * 300,
+    "é" * 101,
+    "",
+    " ",
+    " a",
+    "a.",
+    "..",
+    "a:b",
+    "\u202ex",
+]
+
+
+@pytest.mark.parametrize("name", WRONG_IDS)
+def test_an_id_leads_nowhere(name: str, refused: Callable[..., str]):
+    words = ("sample set id", "cannot name a set; write a name for files: up to 200 bytes")
+    refused(lambda: SampleSet.from_pandas(frame(), id=name), *words)
+    refused(lambda: dataclasses.replace(SampleSet.from_pandas(frame()), id=name), *words)
+
+
+@pytest.mark.parametrize("name", [3, None, b"mine", Path("mine")])
+def test_an_id_is_text(name: Any, refused: Callable[..., str]):
+    words = f"the id of a sample set is text, not {type(name).__name__}; write a name for files"
+    refused(lambda: SampleSet.from_pandas(frame(), id=name), words)
+
+
+@pytest.mark.parametrize("name", ["mine", "My prompts (2)", "v1.0_b-c+d", "Prüfung", "测试", "a" * 200])
+def test_an_id_is_what_a_file_may_be_named(name: str):
+    assert SampleSet.from_pandas(frame(), id=name).id == name
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [("my file", "my file"), ("Prüfung (2)", "Prüfung (2)"), ("a:b", "a-b"), (".hidden", "hidden"), ("...", "samples")],
+)
+def test_a_file_of_any_name_names_a_set(tmp_path: Path, stem: str, name: str):
+    path = tmp_path / f"{stem}.jsonl"
+    path.write_text('{"prompt": "a", "memorized": 1}\n{"prompt": "b", "memorized": 0}\n')
+    assert SampleSet.from_jsonl(path, model="m").id == name
+
+
+class Loaded:
+    """As a loaded model looks."""
+
+    latent_shape = (2,)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (Loaded(), "`model` is a loaded Loaded, a sample set holds a name; give it to evaluate(model=...)"),
+        (3, "`model` is int; write what memdet.load_model takes"),
+        ("", "`model` is ''; write what memdet.load_model takes"),
+        (" ", "`model` is ' '; write what"),
+    ],
+)
+def test_a_model_is_named(model: Any, words: str, tmp_path: Path, refused: Callable[..., str]):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"prompt": "a", "memorized": 1}\n{"prompt": "b", "memorized": 0}\n')
+    for make in (
+        lambda: SampleSet.from_pandas(frame(), model=model),
+        lambda: SampleSet.from_jsonl(path, model=model),
+        lambda: SampleSet.from_pandas(frame()).with_model(model),
+    ):
+        refused(make, words)
+
+
+def test_a_model_may_be_a_path(tmp_path: Path):
+    for made in (
+        SampleSet.from_pandas(frame(), model=tmp_path),
+        SampleSet.from_pandas(frame()).with_model(tmp_path),
+    ):
+        assert (made.model, {item.model for item in made}) == (str(tmp_path), {str(tmp_path)})
+
+
+def test_a_model_and_a_column_agree(refused: Callable[..., str]):
+    several = frame(model=["a", "b", "a"])
+    assert SampleSet.from_pandas(several, model="b").model == "b"
+    words = "`model` is 'c', and the data frame has a column 'model' without it, 'a' first; leave one of them out"
+    refused(lambda: SampleSet.from_pandas(several, model="c"), words)
+
+
+def changed(sample_set: SampleSet, **columns: Any) -> SampleSet:
+    return dataclasses.replace(sample_set, items=sample_set.items.assign(**columns))
+
+
+def test_items_that_are_replaced_have_another_hash():
+    plain = SampleSet.from_pandas(frame(), model="m")
+    protocol = plain.protocol.model_copy(update={"steps": 7})
+    others = [
+        changed(plain, label=[0, 1, 0]),
+        changed(plain, condition=["a cat", "a dog", "x"]),
+        changed(plain, model="other"),
+        dataclasses.replace(plain, items=plain.items.head(2)),
+        dataclasses.replace(plain, items=plain.items[::-1]),
+        dataclasses.replace(plain, protocol=protocol),
+    ]
+    assert len({plain.content_hash, *(other.content_hash for other in others)}) == 7
+    assert changed(plain, label=[0, 1, 0]).content_hash == others[0].content_hash
+    assert changed(others[0], label=[1, 0, 0]).content_hash not in {plain.content_hash, others[0].content_hash}
+
+
+def test_what_holds_the_same_keeps_its_hash():
+    for plain in (SampleSet.from_pandas(frame(), model="m"), load_sample_set("mixture-2d")):
+        same = [
+            dataclasses.replace(plain, items=plain.items.copy()),
+            dataclasses.replace(plain, title="another", id="another"),
+            dataclasses.replace(plain, protocol=plain.protocol.model_copy()),
+            plain.with_model("other"),
+            dataclasses.replace(plain.with_model("other"), title="another"),
+            pickle.loads(pickle.dumps(plain)),
+            dataclasses.replace(pickle.loads(pickle.dumps(plain)), title="another"),
+        ]
+        assert {one.content_hash for one in same} == {plain.content_hash}
+
+
+@pytest.mark.parametrize("name", ["tiny-sd-a-verbatim", "fashion-pixel-generated"])
+def test_a_shipped_set_that_is_cut_has_another_hash(name: str):
+    whole = load_sample_set(name)
+    cut = [dataclasses.replace(whole, items=whole.items.head(n)).content_hash for n in (10, 11)]
+    assert len({whole.content_hash, *cut}) == 3
+
+
+@pytest.mark.parametrize("given", [None, 3, frame(), SampleSet.from_pandas(frame())])
+def test_what_names_no_set(given: Any, refused: Callable[..., str]):
+    found = type(given).__name__
+    advice = {
+        "DataFrame": "SampleSet.from_pandas(frame) makes a sample set of a data frame",
+        "SampleSet": "it is a sample set already, use it as it is",
+    }.get(found, "write an id from `memdet list samples` or the path of a file")
+    refused(lambda: load_sample_set(given), f"named by its id or a path, not {found}; {advice}")
+    refused(lambda: load_spec(given), f"named by its id or a path, not {found}; {advice}")
+    refused(lambda: SampleSet.from_jsonl(given, model="m"), f"a samples file is named by a path, not {found}; {advice}")
+    refused(lambda: load_suite(given), f"a suite is named by text, not {found}")
+
+
+def test_what_can_be_no_path(refused: Callable[..., str]):
+    refused(lambda: SampleSet.from_jsonl("x\0y", model="m"), r"'x\x00y' can be no path; check it")
 
 
 def test_what_is_no_data_frame_is_refused(refused: Callable[..., str]):
