@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from memdet.detectors.base import is_control
 from memdet.errors import UserError
-from memdet.io_utils import write_text
+from memdet.io_utils import printable, write_text
 from memdet.results.labels import renamed_labels
 from memdet.results.schema import SCHEMA_VERSION
 
@@ -237,4 +237,4 @@ def _missing_part(content: Any) -> str:
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
-    return f"field {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+    return printable(f"field {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}")

@@ -253,6 +253,10 @@ SCORES = {
         lambda t: set_first(t, "score", float("nan")),
         ["scores: tiny-sd-a-narrow, late: the score of item tsd-", "does not fit its status"],
     ),
+    "no seed": (
+        lambda t: set_first(t, "seed", None),
+        ["files: ", "seed is missing in the row of tiny-sd-a-narrow v1, late"],
+    ),
     "cost": (lambda t: set_first(t, "forwards", -1.0), ["scores: tiny-sd-a-narrow, late: a cost is negative"]),
     "other detector version": (
         lambda t: set_first(t, "detector_version", 2),
