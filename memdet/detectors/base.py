@@ -90,7 +90,7 @@ class Detector(ABC):
     :meth:`score`. Options come as keywords, or as text from the command line (``name@steps=50``).
 
     Raises:
-        UserError: Unknown option, a value that does not fit its annotation, or a class without ``info``.
+        UserError: Unknown option, a value that does not fit its annotation, or options of a class without ``info``.
 
     Example:
         >>> from memdet.detectors.methods.wen2024_magnitude import ScoreDifferenceNorm
@@ -103,7 +103,8 @@ class Detector(ABC):
     def __init__(self, **options: Any) -> None:
         from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-        check_info(type(self))
+        if options:
+            check_info(type(self))
         hints = self.option_types()
         for key, value in options.items():
             if key not in hints:
@@ -128,7 +129,12 @@ class Detector(ABC):
 
     @property
     def label(self) -> str:
-        """Name, and the options that differ from their defaults: ``wen2024@steps=50``."""
+        """Name, and the options that differ from their defaults: ``wen2024@steps=50``.
+
+        Raises:
+            UserError: The class has no ``info``.
+        """
+        check_info(type(self))
         changed = [
             f"{key}={getattr(self, key)}"
             for key in self.option_types()

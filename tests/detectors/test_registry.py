@@ -252,9 +252,10 @@ def test_a_detector_says_what_it_is():
         def score(self, probe):
             return probe.uniform()
 
-    message = refusal(Silent)
-    assert "Silent in" in message
-    assert "has no info; write info = DetectorInfo(" in message
+    for use in (lambda: Silent(steps=3), lambda: Silent().label):
+        message = refusal(use)
+        assert "Silent in" in message
+        assert "has no info; write info = DetectorInfo(" in message
 
 
 def test_listing_imports_no_torch():
