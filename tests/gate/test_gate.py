@@ -358,7 +358,7 @@ def test_numbers_out_of_range(options, more, pair):
 
 @pytest.mark.parametrize("drift", [-1.0, float("nan"), float("inf")])
 def test_drift_out_of_range(drift, pair):
-    with pytest.raises(UserError, match="drift .* give a number"):
+    with pytest.raises(UserError, match="drift.* give a number"):
         pair({"a": scores()}, {"a": scores()}, drift=drift)
 
 
