@@ -10,10 +10,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from memdet.gate.runs import DetectorRun, GateRun
-from memdet.metrics import Interval, auroc, gain, paired_permutation
+from memdet.metrics import Interval, auroc, average_ranks, gain, paired_permutation, student_sf
 
 _SIXTEEN_BITS, _COUNTS = 11, 16  # significant bits: of a float16, and of scores that may be counts
 
@@ -131,7 +130,7 @@ class Pair:
         error = np.sqrt((before.var(ddof=1) + after.var(ddof=1)) / k)
         if error == 0:
             return float(difference == 0)
-        return float(2 * stats.t.sf(difference / error, 2 * k - 2))
+        return float(2 * student_sf(difference / error, 2 * k - 2))
 
     def dropped(self) -> list[Move]:
         """Items whose rank went the wrong way, those that went furthest first."""
@@ -148,7 +147,7 @@ class Pair:
 
     @cached_property
     def _ranks(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return stats.rankdata(-self.means[0]), stats.rankdata(-self.means[1])
+        return average_ranks(-self.means[0]), average_ranks(-self.means[1])
 
     def _move(self, i: int, j: int | None) -> Move:
         before, after = self.means if j is None else (self.before.to_numpy()[:, j], self.after.to_numpy()[:, j])

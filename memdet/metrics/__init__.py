@@ -11,6 +11,7 @@ from memdet.metrics._bootstrap import (
     mean_interval,
 )
 from memdet.metrics._conformal import Threshold, at_least_as_high, conformal_threshold, one_of_each
+from memdet.metrics._distributions import average_ranks, student_sf
 from memdet.metrics._operating import RateEvaluation, evaluate_rates
 from memdet.metrics._pairs import (
     PairedTests,
@@ -38,6 +39,7 @@ __all__ = [
     "area_ties",
     "at_least_as_high",
     "auroc",
+    "average_ranks",
     "auroc_interval",
     "conformal_threshold",
     "delong",
@@ -54,6 +56,7 @@ __all__ = [
     "permutation_above_half",
     "realised_fpr",
     "roc_curve",
+    "student_sf",
     "tie_groups",
     "tpr_at_fpr",
     "variance_split",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 from memdet.metrics._auroc import (
     Floats,
@@ -20,6 +20,7 @@ from memdet.metrics._auroc import (
     validated,
     validated_clusters,
 )
+from memdet.metrics._distributions import beta_ppf, student_isf
 from memdet.metrics._placements import NO_VARIANCE, Layout, contributions, difference_bounds, layout, variance
 
 DRAWS = 2_000
@@ -310,7 +311,7 @@ def _interval_of_area(scores: Floats, where: Layout, level: float) -> Interval:
     spread, freedom = (float(part[0]) for part in variance(found, where))
     if not spread > NO_VARIANCE:
         return _clopper_pearson(value, min(where.effective), level)
-    reach = float(stats.t.isf((1 - level) / 2, freedom)) * math.sqrt(spread) / (value * (1 - value))
+    reach = float(student_isf((1 - level) / 2, freedom)) * math.sqrt(spread) / (value * (1 - value))
     low, high = special.expit(special.logit(value) + np.array([-reach, reach]))
     return Interval(value, float(low), float(high))
 
@@ -322,7 +323,7 @@ def interval_of_rate(value: float, values: Floats, n: float, level: float) -> In
     if values.min() == values.max():
         return _clopper_pearson(value, n, level)
     centre = (value * n + 2) / (n + 4)
-    reach = float(stats.t.isf((1 - level) / 2, max(n - 1, 1)) * values.std()) / (centre * (1 - centre))
+    reach = float(student_isf((1 - level) / 2, max(n - 1, 1)) * values.std()) / (centre * (1 - centre))
     around = special.expit(special.logit(centre) + np.array([-reach, reach])).clip(values.min(), values.max())
     percentiles = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     low, high = min(value, around[0], percentiles[0]), max(value, around[1], percentiles[1])
@@ -331,6 +332,6 @@ def interval_of_rate(value: float, values: Floats, n: float, level: float) -> In
 
 def _clopper_pearson(value: float, n: float, level: float) -> Interval:
     tail, successes = (1 - level) / 2, value * n
-    low = float(stats.beta.ppf(tail, successes, n - successes + 1)) if successes > 0 else 0.0
-    high = float(stats.beta.ppf(1 - tail, successes + 1, n - successes)) if successes < n else 1.0
+    low = float(beta_ppf(tail, successes, n - successes + 1)) if successes > 0 else 0.0
+    high = float(beta_ppf(1 - tail, successes + 1, n - successes)) if successes < n else 1.0
     return Interval(value, low, high)

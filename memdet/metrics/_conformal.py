@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from memdet.metrics._auroc import _SLACK, Floats, Ints, Names
 from memdet.metrics._bootstrap import LEVEL, Interval
+from memdet.metrics._distributions import beta_ppf
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def conformal_threshold(reference: ArrayLike, fpr: float, *, level: float = LEVE
     if k < 1:
         undefined = float("nan")
         return Threshold(undefined, Interval(undefined, undefined, undefined), n, needed)
-    low, high = stats.beta.ppf([(1 - level) / 2, (1 + level) / 2], k, n + 1 - k)
+    low, high = beta_ppf([(1 - level) / 2, (1 + level) / 2], k, n + 1 - k)
     return Threshold(float(np.sort(scores)[n - k]), Interval(k / (n + 1), float(low), float(high)), n, needed)
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from memdet.metrics._auroc import Floats, Ints, auroc, validated, validated_clusters
 from memdet.metrics._bootstrap import LEVEL
+from memdet.metrics._distributions import average_ranks, normal_sf, student_sf
 from memdet.metrics._placements import (
     NO_VARIANCE,
     Contributions,
@@ -157,7 +157,7 @@ def paired_permutation(
         return float("nan")
     _, family = np.unique(names, return_inverse=True)
     # Twice the mid-ranks: whole numbers, that can be counted instead of sorted again after every exchange.
-    ranks = np.rint(2 * np.stack([stats.rankdata(a), stats.rankdata(b)])).astype(np.int64)
+    ranks = np.rint(2 * np.stack([average_ranks(a), average_ranks(b)])).astype(np.int64)
     observed = abs(_area_gaps(ranks[:1], ranks[1:], y)[0])
     k = int(family.max()) + 1
     rng = np.random.default_rng(seed)
@@ -210,7 +210,7 @@ def permutation_above_half(
     label_of[family] = y
     if (label_of[family] != y).any():
         raise ValueError("a cluster holds both labels; permuting clusters needs one label each")
-    ranks = stats.rankdata(s)
+    ranks = average_ranks(s)
     rng = np.random.default_rng(seed)
     reached = 1
     for _ in range(draws):
@@ -257,7 +257,7 @@ def _p_values(found: Contributions, where: Layout, *, normal: bool) -> Floats:
     spread, freedom = variance(found, where)
     with np.errstate(invalid="ignore", divide="ignore"):
         statistic = np.abs(found.areas) / np.sqrt(spread)
-        p: Floats = 2 * (stats.norm.sf(statistic) if normal else stats.t.sf(statistic, freedom))
+        p: Floats = 2 * (normal_sf(statistic) if normal else student_sf(statistic, freedom))
     return np.where(spread <= NO_VARIANCE, p_where_nothing_varies(found.areas, where), p)
 
 

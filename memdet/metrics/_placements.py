@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from memdet.metrics._auroc import Floats, Ints, Names
+from memdet.metrics._distributions import average_ranks, student_isf
 
 NO_VARIANCE = 1e-20  # one tie among 10^4 x 10^4 pairs gives more, rounding less
 
@@ -87,10 +87,10 @@ def placements(scores: Floats, labels: Ints) -> tuple[Floats, Floats]:
     From mid-ranks (Sun and Xu 2014), ties counting half. The mean of either is the AUROC.
     """
     positive, negative = scores[labels == 1], scores[labels == 0]
-    ranks = stats.rankdata(np.concatenate([positive, negative]))
+    ranks = average_ranks(np.concatenate([positive, negative]))
     m, n = len(positive), len(negative)
-    above = (ranks[:m] - stats.rankdata(positive)) / n
-    below = 1 - (ranks[m:] - stats.rankdata(negative)) / m
+    above = (ranks[:m] - average_ranks(positive)) / n
+    below = 1 - (ranks[m:] - average_ranks(negative)) / m
     return above, below
 
 
@@ -138,5 +138,5 @@ def variance(found: Contributions, where: Layout) -> tuple[Floats, Floats]:
 def difference_bounds(found: Contributions, where: Layout, level: float) -> tuple[Floats, Floats]:
     """Bounds ``[rows]`` of differences of AUROCs by Student's t, in [-1, 1]; NaN where :func:`variance` is."""
     spread, freedom = variance(found, where)
-    reach = stats.t.isf((1 - level) / 2, freedom) * np.sqrt(spread)
+    reach = student_isf((1 - level) / 2, freedom) * np.sqrt(spread)
     return np.maximum(found.areas - reach, -1), np.minimum(found.areas + reach, 1)

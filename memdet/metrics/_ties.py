@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from memdet.metrics._auroc import Floats, Ints, auroc
+from memdet.metrics._distributions import student_sf
 from memdet.metrics._pairs import PairedTests, holm, p_where_nothing_varies, paired_tests
 from memdet.metrics._placements import NO_VARIANCE, Layout
 
@@ -155,7 +155,7 @@ def rate_ties(values: Floats, scores: Floats, draws: Floats, where: Layout, fpr:
     n, m = max(of_positives - 1, 1), 2 * (1 + fpr * of_negatives)
     with np.errstate(invalid="ignore"):
         freedom = np.square(total) / (np.square(fixed) / n + np.square(total - fixed) / m)
-    p = 2 * stats.t.sf(np.abs(gaps) / np.sqrt(spread), np.clip(np.nan_to_num(freedom, nan=1.0), 1, n))
+    p = 2 * student_sf(np.abs(gaps) / np.sqrt(spread), np.clip(np.nan_to_num(freedom, nan=1.0), 1, n))
     return Ties.of_pairs(values, first, second, np.where(constant, p_where_nothing_varies(gaps, where), p))
 
 

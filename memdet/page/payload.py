@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from memdet.detectors import Detector, detector_classes
 from memdet.detectors.base import is_control
-from memdet.metrics import Interval, Ties, area_ties, auroc_interval, evaluate_rates
+from memdet.metrics import Interval, Ties, area_ties, auroc_interval, average_ranks, evaluate_rates
 from memdet.page.pictures import Pictures
 from memdet.page.training import Training, training_of
 from memdet.results.conditions import Source
@@ -147,7 +146,7 @@ def _ranks(scores: list[Scores]) -> dict[str, list[float]]:
     if not scores:
         return {}
     n = len(scores[0])
-    ranks = np.stack([(rankdata(values) - 1) / max(1, n - 1) * 100 for values in scores])
+    ranks = np.stack([(average_ranks(values) - 1) / max(1, n - 1) * 100 for values in scores])
     return {"rank": ranks.mean(axis=0).round(1).tolist(), "disagreement": ranks.std(axis=0).round(1).tolist()}
 
 

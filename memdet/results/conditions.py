@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
@@ -10,7 +11,9 @@ import pyarrow as pa
 from memdet.errors import UserError
 from memdet.io_utils import weights_root
 from memdet.results.manifest import Manifest, SampleSetEntry
-from memdet.samplesets import SampleSet, load_sample_set, sample_set_ids
+
+if TYPE_CHECKING:
+    from memdet.samplesets import SampleSet
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ def sources_of(manifest: Manifest, items: pa.Table | None) -> dict[str, Source]:
 
 
 def _unchanged(entry: SampleSetEntry) -> SampleSet | None:
+    from memdet.samplesets import load_sample_set, sample_set_ids  # a table does without
+
     if entry.id not in sample_set_ids():
         return None
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,13 @@ class RunScores:
         assert self._directory is not None
         yield from map(self._with_labels_of_today, scan_scores(self._directory, columns))
 
+    @cached_property
+    def by_detector(self) -> dict[tuple[str, int, str], pd.DataFrame]:
+        """Rows by sample set, version and detector, of a table that is held."""
+        frame = pa.concat_tables(self.pieces(SCORES.names)).to_pandas()
+        groups = frame.groupby(["sample_set", "sample_set_version", "detector"], sort=False)
+        return {key: frame.take(rows).reset_index(drop=True) for key, rows in groups.indices.items()}
+
     def _with_labels_of_today(self, piece: pa.Table) -> pa.Table:
         if not self._renamed or "detector" not in piece.column_names:
             return piece
@@ -89,6 +97,7 @@ class ScoreTables(Mapping[str, pd.DataFrame]):
         self, scores: RunScores, sample_set: str, version: int, labels: Sequence[str], stratum: str | None = None
     ) -> None:
         self._scores, self._labels = scores, labels
+        self._key, self._stratum = (sample_set, version), stratum
         self._kept = (pc.field("sample_set") == sample_set) & (pc.field("sample_set_version") == version)
         if stratum is not None:
             self._kept &= (pc.field("stratum") == stratum) | (pc.field("label") == 0)
@@ -96,13 +105,15 @@ class ScoreTables(Mapping[str, pd.DataFrame]):
     def __getitem__(self, label: str) -> pd.DataFrame:
         if label not in self._labels:
             raise KeyError(label)
+        if self._scores.held:
+            rows = self._scores.by_detector[*self._key, label]
+            if self._stratum is None:
+                return rows.copy()
+            return rows[(rows["stratum"] == self._stratum) | (rows["label"] == 0)].reset_index(drop=True)
         kept = self._kept & (pc.field("detector") == label)
         pieces = (piece.filter(kept) for piece in self._scores.pieces(SCORES.names))
-        if self._scores.held:
-            frame: pd.DataFrame = pa.concat_tables(pieces).to_pandas()
-            return frame
         give_back_memory()  # what the last table took, and then what was read for this one
-        frame = pa.concat_tables(pieces).to_pandas(split_blocks=True, self_destruct=True)
+        frame: pd.DataFrame = pa.concat_tables(pieces).to_pandas(split_blocks=True, self_destruct=True)
         give_back_memory()
         return frame
 
@@ -119,13 +130,15 @@ class ScoreTables(Mapping[str, pd.DataFrame]):
 def sets_of(scores: RunScores) -> dict[tuple[str, int], SetInRun]:
     """Sample sets of a run with their versions, in the order of its rows."""
     found: dict[tuple[str, int], SetInRun] = {}
-    for piece in scores.pieces(["sample_set", "sample_set_version", "detector", "label", "stratum"]):
-        for (name, version), rows in piece.to_pandas().groupby(["sample_set", "sample_set_version"], sort=False):
-            of_set = found.setdefault((str(name), int(version)), SetInRun())
-            of_set.unlabelled |= bool(rows["label"].isna().any())
-            of_set.strata |= set(rows.loc[rows["label"] == 1, "stratum"].unique())
-            for label, count in rows["detector"].value_counts(sort=False).items():
-                of_set.rows[str(label)] = of_set.rows.get(str(label), 0) + int(count)
+    names = ["sample_set", "sample_set_version", "detector", "label", "stratum"]
+    for piece in scores.pieces(names):
+        counted = piece.group_by(names, use_threads=False).aggregate([([], "count_all")])  # in the order of the rows
+        for name, version, detector, label, stratum, count in zip(*counted.to_pydict().values(), strict=True):
+            of_set = found.setdefault((name, version), SetInRun())
+            of_set.unlabelled |= label is None
+            if label == 1:
+                of_set.strata.add(stratum)
+            of_set.rows[detector] = of_set.rows.get(detector, 0) + count
     return found
 
 

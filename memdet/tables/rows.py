@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from memdet.errors import UserError
-from memdet.metrics import METRICS_VERSION, Interval, effective_number, evaluate_table, gain
+from memdet.metrics import METRICS_VERSION, Interval, average_ranks, effective_number, evaluate_table, gain
 from memdet.results.manifest import DetectorEntry, Manifest
 from memdet.results.memory import give_back_memory
 from memdet.results.run import Run, SetKey, status_of
-from memdet.results.scores import MeanScores
+from memdet.results.scores import Floats, MeanScores
 from memdet.tables.numbers import defined
 from memdet.tables.set_statistics import groups_of, split_of
 
@@ -151,7 +152,7 @@ def _measure(
         split = split_of(label, list(means.scores), tables, seeded=entries[label].seeded, seeds=row["seeds"])
         for part in ("items", "seeds", "probes"):
             row[f"variance_{part}"] = None if split is None else defined(getattr(split, part))
-        row["rank_correlation"] = _rank_correlation(means.items.assign(score=scores))
+        row["rank_correlation"] = _rank_correlation(scores, means.items["extraction"].to_numpy(np.float64))
         if best is not None and not entries[label].is_control:
             row["best_control"] = best
             _put(row, "gain_over_control", gain(scores, means.scores[best], means.labels, means.clusters))
@@ -183,12 +184,12 @@ def _facts(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _rank_correlation(means: pd.DataFrame) -> float | None:
+def _rank_correlation(scores: Floats, extraction: Floats) -> float | None:
     """Spearman's, over all items; None where the extraction is unknown or one side is constant."""
-    known = means[["score", "extraction"]]
-    if known["extraction"].isna().any() or (known.nunique() < 2).any():
+    if np.isnan(extraction).any() or np.ptp(scores) == 0 or np.ptp(extraction) == 0:
         return None
-    return float(known["score"].corr(known["extraction"], method="spearman"))
+    ranks = np.column_stack([average_ranks(scores), average_ranks(extraction)])
+    return float(np.asarray(np.corrcoef(ranks, rowvar=False))[1, 0])
 
 
 def _put(row: dict[str, Any], name: str, interval: Interval) -> None:

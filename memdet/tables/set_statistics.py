@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from memdet.metrics import VarianceSplit, area_ties, variance_split
 from memdet.results.labels import split_option
@@ -48,21 +49,27 @@ def split_of(
     if seeds < 2:
         return None
     table = tables[label]
-    own = _by_seed(table)
+    place, items = pd.factorize(table["item_id"], sort=True)
+    numbers = pd.Index(table["seed"].unique()).sort_values()
     base, _ = split_option(label, "draw")
     others = [
-        _by_seed(tables[other]).reindex_like(own).to_numpy(np.float64)
+        _by_seed(tables[other], items, numbers)
         for other in labels
         if other != label and split_option(other, "draw")[0] == base
     ]
-    items = table.drop_duplicates("item_id").set_index("item_id").loc[own.index]
+    of_item = table.iloc[np.unique(place, return_index=True)[1]]
     return variance_split(
-        own.to_numpy(np.float64),
-        items["label"].to_numpy(np.int64),
-        items["cluster"].to_numpy(str),
+        _by_seed(table, items, numbers),
+        of_item["label"].to_numpy(np.int64),
+        of_item["cluster"].to_numpy(str),
         probe_draws=np.stack(others, axis=2) if others else None,
     )
 
 
-def _by_seed(table: pd.DataFrame) -> pd.DataFrame:
-    return table.pivot(index="item_id", columns="seed", values="score")
+def _by_seed(table: pd.DataFrame, items: pd.Index, seeds: pd.Index) -> NDArray[np.float64]:
+    """Scores ``[items, seeds]``, NaN where there is none."""
+    row, column = items.get_indexer(pd.Index(table["item_id"])), seeds.get_indexer(pd.Index(table["seed"]))
+    known = (row >= 0) & (column >= 0)
+    scores = np.full((len(items), len(seeds)), np.nan)
+    scores[row[known], column[known]] = table["score"].to_numpy(np.float64)[known]
+    return scores
