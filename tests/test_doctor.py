@@ -174,6 +174,7 @@ def zoo(tmp_path, monkeypatch):
     return directory
 
 
+@pytest.mark.slow
 def test_model_that_was_changed(zoo):
     path = zoo / "toy-2d" / "model.safetensors"
     content = bytearray(path.read_bytes())

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "results" / "benchmarks"
 
 
+@pytest.mark.slow
 def test_prompts_are_distinct_and_of_many_lengths(tmp_path):
     write_samples(tmp_path / "samples.jsonl", 500)
     rows = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]

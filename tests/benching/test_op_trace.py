@@ -172,6 +172,7 @@ def test_peak_is_near_what_the_allocator_gave(unit, low, high):
     assert low < trace(unet.function, unet.x, unit).peak_bytes / peak < high
 
 
+@pytest.mark.slow
 def test_tangents_keep_their_precision():
     """Linear projections, as in SD 2.1 and SDXL, refuse tangents of another precision than their weights."""
     config = read_unet_config("tiny-sd-a")

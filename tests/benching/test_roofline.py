@@ -38,6 +38,7 @@ def test_roofline_by_hand():
     assert roofline(two_rows, 0.02, SLOW, "float32").moving == pytest.approx(1 + 0.01 + 0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("label", "cost"),
     [

@@ -44,6 +44,7 @@ CALLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("label", "noise"), CALLS)
 def test_the_calls_of_a_detector_are_recorded_and_made_again(label, noise, network):
     sample_set = load_sample_set("tiny-sd-a-verbatim")

@@ -29,6 +29,7 @@ def no_cache(monkeypatch, tmp_path):
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache"))
 
 
+@pytest.mark.slow
 def test_two_files(cli, two_files, tmp_path):
     code, out, err = cli(*two_files, "--format", "json")
     result = json.loads(out)
@@ -126,6 +127,7 @@ def test_a_model_that_is_not_cached_names_what_the_spec_knows(refused, no_socket
     refused("run", tmp_path / "spec.yaml", "--offline", "--quiet", "--out", out, words=words, untouched=out)
 
 
+@pytest.mark.slow
 def test_an_offline_run_opens_no_socket(cli, no_socket, tmp_path):
     arguments = ["tiny-sd-a-narrow", "--detector", "wen2024", "--seeds", "1", "--offline", "--quiet"]
     assert cli("run", *arguments, "--out", tmp_path / "run")[0] == 0

@@ -46,6 +46,7 @@ def test_json(cli):
     assert (trace["forwards"], trace["jvps"], trace["vjps"]) == (1, 0, 4)
 
 
+@pytest.mark.slow
 def test_a_published_model_in_seconds(cli):
     (row,) = json.loads(cli("bench", "plan", "--model", "sd-1.4", "--detector", "wen2024", "--format", "json")[1])
     assert row["flops"] == pytest.approx(2 * 0.803e12, rel=1e-3)
@@ -62,6 +63,7 @@ def test_csv_holds_the_same_numbers(cli):
     assert "add" in table[0]["uncounted"].split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["table", "markdown"])
 def test_text_says_that_it_is_a_projection(form, cli):
     out = cli(*SMALL, "--format", form)[1]
@@ -90,6 +92,7 @@ def test_without_names_all_detectors_but_the_controls(cli):
     assert {row["detector"] for row in rows} == {row["name"] for row in listed if row["access"] not in {"none", "text"}}
 
 
+@pytest.mark.slow
 def test_to_a_file(cli, tmp_path):
     code, out, _ = cli(*SMALL, "--format", "csv", "--out", tmp_path / "deep" / "plan.csv")
     assert (code, out) == (0, "")

@@ -37,6 +37,7 @@ def test_a_committed_run_passes_against_itself(cli):
     assert err == ""
 
 
+@pytest.mark.slow
 def test_a_sign_flip_in_a_committed_run_is_named(cli, tmp_path):
     def flip(frame):
         chosen = (frame["detector"] == "wen2024") & (frame["sample_set"] == "tiny-sd-a-verbatim")

@@ -7,6 +7,7 @@ import pytest
 from memdet import doctor
 
 
+@pytest.mark.slow
 def test_all_is_well_here(cli):
     code, out, _ = cli("doctor", "--offline", "--format", "json")
     found = {row["check"]: row["status"] for row in json.loads(out)}

@@ -69,6 +69,7 @@ def test_a_scan_writes_what_it_prints(scan, reference, tmp_path):
     assert page.count("data:image/webp;base64,") == sum(len(row["generations"]) for row in result["ranking"]) > 0
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_a_run(scan, cli, random_pipeline, lines, tmp_path):
     """The same prompts, seeds and detector through ``memdet run`` give the same numbers."""
     texts = ["alderon plain coat", "birkwell soft dress", "cresta heavy bag"]
@@ -99,6 +100,7 @@ def test_generations_are_those_of_the_pipeline(scan, random_pipeline, tmp_path):
         assert np.abs(stored - wanted.images[0]).max() < 0.01
 
 
+@pytest.mark.slow
 def test_an_interrupted_scan_is_taken_up_where_it_stopped(scan, tmp_path, monkeypatch):
     calls, last = [], 3
 
@@ -119,6 +121,7 @@ def test_an_interrupted_scan_is_taken_up_where_it_stopped(scan, tmp_path, monkey
     assert sorted(path.suffix for path in (tmp_path / "run" / "generations").iterdir()) == [".png"] * 4
 
 
+@pytest.mark.slow
 def test_another_rate_scores_nothing_again_but_other_prompts_need_another_directory(
     scan, reference, lines, tmp_path, monkeypatch
 ):

@@ -199,6 +199,7 @@ def test_what_is_charged_is_what_is_evaluated(model, monkeypatch):
         assert sum(rows) == pytest.approx(len(PROMPTS) * cost.forwards)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", LABELS)
 def test_order_of_items(label, model):
     items, order = make_items(PROMPTS, has_prompts=True), [2, 0, 1]

@@ -90,6 +90,7 @@ def tiled(one, other, tiles):
     return largest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "n", "tiles"), [("", 4, 4), ("@generations=2", 2, 4), ("@tiles=1", 4, 1)])
 def test_tiled_l2(options, n, tiles, model, generations):
     expected = []
@@ -156,6 +157,7 @@ def test_oracles_by_hand():
     assert make_detector(PIXEL, detector_classes()).score(alone).tolist() == pytest.approx([-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["shared", "per-item"])
 @pytest.mark.parametrize("label", COSTS)
 def test_cost(label, noise, model):
@@ -166,6 +168,7 @@ def test_cost(label, noise, model):
     assert (cost.forwards, cost.jvps, cost.vjps) == (forwards, 0, 0)
 
 
+@pytest.mark.slow
 def test_cost_beside_others(model):
     probe = probe_of(model)
     for label in [*COSTS, *reversed(COSTS)]:

@@ -93,6 +93,7 @@ def of_mixture(request):
     return model, items, request.param, score_all(model, items, request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_mixture(of_mixture, way):
     model, items, noise, reference = of_mixture

@@ -69,6 +69,7 @@ def imported(path):
             yield from (alias.name for alias in node.names)
 
 
+@pytest.mark.slow
 def test_a_detector_is_one_file_that_no_other_file_names():
     """So that its row goes with its file, and nothing else does."""
     rooms = ("memdet.detectors.methods.", "memdet.detectors.controls.")

@@ -192,6 +192,7 @@ RUN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUN)
 def test_changed_run(name, change_run, failures):
     edit, words = RUN[name]

@@ -102,6 +102,7 @@ def of_set(rows, name, *, ok=True):
     return {row["detector"]: row for row in rows if row["sample_set"] == name and (row["status"] == "ok") is ok}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["large", "small & </script>"])
 def test_the_table_is_that_of_the_report(visit, rows, name):
     page = visit()
@@ -122,6 +123,7 @@ def test_the_table_is_that_of_the_report(visit, rows, name):
     ]
 
 
+@pytest.mark.slow
 def test_sorting_by_mouse_and_keyboard(visit, rows):
     page = visit()
     by = of_set(rows, "large")
@@ -141,6 +143,7 @@ def test_sorting_by_mouse_and_keyboard(visit, rows):
     assert page.evaluate("document.activeElement.textContent").startswith("TPR")
 
 
+@pytest.mark.slow
 def test_filters(visit):
     page = visit()
     page.fill("#filter-text", "difference @steps")
@@ -157,6 +160,7 @@ def test_filters(visit):
     assert "random" not in names_of(page)
 
 
+@pytest.mark.slow
 def test_the_answer_is_the_best_within_the_budget(visit, rows):
     page = visit()
     large = of_set(rows, "large")
@@ -227,6 +231,7 @@ def test_curves_have_the_area_of_the_table(visit, rows):
             box.uncheck()
 
 
+@pytest.mark.slow
 def test_an_item_opens_by_keyboard_with_its_scores(visit):
     page = visit()
     page.fill("#item-text", "number 177")
@@ -241,6 +246,7 @@ def test_an_item_opens_by_keyboard_with_its_scores(visit):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_items_are_sorted_and_filtered(visit):
     page = visit()
     page.select_option("#item-label", "1")

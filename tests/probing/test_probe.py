@@ -119,6 +119,7 @@ def test_changing_a_tensor_in_place_is_noticed(model):
     assert not torch.allclose(probe.eps(x, 981, "cond"), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 7, 64])
 def test_shared_null_branch_is_evaluated_once_a_seed(size):
     model = make_mixture(NAME, CountingMixture)

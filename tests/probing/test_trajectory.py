@@ -11,6 +11,7 @@ from tests.helpers.problems import CountingMixture, make_items, make_mixture, ma
 NAME = "fewer components than dimensions"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 3])
 def test_guided_trajectory_is_the_pipeline_s(random_pipeline, random_model, seed):
     prompts = ["alderon striped", "corvane k47 modern"]

@@ -149,6 +149,7 @@ def test_damage_in_memory_is_named(name, directory, damage):
     assert all(word in str(caught.value) for word in ["the score table of mine", *words]), caught.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["report", "compare", "check"])
 @pytest.mark.parametrize("name", ["no seed", "row twice", "an item without label", "missing row", "no rows", "status"])
 def test_commands_end_with_one_line(command, name, directory, damage, capsys):

@@ -72,6 +72,7 @@ def test_the_same_table_from_a_directory_and_from_memory(run, directory):
     assert by_name["good"]["best_control"] == "text"
 
 
+@pytest.mark.slow
 def test_a_curve_is_that_of_scikit_learn(run):
     found = run.roc("good")
     fpr, tpr, thresholds = roc_curve(LABELS, GOOD.mean(axis=1), drop_intermediate=False)

@@ -138,6 +138,7 @@ class Everywhere(Detector):
         return probe.difference(probe.noise, probe.timesteps[0]).flatten(1).norm(dim=1)
 
 
+@pytest.mark.slow
 def test_what_the_whole_set_shared_changes_no_batch(tmp_path, monkeypatch):
     """A continued run has not seen it."""
     sample_set = load_sample_set("tiny-sd-a-verbatim")

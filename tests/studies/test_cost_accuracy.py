@@ -96,6 +96,7 @@ def names_drawn(figure):
     return {axis.get_label(): [text.get_text().replace("\n", "") for text in axis.texts] for axis in figure.axes}
 
 
+@pytest.mark.slow
 def test_figure_draws_the_front_and_names_it():
     figure = draw_cost(fronts_of(make_set("made")))
     assert fronts_drawn(figure) == {"made auroc": [[1, 0.8], [44, 0.95]], "made tpr_at_1_fpr": [[1, 0.4], [44, 0.5]]}
