@@ -85,7 +85,7 @@ def test_a_score_table_that_is_read_in_pieces_gives_the_same_rows(tmp_path, monk
     runs = [run, OLD_RUN]
     held = report_rows(runs, by_stratum=True)
     monkeypatch.setattr(score_tables, "ROWS_HELD", 0)
-    monkeypatch.setattr(store, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(store, "ROWS_AT_ONCE", 53)
     monkeypatch.setattr(store, "read_scores", lambda path: pytest.fail("read whole"))
     monkeypatch.setattr(score_tables, "read_scores", lambda path: pytest.fail("read whole"))
     assert json.dumps(report_rows(runs, by_stratum=True)) == json.dumps(held)
