@@ -68,7 +68,7 @@ def main(run: Path, before: str, rounds: int, out: Path | None) -> None:
         "before": git(["git", "rev-parse", before]).stdout.strip(),
         "seconds": taken,
         "ratio": found.median,
-        "ratio_quartiles": [found.low, found.high],
+        "ratio_interval": [found.low, found.high],
     }
     click.echo(
         f"memdet report {record['run']}: {found.median:.3f} [{found.low:.3f}, {found.high:.3f}] of the time before"

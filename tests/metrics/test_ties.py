@@ -115,11 +115,13 @@ UNEQUAL = [30, 20, 10, *[1] * 60]
     ids=["120+120", "400+120", "400+400", "20+20 families of 6", "40+40 families of 10", "unequal families"],
 )
 def test_equal_rates_are_told_apart_in_one_table_of_twenty_at_most(positives, negatives, shared, detectors, request):
-    wrong = np.zeros(len(RATES))
-    for one in tables((positives, negatives), shared, [2.5] * detectors):
+    # Where n - 1 degrees of freedom are wrong in a tenth of the tables, so many of them that this would be seen.
+    hard = detectors == 6 and len(negatives) == 120 and not shared
+    wrong, made = np.zeros(len(RATES)), max(TABLES, 300) if hard else TABLES
+    for one in tables((positives, negatives), shared, [2.5] * detectors, made):
         wrong += [rate.ties.apart.any() for rate in evaluate_rates(*one, RATES, draws=DRAWS)]
-    print(f"\n{request.node.callspec.id}: wrong in {(100 * wrong / TABLES).round(1).tolist()} % of the tables")
-    assert (wrong <= TABLES * 0.05 + 2 * np.sqrt(TABLES * 0.05 * 0.95)).all()
+    print(f"\n{request.node.callspec.id}: wrong in {(100 * wrong / made).round(1).tolist()} % of the tables")
+    assert (wrong <= made * 0.05 + 2 * np.sqrt(made * 0.05 * 0.95)).all()
 
 
 @pytest.mark.slow
