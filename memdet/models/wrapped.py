@@ -45,7 +45,7 @@ class WrappedModel(ScoreModel):
             return getattr(self.inner, name)
 
     @property
-    def takes_prompts(self) -> bool:  # type: ignore[override]
+    def takes_prompts(self) -> bool:  # type: ignore[override]  # of a class elsewhere; here the inner model says it
         """Whether conditions are text."""
         return self.inner.takes_prompts
 
