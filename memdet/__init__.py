@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from memdet.detectors import Detector, DetectorInfo
+    from memdet.detectors import Detector, DetectorInfo, Headline
     from memdet.evaluation import evaluate, get_detector, load_run
     from memdet.models import NoiseSchedule, ScoreModel, load_model
     from memdet.probing import Probe
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Detector": "memdet.detectors",
     "DetectorInfo": "memdet.detectors",
+    "Headline": "memdet.detectors",
     "NoiseSchedule": "memdet.models",
     "Probe": "memdet.probing",
     "Run": "memdet.results",
@@ -36,6 +37,7 @@ _HOMES = {
 __all__ = [
     "Detector",
     "DetectorInfo",
+    "Headline",
     "NoiseSchedule",
     "Probe",
     "Run",

@@ -19,6 +19,7 @@ TOLERANCE_OF_DIFFERENCES = 1e-2  # they divide the rounding of a prediction by a
 Access = Literal["none", "text", "samples", "score", "gradient", "attention", "activations", "training-data"]
 Task = Literal["prompt", "image", "any"]
 CONTROL_ACCESS = frozenset({"none", "text"})
+Fidelity = Literal["faithful", "deviates", "derived", "ours", "undeclared"]
 
 
 def is_control(access: str) -> bool:
@@ -29,6 +30,32 @@ def is_control(access: str) -> bool:
         (True, False)
     """
     return access in CONTROL_ACCESS
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The point at which a paper states the accuracy of its method.
+
+    Attributes:
+        options: That differ from the defaults, as on the command line: ``steps=50``.
+        seeds: Generations or noise draws over which a prompt's score is averaged, the paper's n. A method that compares
+            several draws within one score counts them in its options, and has one here.
+        guidance: Classifier-free guidance scale of its trajectory; None where it follows none.
+        source: Where the paper says so, or what the point rests on where it does not.
+
+    Example:
+        >>> Headline("steps=50", seeds=4, guidance=7.5).label("wen2024")
+        'wen2024@steps=50'
+    """
+
+    options: str = ""
+    seeds: int = 1
+    guidance: float | None = None
+    source: str = ""
+
+    def label(self, name: str) -> str:
+        """The variant as it is written on the command line."""
+        return f"{name}@{self.options}" if self.options else name
 
 
 @dataclass(frozen=True)
@@ -52,9 +79,14 @@ class DetectorInfo:
         tolerance: Largest difference between two runs that rounding explains, relative to the largest score of a sample
             set: on another machine, with another number of threads.
         aliases: Names that it had before. Tables of old runs show today's name for them.
+        fidelity: What it is to its paper. ``faithful``: the default options compute what the paper defines.
+            ``deviates``: they do not, and ``deviation`` says how and why. ``derived``: a quantity of the paper, made a
+            detector by memdet. ``ours``: memdet's own. ``undeclared``: nobody has said.
+        deviation: How it differs from the paper or from the official code, and why; needed where it ``deviates``.
+        headline: The point at which its paper judges it; None for ours, for derived ones and for controls.
 
     Raises:
-        UserError: Unknown access or task.
+        UserError: Unknown access, task or fidelity, or a deviation that is not described.
     """
 
     name: str
@@ -70,12 +102,18 @@ class DetectorInfo:
     seeded: bool = True
     tolerance: float = 1e-5
     aliases: tuple[str, ...] = ()
+    fidelity: Fidelity = "undeclared"
+    deviation: str = ""
+    headline: Headline | None = None
 
     def __post_init__(self) -> None:
-        for field, known in (("access", get_args(Access)), ("task", get_args(Task))):
+        kinds = (("access", get_args(Access)), ("task", get_args(Task)), ("fidelity", get_args(Fidelity)))
+        for field, known in kinds:
             given = getattr(self, field)
             if given not in known:
                 raise UserError(f"detector {self.name!r}: {field} is {given!r}; known: {', '.join(known)}")
+        if self.fidelity == "deviates" and not self.deviation:
+            raise UserError(f"detector {self.name!r} deviates from its paper: say how and why, in deviation=...")
 
     @property
     def is_control(self) -> bool:

@@ -22,8 +22,13 @@ generations; `score` its predictions; `gradient` Jacobian products; `attention` 
 training images (an oracle). Cost is per item and seed with the default options and noise of its own: F is a forward of
 one item and one branch, JVP and VJP are Jacobian products in forward and reverse mode, T the steps of the protocol's
 trajectory, to_t those that lead to `t`. Papers are keys in [`bibliography.bib`](bibliography.bib).
+
+Fidelity is what a row is to its paper. `faithful`: the default options compute what the paper defines. `deviates`: they
+do not, and the section says how and why. `derived`: a quantity of the paper, made a detector by memdet. `ours`:
+memdet's own. The headline is the point at which the paper judges its method: options, n generations or noise draws
+averaged, guidance.
 """
-_HEADINGS = ("name", "year", "paper", "access", "task", "cost")
+_HEADINGS = ("name", "fidelity", "year", "paper", "headline", "access", "task", "cost")
 
 
 def detector_page(classes: Mapping[str, type[Detector]]) -> str:
@@ -39,17 +44,37 @@ def detector_page(classes: Mapping[str, type[Detector]]) -> str:
 
 def _cells(info: DetectorInfo) -> list[str]:
     link = f"[{info.name}](#{info.name})"
-    return [link, str(info.year or ""), info.paper or "", info.access, info.task, info.cost]
+    fidelity = "control" if info.is_control else info.fidelity
+    return [link, fidelity, str(info.year or ""), info.paper or "", _headline(info), info.access, info.task, info.cost]
+
+
+def _headline(info: DetectorInfo) -> str:
+    """Options, n and guidance in one cell; nothing where no paper states a point."""
+    if info.headline is None:
+        return ""
+    point = info.headline
+    parts = [f"`{point.options}`"] if point.options else []
+    parts.append(f"n = {point.seeds}")
+    if point.guidance is not None:
+        parts.append(f"guidance {point.guidance:g}")
+    return ", ".join(parts)
 
 
 def _section(cls: type[Detector]) -> str:
     info = cls.info
     text, described = _parts(inspect.cleandoc(cls.__doc__ or ""))
     facts = [f"`{info.paper}`"] if info.paper else []
+    if not info.is_control:
+        facts.append(info.fidelity)
     facts.append(f"version {info.version}")
     if info.supervised:
         facts.append("cross-validated on labels")
     lines = [f"\n## {info.name}\n", f"{info.title[0].upper()}{info.title[1:]} ({', '.join(facts)}).\n", f"{text}\n"]
+    if info.deviation:
+        lines.append(f"How it differs: {info.deviation}\n")
+    if info.headline is not None:
+        source = f" ({info.headline.source})" if info.headline.source else ""
+        lines.append(f"Headline: {_headline(info)}{source}.\n")
     for name, hint in cls.option_types().items():
         kind = f"{_choices(hint)}; default {_value(getattr(cls, name))}"
         lines.append(f"- `{name}` ({kind}): {described.get(name, '')}".rstrip(": "))
