@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memdet.metrics import auroc
+from memdet.samplesets.evidence import same_text
 from memdet.samplesets.near_duplicates import words_of
 
 Ints = NDArray[np.int64]
@@ -87,7 +88,7 @@ def _known(own: Counter[str], other: Counter[str]) -> dict[str, Any]:
 
 
 def duplicates(prompts: Sequence[str], labels: Ints, families: Ints) -> dict[str, int]:
-    """Prompts that are repeated, exactly (but for case and white space) or nearly.
+    """Prompts that are repeated, exactly (:func:`~memdet.samplesets.evidence.same_text`) or nearly.
 
     Returns:
         ``exact_memorized`` and ``exact_control``: prompts of a class that repeat an earlier one of it.
@@ -95,7 +96,7 @@ def duplicates(prompts: Sequence[str], labels: Ints, families: Ints) -> dict[str
     """
     texts: dict[int, list[str]] = {0: [], 1: []}
     for prompt, label in zip(prompts, labels.tolist(), strict=True):
-        texts[label].append(" ".join(prompt.casefold().split()))
+        texts[label].append(same_text(prompt))
     both = set(texts[0]) & set(texts[1])
     mixed = set(families[labels == 1].tolist()) & set(families[labels == 0].tolist())
     return {

@@ -20,6 +20,7 @@ from memdet.running.engines import Job, compute
 from memdet.running.options import RunOptions
 from memdet.running.scoring import Work, load_models
 from memdet.samplesets import SampleSet
+from memdet.samplesets.evidence import refuse_contradictions
 
 
 def run(
@@ -49,11 +50,15 @@ def run(
         The finished run.
 
     Raises:
-        UserError: Two sample sets or detectors have one name, a model cannot be loaded, or ``out`` holds a run of other
-            settings.
+        UserError: Two sample sets or detectors have one name, a set holds one prompt under both labels, a model cannot
+            be loaded, or ``out`` holds a run of other settings.
     """
     options = options or RunOptions()
     _check_names(sample_sets, detectors)
+    for of_set in sample_sets:
+        refuse_contradictions(
+            of_set.items, f"sample set {of_set.id}", has_prompts=of_set.has_prompts, noise=of_set.protocol.noise
+        )
     n_items = sum(len(sample_set.items) for sample_set in sample_sets)
     give_back_memory(n_items)
     models = models or load_models(sample_sets, options)

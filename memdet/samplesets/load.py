@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from memdet.errors import UserError
 from memdet.samplesets.class_files import read_class_files
+from memdet.samplesets.evidence import with_joined_clusters
 from memdet.samplesets.fetch import Fetcher, specs_directory
 from memdet.samplesets.file_formats import RawTable, read_table
 from memdet.samplesets.items import check_items, content_hash, image_of_png, items_frame
@@ -94,7 +95,12 @@ def load_sample_set(reference: str | Path, *, fetcher: Fetcher | None = None) ->
         task=spec.task,
         model=model,
         protocol=spec.protocol,
-        items=_items(spec.columns, table, model),
+        items=with_joined_clusters(
+            _items(spec.columns, table, model),
+            has_prompts=spec.columns.prompt is not None,
+            noise=spec.protocol.noise,
+            stated=spec.columns.cluster is not None,
+        ),
         has_prompts=spec.columns.prompt is not None,
         content_hash=content_hash(spec.model_dump(mode="json", exclude_defaults=True, exclude={"published"}), sha256),
         spec=spec,

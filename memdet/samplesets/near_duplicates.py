@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from memdet.samplesets.evidence import same_text
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -31,9 +33,10 @@ def near_duplicates(
     """Family of each prompt.
 
     Two prompts are near-duplicates where the Jaccard similarity of their sets of words, shared words over all words of
-    the two, is at least ``threshold``, or where they are the same but for case and white space. Families are the
-    connected components. Nothing is approximate. Compared are the pairs that share one of their rarest words (the
-    prefix filter of Chaudhuri, Ganti and Kaushik 2006), which no two near-duplicates lack.
+    the two, is at least ``threshold``, or where they are the same text
+    (:func:`~memdet.samplesets.evidence.same_text`). Families are the connected components. Nothing is approximate.
+    Compared are the pairs that share one of their rarest words (the prefix filter of Chaudhuri, Ganti and Kaushik
+    2006), which no two near-duplicates lack.
 
     Args:
         prompts: ``[n]``.
@@ -49,8 +52,8 @@ def near_duplicates(
     """
     import numpy as np
 
-    texts = {text: index for index, text in enumerate(dict.fromkeys(map(_plain, prompts)))}
-    place = np.array([texts[_plain(prompt)] for prompt in prompts], dtype=np.int64)
+    texts: dict[str, int] = {}
+    place = np.array([texts.setdefault(same_text(prompt), len(texts)) for prompt in prompts], dtype=np.int64)
     component = np.arange(len(texts))
     for left, right in _pairs(list(texts), threshold):
         component = _joined(component, left, right)
@@ -60,10 +63,6 @@ def near_duplicates(
     _, first, number = np.unique(component[place], return_index=True, return_inverse=True)
     order: NDArray[np.int64] = np.argsort(np.argsort(first))[number]
     return order
-
-
-def _plain(prompt: str) -> str:
-    return " ".join(prompt.casefold().split())
 
 
 def _joined(component: NDArray[Any], left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:

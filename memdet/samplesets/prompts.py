@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from memdet.errors import UserError
+from memdet.samplesets.evidence import joined_clusters, same_text
 from memdet.samplesets.file_formats import parse_json_lines, read_table
 from memdet.samplesets.items import content_hash
 from memdet.samplesets.sample_set import SampleSet
@@ -31,7 +32,8 @@ class Prompt:
     Attributes:
         text: As written; a line of a text file without the white space around it.
         id: From the file, or made of the line.
-        cluster: Family of near-duplicates; its own id where the file names none.
+        cluster: Family of near-duplicates; its own id where the file names none. Texts that are the same but for case,
+            white space and the composition of characters are one family.
         lines: All lines of the file that hold this text, from 1.
     """
 
@@ -99,10 +101,12 @@ def read_prompts(path: str | Path) -> PromptFile:
         first.setdefault(text, row)
     if not found:
         raise UserError(f"{path} holds no prompts; write one a line")
-    prompts = []
-    for text, lines in found.items():
-        name = first[text].get("id", _name(lines[0]))
-        prompts.append(Prompt(text, name, first[text].get("cluster", name), tuple(lines)))
+    names = {text: first[text].get("id", _name(lines[0])) for text, lines in found.items()}
+    stated = [first[text].get("cluster", names[text]) for text in found]
+    prompts = [
+        Prompt(text, names[text], cluster, tuple(lines))
+        for (text, lines), cluster in zip(found.items(), _joined(list(found), stated), strict=True)
+    ]
     return PromptFile(path, prompts, hashlib.sha256(data).hexdigest())
 
 
@@ -111,7 +115,7 @@ def scan_set(
 ) -> SampleSet:
     """Prompts to scan and their reference as one sample set without labels, so that both are scored alike.
 
-    Reference prompts that are scanned too are left out of the reference.
+    Reference prompts that are scanned too are left out of the reference (:func:`not_scanned`).
 
     Args:
         prompts: To be scanned, stratum ``prompt``.
@@ -133,8 +137,7 @@ def scan_set(
         problem = error.errors()[0]
         name = str(problem["loc"][0])
         raise UserError(f"`{name}` {problem['input']!r}: {problem['msg']}", parameters=(name,)) from None
-    scanned = {prompt.text for prompt in prompts.prompts}
-    others = [prompt for prompt in reference.prompts if prompt.text not in scanned] if reference else []
+    others = not_scanned(prompts, reference) if reference else []
     if reference is not None and not others:
         raise UserError(
             f"{reference.path} holds no prompt that is not in {prompts.path} too; name other prompts as the reference"
@@ -162,6 +165,20 @@ def scan_set(
         ),
         spec=None,
     )
+
+
+def not_scanned(prompts: PromptFile, reference: PromptFile) -> list[Prompt]:
+    """Prompts of the reference that are none of the scanned ones in any spelling: no prompt is its own reference."""
+    scanned = {same_text(prompt.text) for prompt in prompts.prompts}
+    return [prompt for prompt in reference.prompts if same_text(prompt.text) not in scanned]
+
+
+def _joined(texts: Sequence[str], clusters: Sequence[str]) -> list[str]:
+    """Clusters of texts, those that hold one text in several spellings made one."""
+    import numpy as np
+
+    seen: dict[str, int] = {}
+    return joined_clusters(clusters, np.array([seen.setdefault(same_text(text), len(seen)) for text in texts]))
 
 
 def _name(line: int) -> str:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from memdet.errors import UserError
 from memdet.io_utils import printable
 from memdet.samplesets import frames
+from memdet.samplesets.evidence import with_joined_clusters
 from memdet.samplesets.items import COLUMNS, Item, content_hash, items_frame, rows_sha256
 from memdet.samplesets.names import advice, check_id, id_of_file, model_name
 from memdet.samplesets.samples_file import read_samples
@@ -40,8 +41,9 @@ class SampleSet:
             names none.
         protocol: Steps, guidance, seeds and noise.
         items: A row an item in the order of the file: ``item_id, condition, model, label`` (1 memorized, 0 not;
-            None in a scan), ``cluster, stratum, split`` (``dev`` or ``test``), ``extraction`` (measured share of
-            copies, NaN where it is not known), ``image`` (float32 ``[channels, height, width]`` in
+            None in a scan), ``cluster`` (family of near-duplicates; one prompt or image is in one cluster, whatever was
+            stated, see :mod:`memdet.samplesets.evidence`), ``stratum, split`` (``dev`` or ``test``), ``extraction``
+            (measured share of copies, NaN where it is not known), ``image`` (float32 ``[channels, height, width]`` in
             [-1, 1]; None in the task ``prompt``).
         has_prompts: Whether the conditions are text.
         content_hash: SHA-256 over the spec and the data file.
@@ -74,6 +76,8 @@ class SampleSet:
 
     def __post_init__(self) -> None:
         check_id(self.id)
+        items = with_joined_clusters(self.items, has_prompts=self.has_prompts, noise=self.protocol.noise)
+        object.__setattr__(self, "items", items)
         held = (self.items, self.protocol, self.has_prompts, self.task)
         if self._hashed is not None and any(a is not b for a, b in zip(held, self._hashed, strict=True)):
             before, now = _digest(*self._hashed), _digest(*held)
@@ -119,6 +123,9 @@ class SampleSet:
         hashed = [name for name in columns if name != "model" or "model" in frame]
         rows = zip(*(columns[name] for name in sorted(hashed)), strict=True)
         settings = {"protocol": protocol.model_dump(mode="json"), "has_prompts": has_prompts}
+        items = with_joined_clusters(
+            items_frame(columns), has_prompts=has_prompts, noise=noise, stated="cluster" in frame
+        )
         return cls(
             id=id,
             version=1,
@@ -126,7 +133,7 @@ class SampleSet:
             task="image" if columns["image"][0] is not None else "prompt",
             model=name or columns["model"][0] or None,
             protocol=protocol,
-            items=items_frame(columns),
+            items=items,
             has_prompts=has_prompts,
             content_hash=content_hash(settings, rows_sha256(rows)),
             spec=None,
@@ -177,6 +184,8 @@ class SampleSet:
 
     def with_model(self, model: str | Path) -> SampleSet:
         """The same items, all of them about another model; the content hash stays.
+
+        A set that spans models may then hold one prompt under both labels, which no run takes.
 
         Raises:
             UserError: No name of a model.

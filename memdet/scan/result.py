@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memdet.metrics import at_least_as_high, auroc, conformal_threshold, one_of_each
+from memdet.samplesets.prompts import not_scanned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,8 +148,7 @@ def _reference(
     """Scores of the reference, one of each cluster, and where the others went."""
     if reference is None:
         return np.empty(0), None
-    scanned = {prompt.text for prompt in prompts.prompts}
-    others = [prompt for prompt in reference.prompts if prompt.text not in scanned]
+    others = not_scanned(prompts, reference)
     scored = [prompt for prompt in others if not math.isnan(means.get(f"reference:{prompt.id}", math.nan))]
     kept = [scored[index] for index in one_of_each([prompt.cluster for prompt in scored])] if scored else []
     described = {
