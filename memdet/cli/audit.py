@@ -45,7 +45,8 @@ class Given:
 def command(given: Given) -> int:
     """Show what controls alone can tell of a sample set, without any model.
 
-    Of SPEC, an id or a YAML file, or of two files of prompts: .txt (one a line), .csv, .jsonl or .parquet.
+    Of SPEC, an id or a YAML file, or of two files of prompts: .txt (one a line), .csv, .jsonl or .parquet. A set that
+    holds one prompt under both labels exits with 1.
     """
     if (given.memorized is None) != (given.control is None):
         raise UserError("--memorized and --control go together: two files of prompts")
@@ -60,6 +61,8 @@ def command(given: Given) -> int:
 
     results = [audit(sample_set) for sample_set in _sample_sets(given)]
     show(SUMMARIES[given.form](results) if given.suite else FORMATS[given.form](results[0]), given.out)
+    if any("contradiction" in result for result in results):
+        return 1
     return 1 if given.strict and any(result["flagged"] is not False for result in results) else 0
 
 

@@ -4,8 +4,9 @@ import json
 import socket
 
 import pytest
+import yaml
 
-from memdet.samplesets import load_spec, load_suite
+from memdet.samplesets import load_spec, load_suite, specs_directory
 
 
 @pytest.fixture
@@ -131,3 +132,61 @@ def test_a_model_that_is_not_cached_names_what_the_spec_knows(refused, no_socket
 def test_an_offline_run_opens_no_socket(cli, no_socket, tmp_path):
     arguments = ["tiny-sd-a-narrow", "--detector", "wen2024", "--seeds", "1", "--offline", "--quiet"]
     assert cli("run", *arguments, "--out", tmp_path / "run")[0] == 0
+
+
+def both_labels(tmp_path):
+    """Thirty prompts a class; three of them in both, in other spellings."""
+    words = [f"word{k} other{k} third{k}" for k in range(57)]
+    (tmp_path / "m.txt").write_text("\n".join(words[:30]) + "\n")
+    (tmp_path / "c.txt").write_text("\n".join([*words[30:], *(text.upper() for text in words[:3])]) + "\n")
+    return ["audit", "--memorized", tmp_path / "m.txt", "--control", tmp_path / "c.txt"]
+
+
+def test_a_prompt_in_both_classes_flags_the_set_and_exits_with_1(cli, tmp_path):
+    code, out, err = cli(*both_labels(tmp_path))
+    told = "flagged: no run takes it: 3 prompts are labelled both 1 and 0 ('word0 other0 third0', items memorized-00001"
+    assert (code, err) == (1, "")
+    assert told in out
+    assert "in both classes: 6" in out
+    code, out, _ = cli(*both_labels(tmp_path), "--format", "json")
+    result = json.loads(out)
+    assert (code, result["flagged"]) == (1, True)
+    assert "3 prompts" in result["contradiction"]
+
+
+def spec_of(tmp_path, rows, **columns):
+    spec = yaml.safe_load((specs_directory() / "tiny-sd-swap.yaml").read_text())
+    names = {"id": "item_id", "prompt": "prompt"}
+    label = {"column": "label", "positive": [1], "negative": [0]}
+    spec |= {"id": "mine", "source": {"kind": "local", "path": "items.csv"}, "blind_controls": {}}
+    spec["columns"] = names | {"label": label} | columns
+    (tmp_path / "items.csv").write_text("\n".join(",".join(map(str, row)) for row in rows) + "\n")
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(spec))
+    return path
+
+
+def test_a_spec_with_a_prompt_under_both_labels_or_in_both_splits_is_flagged(cli, tmp_path):
+    rows = [("i1", "a red shoe", 1, "test"), ("i2", "a blue bag", 0, "test"), ("i3", "a green coat", 0, "test")]
+    header = ("item_id", "prompt", "label", "split")
+    assert cli("audit", spec_of(tmp_path, [header, *rows], split="split"))[0] == 0
+    for row, told in [
+        (("i4", "a red shoe", 0, "test"), "1 prompt is labelled both 1 and 0 ('a red shoe', items i1, i4)"),
+        (("i4", "a  RED shoe", 1, "dev"), "1 prompt is in both dev and test ('a red shoe', items i1, i4)"),
+    ]:
+        path = spec_of(tmp_path, [header, *rows, row], split="split")
+        code, out, _ = cli("audit", path)
+        assert code == 1
+        assert told in out
+        code, _, err = cli("run", path, "--detector", "wen2024", "--out", tmp_path / "run")
+        assert code == 2
+        assert f"sample set mine: {told}" in err
+
+
+def test_one_prompt_under_two_models_contradicts_nothing(cli):
+    code, out, _ = cli("audit", "tiny-sd-swap", "--format", "json")
+    result = json.loads(out)
+    assert code == 0
+    assert result["duplicates"]["exact_across"] > 300  # by the text alone
+    assert "contradiction" not in result
+    assert result["flagged"] is False
