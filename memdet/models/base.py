@@ -116,6 +116,10 @@ class ScoreModel(ABC):
         """Whether each condition is longer than what the model reads of it."""
         return [False] * len(conditions)
 
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know of how the model was read; a run says it."""
+        return ()
+
     def bottleneck(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Noise prediction, and the activation of the network's middle block, ``[batch, ...]``. One forward.
 

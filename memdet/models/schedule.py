@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from memdet.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +116,22 @@ class NoiseSchedule:
             raise UserError(f"a trajectory has 1 to {length} steps on this schedule, not {steps!r}")
         spaced = np.arange(steps) * (length // steps) + self.offset
         return [int(t) for t in np.minimum(spaced, length - 1)[::-1]]
+
+    def landings(self, steps: int) -> list[tuple[float, float]]:
+        """Alpha and sigma that each step of a trajectory ends at: those of the next timestep, at last the final ones.
+
+        Raises:
+            UserError: As :meth:`timesteps`.
+        """
+        levels = [(self.alpha(t), self.sigma(t)) for t in self.timesteps(steps)]
+        return [*levels[1:], (self.final_alpha, self.final_sigma)]
+
+    def limited(self, x0: Tensor) -> Tensor:
+        """The clean sample that a step goes on with, of the one that was predicted, ``[batch, ...]``: the same.
+
+        A pipeline's scheduler may clip it.
+        """
+        return x0
 
 
 def _is_whole(value: Any) -> bool:

@@ -89,6 +89,10 @@ class WrappedModel(ScoreModel):
         """As the inner model."""
         return self.inner.are_cut(conditions)
 
+    def remarks(self) -> tuple[str, ...]:
+        """As the inner model."""
+        return self.inner.remarks()
+
     def bottleneck(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """As the inner model."""
         return self.inner.bottleneck(x, t, embedding)

@@ -10,7 +10,10 @@ from memdet.probing.evaluator import Evaluator
 
 
 class Trajectory:
-    """DDIM (eta = 0; Song et al. 2021).
+    """DDIM (eta = 0; Song et al. 2021), step for step as diffusers' ``DDIMScheduler`` of the model's own configuration.
+
+    Where that clips the predicted clean sample, the trajectory does. What the model answers at a state is never
+    clipped.
 
     Args:
         evaluator: Gives predictions.
@@ -22,7 +25,8 @@ class Trajectory:
 
     def __init__(self, evaluator: Evaluator, start: Tensor, steps: int, guidance: float) -> None:
         self._evaluator, self._guidance = evaluator, guidance
-        self.timesteps = evaluator.model.schedule.timesteps(steps)
+        schedule = evaluator.model.schedule
+        self.timesteps, self._landings = schedule.timesteps(steps), schedule.landings(steps)
         self._states: list[Tensor] = [start]
 
     def state(self, index: int) -> Tensor:
@@ -40,12 +44,10 @@ class Trajectory:
             if i + 1 < len(self._states):
                 continue
             x, t = self._states[i], self.timesteps[i]
-            last = i + 1 == len(self.timesteps)
-            alpha = schedule.final_alpha if last else schedule.alpha(self.timesteps[i + 1])
-            sigma = schedule.final_sigma if last else schedule.sigma(self.timesteps[i + 1])
+            alpha, sigma = self._landings[i]
 
             def step(x: Tensor, eps: Tensor, t: int = t, alpha: float = alpha, sigma: float = sigma) -> Tensor:
-                x0 = (x - schedule.sigma(t) * eps) / schedule.alpha(t)
+                x0 = schedule.limited((x - schedule.sigma(t) * eps) / schedule.alpha(t))
                 return alpha * x0 + sigma * eps
 
             key, what = ("step", len(self.timesteps), i), f"trajectory(...).state({i + 1})"

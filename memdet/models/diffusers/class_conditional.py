@@ -66,7 +66,7 @@ class ClassConditionalModel(ScoreModel):
         self._null = number - 1
         self._unet = load_network(directory, "unet", classes["unet"], self.device, dtype)
         allow_forward_ad(self._unet)
-        self.schedule, self.prediction_type = read_schedule(directory)
+        self.schedule, self.prediction_type = read_schedule(directory, latent=False)
         size = config["sample_size"]
         height, width = (size, size) if isinstance(size, int) else size
         self.latent_shape = (config["in_channels"], height, width)

@@ -15,6 +15,7 @@ import torch
 
 from memdet.errors import NotApplicableError, UserError
 from memdet.models.diffusers.quiet import quiet
+from memdet.models.diffusers.scheduler_config import checked_config
 from memdet.models.prediction_type import PredictionType
 from memdet.models.schedule import NoiseSchedule
 
@@ -26,16 +27,26 @@ _HASHED = {".json", ".txt", ".model", ".safetensors"}
 
 
 class DiffusersSchedule(NoiseSchedule):
-    """Noise and timesteps of a pipeline's own scheduler configuration, read as DDIM."""
+    """Noise, timesteps and clipping of a pipeline's own scheduler configuration, read as DDIM.
+
+    Args:
+        config: Of a scheduler with betas.
+        latent: Whether samples are latents, which no scheduler clips unasked.
+        where: The model's directory, for messages.
+
+    Raises:
+        UserError: A scheduler or a setting that DDIM cannot follow.
+    """
 
     _ddim: Any
     _timesteps: dict[int, list[int]]
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, *, latent: bool = False, where: str = "") -> None:
+        checked = checked_config(config, latent=latent, where=where)
         with quiet():
             from diffusers import DDIMScheduler
 
-            ddim = DDIMScheduler.from_config(config)
+            ddim = DDIMScheduler.from_config(checked)
         cumulative = ddim.alphas_cumprod.double().numpy()
         final = float(ddim.final_alpha_cumprod)
         super().__init__(
@@ -43,6 +54,7 @@ class DiffusersSchedule(NoiseSchedule):
             sigmas=np.sqrt(1 - cumulative),
             final_alpha=final**0.5,
             final_sigma=(1 - final) ** 0.5,
+            offset=ddim.config.steps_offset,
         )
         object.__setattr__(self, "_ddim", ddim)
         object.__setattr__(self, "_timesteps", {})
@@ -56,21 +68,54 @@ class DiffusersSchedule(NoiseSchedule):
             self._timesteps[steps] = [min(int(t), last) for t in self._ddim.timesteps]
         return list(self._timesteps[steps])
 
+    def landings(self, steps: int) -> list[tuple[float, float]]:
+        """Alpha and sigma that each step ends at.
 
-def read_schedule(directory: Path) -> tuple[DiffusersSchedule, PredictionType]:
+        DDIM of diffusers goes back by one stride, a whole number, which is the next timestep where the spacing is
+        ``leading`` and may be one beside it else.
+        """
+        self.timesteps(steps)  # refuses impossible numbers of steps
+        stride = len(self.alphas) // steps
+        self._ddim.set_timesteps(steps)
+        before = [min(int(t) - stride, len(self.alphas) - 1) for t in self._ddim.timesteps]
+        final = (self.final_alpha, self.final_sigma)
+        return [(self.alpha(t), self.sigma(t)) if t >= 0 else final for t in before]
+
+    def limited(self, x0: torch.Tensor) -> torch.Tensor:
+        """The predicted clean sample as the scheduler goes on with it.
+
+        ``thresholding`` (Saharia et al. 2022, arXiv 2205.11487) limits each sample by a quantile of its own sizes and
+        divides by it; else ``clip_sample`` limits it to ``clip_sample_range``; else it stays as it is.
+        """
+        config = self._ddim.config
+        if config.thresholding:
+            exact = x0 if x0.dtype == torch.float64 else x0.float()
+            bound = exact.flatten(1).abs().quantile(config.dynamic_thresholding_ratio, dim=1)
+            bound = bound.clamp(min=1, max=config.sample_max_value).view(-1, *[1] * (x0.ndim - 1))
+            return (exact.clamp(-bound, bound) / bound).to(x0.dtype)
+        return x0.clamp(-config.clip_sample_range, config.clip_sample_range) if config.clip_sample else x0
+
+
+def read_schedule(directory: Path, *, latent: bool) -> tuple[DiffusersSchedule, PredictionType]:
     """Noise schedule of a directory, and what its network predicts.
 
+    Args:
+        directory: Of the model.
+        latent: Whether its samples are latents, not pixels.
+
     Raises:
-        UserError: An unknown prediction type, or a schedule that ends in pure noise.
+        UserError: An unknown prediction type, a scheduler that DDIM cannot follow, or a schedule that ends in pure
+            noise.
     """
     config = read_json(directory / "scheduler" / "scheduler_config.json")
     prediction = config.get("prediction_type", "epsilon")
     if prediction not in _PREDICTION_TYPES:
         raise UserError(f"{directory}: scheduler predicts {prediction!r}; known: {', '.join(_PREDICTION_TYPES)}")
-    schedule = DiffusersSchedule(config)
+    schedule = DiffusersSchedule(config, latent=latent, where=str(directory))
     if schedule.alphas.min() < 1e-6:
         raise UserError(
-            f"{directory}: the scheduler ends in pure noise (zero terminal SNR), which memdet cannot invert"
+            f"{directory}: the scheduler ends in pure noise (zero terminal SNR, rescale_betas_zero_snr), which memdet "
+            "cannot invert"
         )
     return schedule, _PREDICTION_TYPES[prediction]
 

@@ -23,6 +23,7 @@ from memdet.models.diffusers.directory import (
 )
 from memdet.models.diffusers.quiet import quiet
 from memdet.models.diffusers.recording import AttentionLayer, record_cross_attention, record_output
+from memdet.models.diffusers.scheduler_config import notes_on
 
 _PIPELINE = "StableDiffusionPipeline"
 _COMPONENTS = ("unet", "scheduler", "text_encoder", "tokenizer", "vae")
@@ -58,7 +59,7 @@ class StableDiffusionModel(ScoreModel):
         self._text_encoder = self._load_network("text_encoder")
         self._tokenizer = load_component(directory, "tokenizer", self._classes["tokenizer"])
         self._vae: Any = None
-        self.schedule, self.prediction_type = read_schedule(directory)
+        self.schedule, self.prediction_type = read_schedule(directory, latent=True)
         self.latent_shape = _latent_shape(directory, self._unet.config)
 
     def embed(self, conditions: Sequence[str]) -> Tensor:
@@ -116,6 +117,10 @@ class StableDiffusionModel(ScoreModel):
         with quiet():  # the tokenizer warns of what is asked here
             tokens = self._tokenizer(list(conditions)).input_ids
         return [len(row) > self._tokenizer.model_max_length for row in tokens]
+
+    def remarks(self) -> tuple[str, ...]:
+        """Settings of the scheduler that trajectories take and ``StableDiffusionPipeline`` would override."""
+        return notes_on(read_json(self._directory / "scheduler" / "scheduler_config.json"))
 
     def bottleneck(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Noise prediction, and the activation of the UNet's middle block, ``[batch, channels, height, width]``."""
