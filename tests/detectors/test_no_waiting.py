@@ -52,6 +52,7 @@ ACCEPTED = {
     "bright-ending": ({"lift_fresh"}, TOKENS),
     "ren2024-entropy": ({"lift_fresh"}, TOKENS),
     "nemo2024": ({"Tensor.cpu", "Tensor.numpy", "lift_fresh"}, "SSIM is scikit-image's, on the host"),
+    "rectified-flow-mia": ({"Tensor.cpu", "Tensor.numpy", "lift_fresh"}, "the image is compressed on the host, first"),
 }
 VARIANTS = [
     "wen2024@steps=5",

@@ -1,0 +1,80 @@
+"""Membership by the error of the mean velocity at the midpoint (Rao and Moyer 2026)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, PositiveInt
+
+from memdet.detectors.base import Detector, DetectorInfo, Headline
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from memdet.probing import Probe
+
+
+class CalibratedVelocityError(Detector):
+    """``-norm(x - mean_n v(z_n))^2 / C(x)``: how far the mean velocity is from the image, for the image's complexity.
+
+    Rectified flow mixes an image x and noise eps_n in a straight line, ``z_n = s x + (1 - s) eps_n``, and learns the
+    velocity ``x - eps_n``, whose mean over noise is x. C is the length of the image in bytes after compression.
+
+    Paper: Rao, Moyer, "Generalization and Memorization in Rectified Flow", 2026, arXiv 2603.13421, statistic T_mc_cal:
+    a model that is trained evenly over time betrays its training images most at s = .5. Any other model is read in
+    the same coordinates, which is exact: a state ``alpha x + sigma eps`` is ``alpha + sigma`` times the mixture with
+    ``s = alpha / (alpha + sigma)``, and the velocity there is ``x0_hat - e_c``. So s = .5 is the timestep at which
+    signal and noise are equally strong, or the nearest.
+
+    Attributes:
+        share: s, of the image in the mixture.
+        draws: Of the noise.
+    """
+
+    info = DetectorInfo(
+        name="rectified-flow-mia",
+        title="minus the squared error of the mean velocity at the midpoint, over the image's complexity",
+        paper="rao2026generalization",
+        year=2026,
+        access="score",
+        task="image",
+        cost="draws F",
+        fidelity="deviates",
+        deviation=(
+            "The paper's code is not public. Its codec and number of draws are not known here: zlib's length of the "
+            "8-bit image (the decoded one, of latents) and 8 draws are memdet's. Its models are all rectified flows."
+        ),
+        headline=Headline(source="T_mc_cal at s = .5"),
+    )
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    draws: PositiveInt = 8
+
+    def score(self, probe: Probe) -> Tensor:
+        """Score each item, ``[batch]``."""
+        import torch
+
+        _ = probe.images  # a prompt has none
+        schedule, image = probe.model.schedule, probe.clean()
+        shares = schedule.alphas / (schedule.alphas + schedule.sigmas)
+        t = int(abs(shares - self.share).argmin())
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        size = _compressed_size(probe.generated())
+        velocities = []
+        for draw in range(self.draws):
+            x = alpha * image + sigma * probe.starting_noise(draw)
+            eps = probe.eps(x, t, "cond")
+            velocities.append((x - sigma * eps) / alpha - eps)
+        mean = torch.stack(velocities).mean(dim=0)
+        error: Tensor = (image - mean).double().flatten(1).square().sum(dim=1)
+        return -error / size
+
+
+def _compressed_size(images: Tensor) -> Tensor:
+    """Bytes of each image ``[batch, channels, height, width]`` in [0, 1], at 8 bits a value, ``[batch]`` float64."""
+    import zlib
+
+    import torch
+
+    pixels = (images.detach().float() * 255).round().clamp(0, 255).byte().cpu().numpy()
+    sizes = [len(zlib.compress(one.tobytes(), 9)) for one in pixels]
+    return torch.tensor(sizes, dtype=torch.float64, device=images.device)
