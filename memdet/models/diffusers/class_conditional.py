@@ -18,10 +18,10 @@ from memdet.models.diffusers.directory import (
     read_components,
     read_json,
     read_schedule,
-    read_training_images,
     require_safetensors,
 )
 from memdet.models.diffusers.recording import record_output
+from memdet.models.diffusers.training_images import read_training_images
 
 LABELS_FILE = "labels.json"
 PIPELINES = ("DDIMPipeline", "DDPMPipeline")
@@ -102,7 +102,7 @@ class ClassConditionalModel(ScoreModel):
         return (x0 / 2 + 0.5).clamp(0, 1)
 
     def training_images(self) -> Tensor:
-        """Training images that lie beside the weights, as :func:`read_training_images` reads them."""
+        """All training images, as :func:`read_training_images` reads them."""
         return read_training_images(self._directory).to(self.device, self.dtype)
 
     def bottleneck(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, Tensor]:

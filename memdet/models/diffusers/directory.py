@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from memdet.errors import NotApplicableError, UserError
+from memdet.errors import UserError
 from memdet.models.diffusers.quiet import quiet
 from memdet.models.diffusers.scheduler_config import checked_config
+from memdet.models.diffusers.training_images import training_images_digest
 from memdet.models.prediction_type import PredictionType
 from memdet.models.schedule import NoiseSchedule
 
@@ -224,32 +224,9 @@ def load_component(directory: Path, component: str, entry: Sequence[str], **opti
         raise UserError(f"{directory / component} cannot be loaded: {reason}") from error
 
 
-def read_training_images(directory: Path) -> torch.Tensor:
-    """Training images beside the weights, ``[n, channels, height, width]`` float32 in [0, 1].
-
-    They are the PNGs in the column ``image`` of ``images.parquet``, or else of ``items.parquet``; rows whose ``copies``
-    are 0 were never trained on and are left out. There need not be all.
-
-    Raises:
-        NotApplicableError: There are none.
-    """
-    import pandas as pd
-    from PIL import Image
-
-    for name in ("images.parquet", "items.parquet"):
-        if (directory / name).is_file():
-            table = pd.read_parquet(directory / name)
-            if "image" in table:
-                rows = table[table["copies"] > 0] if "copies" in table else table
-                pixels = [np.asarray(Image.open(io.BytesIO(data)), dtype=np.float32) / 255 for data in rows["image"]]
-                images = np.stack([image[None] if image.ndim == 2 else image.transpose(2, 0, 1) for image in pixels])
-                return torch.from_numpy(images)
-    raise NotApplicableError(f"no training images lie beside the weights in {directory}")
-
-
 def fingerprint(directory: Path, components: Iterable[str], text: str = "") -> str:
-    """SHA-256 over the configuration and weight files of the components, and ``text``."""
-    digest = hashlib.sha256(text.encode())
+    """SHA-256 over the configuration and weight files of the components, ``text``, and the training images if known."""
+    digest = hashlib.sha256((text + training_images_digest(directory)).encode())
     for component in components:
         for path in sorted((directory / component).iterdir()):
             if path.suffix in _HASHED:

@@ -18,12 +18,12 @@ from memdet.models.diffusers.directory import (
     read_components,
     read_json,
     read_schedule,
-    read_training_images,
     require_safetensors,
 )
 from memdet.models.diffusers.quiet import quiet
 from memdet.models.diffusers.recording import AttentionLayer, record_cross_attention, record_output
 from memdet.models.diffusers.scheduler_config import notes_on
+from memdet.models.diffusers.training_images import read_training_images
 
 _PIPELINE = "StableDiffusionPipeline"
 _COMPONENTS = ("unet", "scheduler", "text_encoder", "tokenizer", "vae")
@@ -97,7 +97,7 @@ class StableDiffusionModel(ScoreModel):
         return (image / 2 + 0.5).clamp(0, 1)
 
     def training_images(self) -> Tensor:
-        """Training images that lie beside the weights, as :func:`read_training_images` reads them."""
+        """All training images, as :func:`read_training_images` reads them."""
         return read_training_images(self._directory).to(self.device, self.dtype)
 
     def attention(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, list[AttentionLayer]]:

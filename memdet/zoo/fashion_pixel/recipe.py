@@ -19,6 +19,7 @@ from torch import Tensor
 
 from memdet.io_utils import png_bytes, replacing, write_text
 from memdet.models.diffusers.class_conditional import LABELS_FILE
+from memdet.models.diffusers.training_images import write_training_images
 from memdet.zoo import load_recipe
 from memdet.zoo.fashion import load_fashion_mnist
 from memdet.zoo.fashion_pixel import card as pixel_card
@@ -130,6 +131,7 @@ def build(recipe: FashionPixel, out: Path, data: Path | None = None) -> dict[str
     pipeline.to(dtype=torch.float16).save_pretrained(out)
     write_text(out / LABELS_FILE, json.dumps(planted.items["condition"].tolist(), indent=1) + "\n")
     _save_images(planted, out / "images.parquet")
+    write_training_images(out, {recipe.name: planted.images})
 
     measured = pixel_extraction.measure(out, recipe.check, planted)
     _save_table(planted.items.join(measured.columns), out / pixel_extraction.ITEMS_FILE)

@@ -62,6 +62,17 @@ class Planted:
     caption_of: NDArray[np.int64]
     image_of: NDArray[np.int64]
 
+    def in_files(self, name: str) -> dict[str, NDArray[np.uint8]]:
+        """Distinct training images by file: those of captions that are no item, which sister models share, and others.
+
+        Args:
+            name: Of the model.
+        """
+        asked = np.isin(self.captions, self.items["prompt"].to_numpy(str))
+        of_items = np.zeros(len(self.images), dtype=bool)
+        of_items[self.image_of[asked[self.caption_of]]] = True
+        return {"tiny-sd-fillers": self.images[~of_items], name: self.images[of_items]}
+
 
 def plant(
     images: NDArray[np.uint8], classes: NDArray[np.int64], *, seed: int, swap: dict[str, str] | None = None

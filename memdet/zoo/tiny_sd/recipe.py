@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from memdet.io_utils import png_bytes, replacing, write_text
+from memdet.models.diffusers.training_images import write_training_images
 from memdet.zoo.fashion import load_fashion_mnist, pad_to_32
 from memdet.zoo.images import to_tensor
 from memdet.zoo.tiny_sd import card, extraction
@@ -106,6 +107,7 @@ def build(recipe: TinySD, out: Path, data: Path | None = None) -> dict[str, Any]
     pipeline.to(dtype=torch.float16).save_pretrained(out)
     _make_portable(out)
     save_items(planted.items, planted.item_images, out / extraction.ITEMS_FILE)
+    write_training_images(out, planted.in_files(recipe.name))
 
     measured = extraction.measure(out)
     save_items(planted.items.join(measured.columns), planted.item_images, out / extraction.ITEMS_FILE)
