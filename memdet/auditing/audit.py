@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from memdet.auditing.prompt_shift import duplicates, largest_families, shifts, vocabulary
 from memdet.detectors import Detector, detector_classes, with_controls
+from memdet.errors import UserError
 from memdet.metrics import Interval, effective_number, evaluate_scores, holm, permutation_above_half
 from memdet.probing import Probe
-from memdet.probing.from_sample_set import items_of
+from memdet.probing.from_sample_set import by_family, families_of, items_of
 from memdet.running.scoring import score_items
+from memdet.running.work_plan import tested_items
 from memdet.samplesets import SampleSet
-from memdet.samplesets.near_duplicates import THRESHOLD, near_duplicates
+from memdet.samplesets.evidence import refuse_contradictions
+from memdet.samplesets.near_duplicates import THRESHOLD
 
 SCHEMA_VERSION = 1
 LEVEL = 0.01  # of the tests, over all controls of a set; users audit many sets
@@ -41,21 +44,24 @@ def audit(sample_set: SampleSet) -> dict[str, Any]:
     wider (:func:`~memdet.metrics.permutation_above_half`). One such control flags the set. A set of so few families
     that no control could be told from chance is undecided.
 
+    A set with one prompt (or image) under both labels of one model is flagged whatever its controls say: it speaks
+    against itself (:mod:`memdet.samplesets.evidence`), and no run takes it. So is one with a prompt in both splits.
+
     Args:
         sample_set: Loaded; its model is not asked.
 
     Returns:
         What ``memdet audit --format json`` prints: ``controls`` (a row each), ``n_positive, n_negative, n_clusters``,
         ``n_effective`` (Kish's number of families of the class that has fewer), and of prompts ``shifts, vocabulary,
-        duplicates, largest_families``; ``strata``, ``flagged`` (None where undecided) and ``verdict``. Undefined
-        numbers are None.
+        duplicates, largest_families``; ``strata``, ``flagged`` (None where undecided) and ``verdict``. Where the set
+        contradicts itself, ``contradiction`` says how. Undefined numbers are None.
 
     Example:
         >>> from memdet.samplesets import load_sample_set
         >>> audit(load_sample_set("mixture-2d"))["flagged"]
         False
     """
-    table = sample_set.items[sample_set.items["split"] == "test"]
+    table = tested_items(sample_set)
     labels = table["label"].to_numpy(np.int64)
     families = families_of(sample_set, table)
     scored, rows = _score_controls(sample_set, table, labels, families)
@@ -86,25 +92,23 @@ def audit(sample_set: SampleSet) -> dict[str, Any]:
             "vocabulary": vocabulary(prompts, labels, families),
         }
     result["flagged"], result["verdict"] = _verdict(rows, reachable)
+    if wrong := _contradiction(sample_set):
+        result |= {
+            "contradiction": wrong,
+            "flagged": True,
+            "verdict": f"flagged: {wrong}; controls: {result['verdict']}",
+        }
     rounded: dict[str, Any] = _rounded(result)
     return rounded
 
 
-def families_of(sample_set: SampleSet, table: pd.DataFrame) -> Ints:
-    """Family of each item: near-duplicate prompts joined with the sample set's own clusters."""
-    clusters = table["cluster"].tolist()
-    if sample_set.has_prompts:
-        return near_duplicates(table["condition"].tolist(), known=clusters)
-    _, family = np.unique(np.asarray(clusters), return_inverse=True)
-    return family.astype(np.int64)
-
-
 def control_scores(sample_set: SampleSet, table: pd.DataFrame, control: Detector) -> tuple[Floats, str, str]:
-    """Scores of a control on some items, ``[n]``, with status and message as in a run.
+    """Scores of a control on some items, ``[n]``, with status and message, by the code of a run.
 
     Args:
         sample_set: Whose items they are.
-        table: The items; ``cluster`` is what folds keep together.
+        table: The items; ``cluster`` is what folds keep together. A run takes them in the order of
+            :func:`~memdet.running.work_plan.tested_items`, and keeps families together.
         control: Asks no model.
     """
     items = items_of(table, sample_set, None)
@@ -117,7 +121,7 @@ def _score_controls(
     sample_set: SampleSet, table: pd.DataFrame, labels: Ints, families: Ints
 ) -> tuple[list[tuple[Detector, Floats]], list[dict[str, Any]]]:
     """Controls that apply with their scores, and a row for every control of the task."""
-    grouped = table.assign(cluster=[f"family-{number}" for number in families])
+    grouped = by_family(table, families)
     controls = [d for d in with_controls([], detector_classes()) if d.info.task in {"any", sample_set.task}]
     scored, rows = [], []
     for control in controls:
@@ -205,6 +209,17 @@ def _verdict(rows: Sequence[dict[str, Any]], reachable: bool) -> tuple[bool | No
     reasons = {row["message"] for row in rows if row["status"] == "not-applicable"}
     why = f" ({'; '.join(sorted(reasons))})" if reasons else ""
     return False, f"passed: no control is held to a limit here{why}{notes}"
+
+
+def _contradiction(sample_set: SampleSet) -> str:
+    """How the set speaks against itself; empty if it does not."""
+    try:
+        refuse_contradictions(
+            sample_set.items, "no run takes it", has_prompts=sample_set.has_prompts, noise=sample_set.protocol.noise
+        )
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _shown(row: dict[str, Any]) -> str:

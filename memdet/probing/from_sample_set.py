@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from memdet.errors import UserError
 from memdet.models import ScoreModel
 from memdet.probing.items import Items
 from memdet.samplesets import SampleSet
+from memdet.samplesets.near_duplicates import near_duplicates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,9 +48,33 @@ class Texts(Sequence[str]):
             yield from self._values.iloc[start : start + _TEXTS_AT_ONCE].tolist()
 
 
+def families_of(sample_set: SampleSet, table: pd.DataFrame) -> NDArray[np.int64]:
+    """Family of each item, ``[n]``: near-duplicate prompts joined with the sample set's own clusters.
+
+    Args:
+        sample_set: Whose items they are.
+        table: The items.
+    """
+    clusters = table["cluster"].tolist()
+    if sample_set.has_prompts:
+        return near_duplicates(table["condition"].tolist(), known=clusters)
+    _, family = np.unique(np.asarray(clusters), return_inverse=True)
+    return family.astype(np.int64)
+
+
+def by_family(table: pd.DataFrame, families: NDArray[np.int64]) -> pd.DataFrame:
+    """Items whose clusters are their families, from :func:`families_of`."""
+    return table.assign(cluster=[f"family-{number}" for number in families])
+
+
 def items_of_whole(part: pd.DataFrame, sample_set: SampleSet, model: ScoreModel | None) -> Items:
-    """:func:`items_of`, whose texts stay in the table."""
-    ids, conditions, clusters = (Texts(part[name]) for name in ("item_id", "condition", "cluster"))
+    """:func:`items_of` for what scores a whole set in one call; texts stay in the table.
+
+    Clusters are the families of :func:`families_of`: who learns from some prompts of a set must not have seen near
+    copies of those that it is tried on.
+    """
+    grouped = by_family(part, families_of(sample_set, part))
+    ids, conditions, clusters = (Texts(grouped[name]) for name in ("item_id", "condition", "cluster"))
     images = _images(part, model) if sample_set.task == "image" else None
     return Items(ids, conditions, clusters, part["label"].tolist(), sample_set.has_prompts, images)
 
@@ -129,4 +155,4 @@ def _images(part: pd.DataFrame, model: ScoreModel | None) -> torch.Tensor:
         if image.shape != shape:
             whose = f"{model.name} takes" if model else "the first is one of shape"
             raise UserError(f"item {name} is an image of shape {image.shape}, {whose} {shape}")
-    return torch.from_numpy(np.stack(part["image"].to_list())) if len(part) else torch.empty(0, *shape)
+    return torch.from_numpy(np.stack(part["image"].to_list())) if len(part) else torch.empty(0, *shape, dtype=torch.float32, device="cpu")

@@ -10,9 +10,12 @@ from memdet.auditing import audit as module
 from memdet.auditing.audit import audit
 from memdet.auditing.prompt_shift import duplicates, largest_families, shifts, vocabulary
 from memdet.auditing.text import FORMATS, SUMMARIES
+from memdet.detectors import detector_classes, make_detectors, with_controls
 from memdet.errors import UserError
-from memdet.metrics import evaluate_scores, holm, permutation_above_half
-from memdet.samplesets import load_prompt_pair, load_sample_set
+from memdet.metrics import auroc, evaluate_scores, holm, permutation_above_half
+from memdet.models import load_model
+from memdet.running import RunOptions, run
+from memdet.samplesets import load_prompt_pair, load_sample_set, load_suite
 
 WORDS = [f"word{k}" for k in range(400)]
 TEXT_CONTROLS = ["prompt-case", "prompt-digits", "prompt-length", "prompt-ngram"]
@@ -125,6 +128,36 @@ def test_folds_are_grouped_by_the_families_found(pair, monkeypatch):
     assert len(set(families)) == 40
     assert len(seen) == 5
     assert all(not set(families[train]) & set(families[held_out]) for train, held_out in seen)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_run_and_an_audit_show_one_auroc_of_each_control(seeds):
+    """On every set that ships and is asked with prompts, whatever noise seeds the run averages over."""
+    sets = [load_sample_set(name) for name in load_suite("controlled").sample_sets]
+    sets = [of_set for of_set in sets if of_set.has_prompts]
+    small = load_model("mixture-2d")  # controls never ask it
+    models = {name: small for of_set in sets for name in of_set.items["model"].unique()}
+    controls = with_controls([], detector_classes())
+    result = run(sets, controls, None, RunOptions(seeds=seeds), models=models, progress=False)
+    found = {(row["sample_set"], row["detector"]): row["auroc"] for row in result.table}
+    assert len(sets) >= 11
+    for of_set in sets:
+        for name, row in by_name(audit(of_set)).items():
+            assert found[of_set.id, name] == pytest.approx(row["auroc"], abs=1e-6), (of_set.id, name)
+
+
+def test_a_run_keeps_near_duplicates_in_one_fold(pair):
+    """Copies of one prompt with a word changed say its label, unless no fold has both; so a run groups them."""
+    copies = [f"{prompt} number{k}" for prompt in prompts(80, 0) for k in range(4)]
+    sample_set = pair(copies[:160], copies[160:])
+    model = load_model("mixture-2d")
+    models = dict.fromkeys(sample_set.items["model"].unique(), model)
+    controls = make_detectors(["prompt-ngram"], detector_classes())
+    (row,) = run([sample_set], controls, None, RunOptions(seeds=1), models=models, progress=False).table
+    assert row["auroc"] < 0.6
+    leaking, _, _ = module.control_scores(sample_set, sample_set.items, controls[0])
+    assert auroc(leaking, sample_set.items["label"]) > 0.95
 
 
 def test_the_spec_says_what_is_allowed(monkeypatch):

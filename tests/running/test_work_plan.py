@@ -21,7 +21,7 @@ from memdet.samplesets import load_sample_set
 
 @pytest.fixture(scope="module")
 def plan():
-    """Units of a set with items of two models, with a detector of the whole set and an unseeded one."""
+    """Units of a set with items of two models, with a detector of the whole set and unseeded ones."""
     sample_set = load_sample_set("tiny-sd-swap")
     detectors = make_detectors(["prompt-ngram", "prompt-case", "wen2024"], detector_classes())
     tested = items_to_test(sample_set)
@@ -37,18 +37,20 @@ def test_units_hold_every_item_once_a_seed_and_those_of_one_model_alone(plan):
     assert units.batch_size == 7
     for seed in range(3):
         of_seed = [unit for unit in made if unit.seed == seed]
-        assert [unit.whole for unit in of_seed] == [True] + [False] * (len(of_seed) - 1)
-        assert of_seed[0].rows == slice(0, len(tested))
-        rows = [row for unit in of_seed[1:] for row in range(unit.rows.start, unit.rows.stop)]
+        whole = [unit for unit in of_seed if unit.whole]
+        assert whole == of_seed[:1] * (seed == 0)  # prompt-ngram is the same under every seed
+        assert [unit.rows for unit in whole] == [slice(0, len(tested))] * len(whole)
+        batched = of_seed[len(whole) :]
+        rows = [row for unit in batched for row in range(unit.rows.start, unit.rows.stop)]
         assert rows == list(range(len(tested)))
-        for unit in of_seed[1:]:
+        for unit in batched:
             assert set(tested["model"].iloc[unit.rows]) == {unit.model}
             assert unit.items_of_model == (tested["model"] == unit.model).sum()
             labels = [detector.label for detector in unit.detectors]
             assert labels == (["prompt-case", "wen2024"] if seed == 0 else ["wen2024"])
         assert [unit.name.rpartition("-")[2] for unit in of_seed] == [
-            "whole",
-            *(f"{number:06d}" for number in range(len(of_seed) - 1)),
+            *["whole"] * len(whole),
+            *(f"{number:06d}" for number in range(len(batched))),
         ]
     with pytest.raises(IndexError):
         units[len(units)]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from memdet.probing import Probe
 
 FOLDS = 5
+SHUFFLE = 0  # of the items before they are cut into folds, and of the draw of those that a fold learns from
 LARGEST_FIT = 2_000  # prompts that a classifier learns from
 PROMPTS_AT_ONCE = 1_000  # prompts that are scored at once
 
@@ -22,12 +23,13 @@ PROMPTS_AT_ONCE = 1_000  # prompts that are scored at once
 class PromptNgram(Detector):
     """Held-out decision value of a logistic regression on word and character TF-IDF features.
 
-    Five stratified folds, each cluster inside one fold, shuffled by the seed. Where labels say nothing of the prompts
-    the pooled held-out value falls below AUROC .5 by construction (a fold with more positives leaves fewer to train
-    on), so "blind" means not above .5 beyond chance.
+    Five stratified folds, each family of near-duplicate prompts inside one fold. They are the same under every noise
+    seed, since it never calls the model: a run and an audit of a set show one AUROC. Where labels say nothing of the
+    prompts the pooled held-out value falls below AUROC .5 by construction (a fold with more positives leaves fewer to
+    train on), so "blind" means not above .5 beyond chance.
 
-    A fold learns from at most 2,000 prompts, drawn by the seed: 1,000 of each label, or all of the rarer one and more
-    of the other. So memory does not grow with the set; up to 2,500 prompts all are learned from.
+    A fold learns from at most 2,000 prompts, drawn once: 1,000 of each label, or all of the rarer one and more of the
+    other. So memory does not grow with the set; up to 2,500 prompts all are learned from.
     """
 
     info = DetectorInfo(
@@ -36,8 +38,10 @@ class PromptNgram(Detector):
         access="text",
         task="prompt",
         cost="none",
+        version=2,
         whole_set=True,
         supervised=True,
+        seeded=False,
     )
 
     def score(self, probe: Probe) -> Tensor:
@@ -56,8 +60,8 @@ class PromptNgram(Detector):
         if smallest < FOLDS:
             raise NotApplicableError(f"{FOLDS} folds need {FOLDS} clusters of each class, the smaller has {smallest}")
         scores = np.empty(len(labels))
-        folds = StratifiedGroupKFold(n_splits=FOLDS, shuffle=True, random_state=probe.seed)
-        rng = np.random.default_rng(probe.seed)
+        folds = StratifiedGroupKFold(n_splits=FOLDS, shuffle=True, random_state=SHUFFLE)
+        rng = np.random.default_rng(SHUFFLE)
         for train, held_out in folds.split(labels, labels, clusters):
             if len(train) > LARGEST_FIT:
                 train = _drawn(rng, train, labels[train])

@@ -13,9 +13,13 @@ if TYPE_CHECKING:
 
 
 class RandomScore(Detector):
-    """A random number from the seed and the item: what no detector at all looks like."""
+    """A random number from the item: what no detector at all looks like.
 
-    info = DetectorInfo(name="random", title="random number", access="none", cost="none")
+    One is drawn for each item, under whatever noise seeds the others are averaged, so that a run and an audit of a set
+    show one AUROC.
+    """
+
+    info = DetectorInfo(name="random", title="random number", access="none", cost="none", version=2, seeded=False)
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
