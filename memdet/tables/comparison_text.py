@@ -26,7 +26,9 @@ FORMATS: dict[str, Callable[[Rows], str]] = {
     "table": lambda rows: text.document(_blocks(rows)),
     "json": lambda rows: json.dumps(list(rows), indent=2),
     "csv": lambda rows: to_csv(rows, FIELDS),
-    "markdown": lambda rows: markdown.document(_blocks(rows)),
+    "markdown": lambda rows: markdown.document(
+        [markdown.plain_table(block) if isinstance(block, Table) else markdown.plain(block) for block in _blocks(rows)]
+    ),
 }
 
 

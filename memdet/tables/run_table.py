@@ -101,7 +101,7 @@ FORMATS: dict[str, Callable[[Rows], str]] = {
     "table": lambda rows: text.document([*tables_of(rows), LEGEND]),
     "json": lambda rows: json.dumps(list(rows), indent=2),
     "csv": lambda rows: to_csv(rows, FIELDS),
-    "markdown": lambda rows: markdown.document([*tables_of(rows), markdown.escape(LEGEND)]),
+    "markdown": lambda rows: markdown.document([*map(markdown.plain_table, tables_of(rows)), markdown.escape(LEGEND)]),
     "latex": _to_latex,
     "model-index": to_model_index,
 }

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from memdet.io_utils import printable
 from memdet.tables.table import Block, Column, Table
+
+_MEANINGS = [
+    (re.compile(pattern), escaped)
+    for pattern, escaped in (
+        (r"\\(?=[!-/:-@\[-`{-~]|$)", r"\\\\"),  # a backslash escapes punctuation
+        (r"([`~])", r"\\\1"),
+        (r"<(?=[A-Za-z/!?])", r"\\<"),
+        (r"&(?=#?\w+;)", r"\\&"),
+        (r"\[(?=[^\]]*\][(\[])", r"\\["),
+        (r"(?<!\S)\*(?=\S)|(?<=\S)\*", r"\\*"),
+        (r"(?<!\w)_(?=\S)|(?<=\S)_(?!\w)", r"\\_"),
+    )
+]
 
 
 def document(blocks: Iterable[Block], *, padded: bool = False) -> str:
@@ -49,6 +64,27 @@ def markdown_line(cells: Iterable[str]) -> str:
 def escape(text: str) -> str:
     """Text whose stars stand for themselves."""
     return text.replace("*", r"\*")
+
+
+def plain(text: str) -> str:
+    r"""Markdown that shows a text as it is, whatever is in it: names and messages are text, not Markdown.
+
+    What has no meaning where it stands stays: a star or underscore between spaces, an underscore within a word.
+
+    Example:
+        >>> print(plain("a_b *"), plain("*a* <b> [c](d) `e`"), sep="\n")
+        a_b *
+        \*a\* \<b> \[c](d) \`e\`
+    """
+    for pattern, escaped in _MEANINGS:
+        text = pattern.sub(escaped, text)
+    return text
+
+
+def plain_table(table: Table) -> Table:
+    """A table whose title, cells and notes are text and not Markdown."""
+    rows = [[plain(cell) for cell in row] for row in table.rows]
+    return replace(table, rows=rows, title=plain(table.title), notes=[plain(note) for note in table.notes])
 
 
 def _cell(text: str) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from memdet.tables.rows import Rows
+from memdet.tables.rows import Row, Rows
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
 
 TASK = "memorization-detection"
 # Field of a row, type and name of the metric.
@@ -19,36 +23,49 @@ _METRICS = (
 
 
 def to_model_index(rows: Rows) -> str:
-    """YAML: an entry a detector, a result a sample set, with intervals; rows without numbers are left out."""
+    """YAML: an entry a detector, a result a sample set, with intervals; rows without numbers are left out.
+
+    The hub's own reader (``huggingface_hub.ModelCard``) puts the results of all entries under the name of the last one,
+    and joins what differs in the metric alone. So every metric says itself which detector it is of, in ``config`` and
+    at the end of its name; where the rows are of several runs, it says the run too.
+    """
     import yaml
-    from huggingface_hub import EvalResult
     from huggingface_hub.repocard_data import eval_results_to_model_index
 
-    results: dict[str, list[Any]] = {}
+    several = len({row["run"] for row in rows}) > 1
+    results: dict[str, list[EvalResult]] = {}
     for row in rows:
-        for field, kind, name in _METRICS:
-            if row["auroc"] is None or row[field] is None:
-                continue
-            of_metric: dict[str, Any] = {}
-            if f"{field}_low" in row:
-                of_metric = {"confidence": 0.95, "low": row[f"{field}_low"], "high": row[f"{field}_high"]}
-            if field == "gain_over_control":
-                of_metric["control"] = row["best_control"]
-            results.setdefault(row["detector"], []).append(
-                EvalResult(
-                    task_type=TASK,
-                    task_name="Detection of memorized items",
-                    dataset_type=row["sample_set"],
-                    dataset_name=f"{row['sample_set']} v{row['sample_set_version']}",
-                    dataset_config=row["stratum"],
-                    dataset_split="test",
-                    dataset_revision=f"v{row['sample_set_version']}",
-                    dataset_args={key: row[key] for key in ("n_positive", "n_negative", "n_clusters", "seeds")},
-                    metric_type=kind,
-                    metric_name=name,
-                    metric_value=row[field],
-                    metric_args=of_metric or None,
-                )
-            )
-    index = [entry for label, found in results.items() for entry in eval_results_to_model_index(label, found)]
+        name = row["detector"] + (f", run {row['run']}" if several else "")
+        if found := list(_results(row, name)):
+            results.setdefault(name, []).extend(found)
+    index = [entry for name, found in results.items() for entry in eval_results_to_model_index(name, found)]
     return yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True).rstrip("\n")
+
+
+def _results(row: Row, name: str) -> Iterator[EvalResult]:
+    """One a metric that is defined; none of a row without an AUROC."""
+    from huggingface_hub import EvalResult
+
+    for field, kind, metric in _METRICS:
+        if row["auroc"] is None or row[field] is None:
+            continue
+        arguments: dict[str, Any] = {}
+        if f"{field}_low" in row:
+            arguments = {"confidence": 0.95, "low": row[f"{field}_low"], "high": row[f"{field}_high"]}
+        if field == "gain_over_control":
+            arguments["control"] = row["best_control"]
+        yield EvalResult(
+            task_type=TASK,
+            task_name="Detection of memorized items",
+            dataset_type=row["sample_set"],
+            dataset_name=f"{row['sample_set']} v{row['sample_set_version']}",
+            dataset_config=row["stratum"],
+            dataset_split="test",
+            dataset_revision=f"v{row['sample_set_version']}",
+            dataset_args={key: row[key] for key in ("n_positive", "n_negative", "n_clusters", "seeds")},
+            metric_type=kind,
+            metric_name=f"{metric} ({name})",
+            metric_config=name,
+            metric_value=row[field],
+            metric_args=arguments or None,
+        )
