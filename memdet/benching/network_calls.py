@@ -84,7 +84,10 @@ def replay(calls: Sequence[Call], model: ScoreModel, embedding: Tensor) -> Calla
     conditions = embedding[torch.arange(largest, device=embedding.device) % len(embedding)]
     generator = torch.Generator("cpu").manual_seed(0)
     x, v = (
-        torch.randn(largest, *model.latent_shape, generator=generator).to(model.device, model.dtype) for _ in range(2)
+        torch.randn(largest, *model.latent_shape, generator=generator, dtype=torch.float32, device="cpu").to(
+            model.device, model.dtype
+        )
+        for _ in range(2)
     )
 
     def run() -> None:

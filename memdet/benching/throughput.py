@@ -28,6 +28,7 @@ from memdet.probing.from_sample_set import dev_items, items_of
 from memdet.running.memory import OutOfMemoryError, keep_freed_memory
 from memdet.running.scoring import score_items
 from memdet.samplesets import SampleSet
+from memdet.torch_state import in_own_state
 
 BARE_FORWARD = "bare-forward"
 
@@ -260,6 +261,7 @@ class Batch:
         return seconds_of(lambda: self.score(*detectors), self._bench.model.device)
 
 
+@in_own_state
 def bench(
     detectors: Sequence[Detector],
     sample_set: SampleSet,
@@ -295,6 +297,7 @@ def bench(
     return found
 
 
+@in_own_state
 def score_alone(
     sample_set: SampleSet, detector: Detector, batch_size: int, options: BenchOptions, model: str | None
 ) -> None:
@@ -334,6 +337,7 @@ class Compared:
         return ratio(self.first_seconds, self.second_seconds)
 
 
+@in_own_state
 def compare(
     first: Detector | None,
     second: Detector | None,

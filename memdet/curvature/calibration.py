@@ -60,7 +60,8 @@ def calibrate(f: Function, x: Tensor, *, tolerance: float = 1e-3, rounds: int = 
     Raises:
         ValueError: A product is not finite.
     """
-    v = torch.randint(0, 2, x.shape, generator=torch.Generator().manual_seed(0)).to(x) * 2 - 1
+    signs = torch.randint(0, 2, x.shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
+    v = signs.to(x) * 2 - 1
     step = measured_step(f, x, v)
     names: tuple[Backend, ...] = ("jvp", "fd", "fd-one-sided")
     operators = {name: JacobianOperator(f, x, name, known=_steps(name, step), check=False) for name in names}

@@ -32,8 +32,8 @@ def adjoint(mv: Product, rmv: Product, x: Tensor, backend: str) -> None:
     Raises:
         ValueError: They differ beyond the rounding of the dtype.
     """
-    generator = torch.Generator().manual_seed(0)
-    u, v = (torch.randn(x.shape, generator=generator).to(x) for _ in range(2))
+    generator = torch.Generator("cpu").manual_seed(0)
+    u, v = (_normal(x, generator) for _ in range(2))
     forward, backward = mv(v), rmv(u)
     finite("J v", forward)
     finite("J^T u", backward)
@@ -59,7 +59,7 @@ def compiled(
     Raises:
         ValueError: It does not.
     """
-    v = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
+    v = _normal(x, torch.Generator("cpu").manual_seed(0))
     expected, found = eager(f, x, v)[1], fast(f, x, v)[1]
     error = float((_norm(found - expected) / _norm(expected).clamp_min(1e-300)).max())
     if not error <= _ADJOINT[x.dtype]:
@@ -88,3 +88,8 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 def _norm(a: Tensor) -> Tensor:
     norm: Tensor = a.double().flatten(1).norm(dim=1)
     return norm
+
+
+def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Drawn on the CPU in float32, whatever the defaults of the process are."""
+    return torch.randn(like.shape, generator=generator, dtype=torch.float32, device="cpu").to(like)

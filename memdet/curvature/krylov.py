@@ -136,7 +136,7 @@ def krylov(product: Product, start: Tensor, steps: int) -> KrylovSpace:
     square = hessenberg[:, :steps, :]
     symmetric = torch.where(is_finite[:, None, None], (square + square.transpose(1, 2)) / 2, 0.0)  # eigh takes no NaN
     values, coordinates = torch.linalg.eigh(symmetric)
-    mark = torch.where(is_finite, 0.0, torch.nan)
+    mark = torch.where(is_finite, 0.0, torch.nan).double()
     square, coordinates = square + mark[:, None, None], coordinates + mark[:, None, None]
     return KrylovSpace(square, hessenberg[:, steps, steps - 1] + mark, values + mark[:, None], coordinates, d, steps)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from memdet.curvature import checks
+from memdet.torch_state import answers_in_own_state
 
 Function = Callable[[Tensor], Tensor]
 Product = Callable[[Tensor], Tensor]
@@ -45,6 +46,7 @@ class Known:
 NOTHING_KNOWN = Known()
 
 
+@answers_in_own_state
 class JacobianOperator:
     """Jacobian of ``f`` at each item of a batch.
 

@@ -108,7 +108,7 @@ def xtrace(product: Product, probes: Sequence[Tensor], shift: Tensor | float = 0
     eye = torch.eye(r.shape[1], dtype=r.dtype, device=r.device)
     tiny = torch.finfo(r.dtype).eps * r.abs().amax(dim=(1, 2), keepdim=True).clamp_min(1e-300)
     diagonal_of_r = r.diagonal(dim1=1, dim2=2)[:, :, None]
-    r = r + eye * torch.where(diagonal_of_r.abs() < tiny, tiny, 0.0)  # a sketch larger than the rank
+    r = r + eye * torch.where(diagonal_of_r.abs() < tiny, tiny, torch.zeros_like(tiny))  # a sketch larger than the rank
     s = torch.linalg.solve_triangular(r.transpose(1, 2), eye.expand_as(r), upper=False)
     s = s / torch.linalg.vector_norm(s, dim=1, keepdim=True)
     h = q.transpose(1, 2) @ z

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from memdet.detectors.plugins import remake
 from memdet.errors import NotApplicableError, UserError
+from memdet.torch_state import kept_generators, own_state
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +23,7 @@ TOLERANCE_OF_DIFFERENCES = 1e-2  # they divide the rounding of a prediction by a
 Access = Literal["none", "text", "samples", "score", "gradient", "attention", "activations", "training-data"]
 Task = Literal["prompt", "image", "any"]
 CONTROL_ACCESS = frozenset({"none", "text"})
+_computing: ContextVar[tuple[Any, ...]] = ContextVar("_computing", default=())
 Fidelity = Literal["faithful", "deviates", "derived", "ours", "undeclared"]
 
 
@@ -138,6 +143,12 @@ class Detector(ABC):
 
     info: ClassVar[DetectorInfo]
 
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        for name in ("score", "map"):
+            if name in vars(cls):
+                setattr(cls, name, _in_own_state(vars(cls)[name]))
+
     def __init__(self, **options: Any) -> None:
         from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -217,6 +228,23 @@ class Detector(ABC):
     def gives_map(cls) -> bool:
         """Whether :meth:`map` is there."""
         return cls.map is not Detector.map
+
+
+def _in_own_state(compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """A detector's method under memdet's own settings of torch, whoever calls it; generators are left as they were."""
+
+    @functools.wraps(compute)
+    def run(self: Detector, probe: Any) -> Any:
+        if any(active is self for active in _computing.get()):  # by way of super(), or of its own map
+            return compute(self, probe)
+        token = _computing.set((*_computing.get(), self))
+        try:
+            with own_state(grad=True), kept_generators():
+                return compute(self, probe)
+        finally:
+            _computing.reset(token)
+
+    return run
 
 
 def check_info(cls: type[Detector]) -> None:

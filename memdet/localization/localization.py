@@ -16,10 +16,13 @@ from memdet.metrics import auroc, mean_interval
 from memdet.models import ScoreModel, load_model
 from memdet.probing import Context, Probe, SeedMemory
 from memdet.probing.from_sample_set import dev_items, items_of
+from memdet.running.remarks import remarks_on, say
+from memdet.running.scoring import drawing_alike
 from memdet.samplesets import SampleSet
 from memdet.tables.formats import markdown
 from memdet.tables.numbers import UNDEFINED, counted, interval
 from memdet.tables.table import Table, left
+from memdet.torch_state import in_own_state
 
 FIELDS = (
     "sample_set",
@@ -47,6 +50,7 @@ QUANTILES = np.linspace(0.01, 0.99, 99)
 Maps = NDArray[np.float64]
 
 
+@in_own_state
 def localize(sample_set: SampleSet, detectors: Sequence[Detector], seeds: int | None = None) -> list[dict[str, Any]]:
     """Compare maps with the shared region, on memorized test items.
 
@@ -155,7 +159,7 @@ def _maps(detector: Detector, part: Any, sample_set: SampleSet, model: ScoreMode
     for start in range(0, len(part), BATCH):
         rows = part.iloc[start : start + BATCH]
         probe = Probe(model, items_of(rows, sample_set, model), context, memory=memory, dev=dev)
-        with probe.charge():
+        with drawing_alike(detector, probe), probe.charge():
             maps: torch.Tensor = detector.map(probe).double().cpu()
         found.append((maps / maps.mean(dim=(1, 2), keepdim=True).clamp_min(1e-30)).numpy())
     return np.concatenate(found)

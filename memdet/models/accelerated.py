@@ -118,7 +118,8 @@ class Accelerated(WrappedModel):
         """Build the network for some batch sizes now, so that the time it takes is nobody's."""
         null = self.embed_null()
         for size in batch_sizes:
-            x = torch.randn(size, *self.latent_shape, generator=torch.Generator().manual_seed(0))
+            generator = torch.Generator("cpu").manual_seed(0)
+            x = torch.randn(size, *self.latent_shape, generator=generator, dtype=torch.float32, device="cpu")
             with torch.no_grad():
                 self.predict(
                     x.to(self.device, self.dtype),

@@ -17,12 +17,14 @@ from memdet.models.closed_form.catalogue import CLOSED_FORM
 from memdet.models.diffusers.quiet import quiet
 from memdet.models.names import model_names
 from memdet.samplesets.fetch import Fetcher
+from memdet.torch_state import in_own_state
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _HUB_FILES = ("model_index.json", "labels.json", "*/*.json", "*/*.txt", "*/*.model", "*/*.safetensors")
 _HUB_SKIPPED = ("*.fp16.*", "*.non_ema.*", "safety_checker/*", "feature_extractor/*")
 
 
+@in_own_state
 def load_model(
     reference: str | Path,
     *,

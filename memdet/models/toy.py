@@ -16,6 +16,7 @@ from memdet.errors import UserError
 from memdet.models.base import ScoreModel, time_on
 from memdet.models.diffusers.directory import INDEX_FILE, read_index, read_json
 from memdet.models.schedule import NoiseSchedule
+from memdet.torch_state import in_own_state
 
 TOY_CLASS = "MemdetToy"
 CONFIG_FILE = "config.json"
@@ -70,6 +71,7 @@ class ToyModel(ScoreModel):
         UserError: Not such a directory, or weights that do not fit the configuration.
     """
 
+    @in_own_state
     def __init__(
         self,
         directory: Path,
@@ -139,6 +141,6 @@ def save_toy(network: ToyNetwork, conditions: Sequence[str], width: int, directo
 
 def _waves(t: Tensor) -> Tensor:
     """Sines and cosines of the timestep, ``[batch, 32]`` in float32."""
-    rates = torch.exp(-math.log(10_000) * torch.arange(16, device=t.device) / 16)
+    rates = torch.exp(-math.log(10_000) * torch.arange(16, dtype=torch.float32, device=t.device) / 16)
     angles = t[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -63,32 +63,38 @@ class Draws:
     def uniform(self) -> Tensor:
         """A number in [0, 1) an item, from the seed and the item alone, ``[batch]`` in float64."""
         seed, names = self._evaluator.context.seed, self._evaluator.items.ids
-        return torch.tensor([item_uniform(seed, name) for name in names], dtype=torch.float64)
+        return torch.tensor([item_uniform(seed, name) for name in names], dtype=torch.float64, device="cpu")
 
 
 def shared_noise(shape: tuple[int, ...], seed: int) -> Tensor:
     """The starting noise of all items of a seed: what a diffusers pipeline draws for this generator."""
-    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))
+    return _normal(shape, torch.Generator("cpu").manual_seed(seed))
 
 
 def item_noise(shape: tuple[int, ...], seed: int, item_id: str) -> Tensor:
     """The starting noise of one item."""
-    return torch.randn(shape, generator=_generator("noise", seed, item_id))
+    return _normal(shape, _generator("noise", seed, item_id))
 
 
 def item_uniform(seed: int, item_id: str) -> float:
     """A number in [0, 1) for one item."""
-    return float(torch.rand((), generator=_generator("uniform", seed, item_id), dtype=torch.float64))
+    generator = _generator("uniform", seed, item_id)
+    return float(torch.rand((), generator=generator, dtype=torch.float64, device="cpu"))
 
 
 def rademacher(shape: tuple[int, ...], seed: int, index: int) -> Tensor:
     """The ``index``-th probe vector of a seed, entries +1 and -1."""
-    return torch.randint(2, shape, generator=_generator("rademacher", seed, index)).float() * 2 - 1
+    generator = _generator("rademacher", seed, index)
+    return torch.randint(2, shape, generator=generator, dtype=torch.int64, device="cpu").float() * 2 - 1
 
 
 def gaussian(shape: tuple[int, ...], seed: int, index: int) -> Tensor:
     """The ``index``-th standard normal vector of a seed, independent of the starting noise."""
-    return torch.randn(shape, generator=_generator("gaussian", seed, index))
+    return _normal(shape, _generator("gaussian", seed, index))
+
+
+def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
 
 def _generator(*key: str | int) -> torch.Generator:

@@ -22,10 +22,12 @@ from memdet.probing.jacobians import Jacobians
 from memdet.probing.recordings import Recordings
 from memdet.probing.trajectory import Places, Trajectory
 from memdet.samplesets import SampleSet
+from memdet.torch_state import answers_in_own_state
 
 T = TypeVar("T")
 
 
+@answers_in_own_state
 class Probe:
     """Gives detectors noise, predictions, trajectories, Jacobian products, attention and generations.
 

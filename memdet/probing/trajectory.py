@@ -7,9 +7,13 @@ from torch import Tensor
 from memdet.errors import NotApplicableError
 from memdet.probing.draws import Draws
 from memdet.probing.evaluator import Evaluator
+from memdet.probing.neighbours import nearest_images
+from memdet.torch_state import answers_in_own_state
 
 
 class Trajectory:
+
+@answers_in_own_state
     """DDIM (eta = 0; Song et al. 2021), step for step as diffusers' ``DDIMScheduler`` of the model's own configuration.
 
     Where that clips the predicted clean sample, the trajectory does. What the model answers at a state is never

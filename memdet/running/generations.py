@@ -18,6 +18,7 @@ from memdet.results.conditions import Source
 from memdet.results.images import Key, key_of, read_images, write_images
 from memdet.running.batch_size import automatic_batch
 from memdet.samplesets import Protocol, SampleSet
+from memdet.torch_state import in_own_state
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from memdet.models import ScoreModel
 
 FOLDER = "generations"
+@in_own_state
 
 
 def generate(
@@ -46,6 +48,7 @@ def generate(
     """
     items = Items(ids, conditions, ids, [0] * len(ids), has_prompts=model.takes_prompts)
     return [_png(image) for image in Probe(model, items, Context(protocol, seed)).generated()]
+@in_own_state
 
 
 def make_images(

@@ -18,11 +18,14 @@ from memdet.results.sinks import RunDirectory, RunInMemory
 from memdet.running.description import manifest_of_run, settings_of_run
 from memdet.running.engines import Job, compute
 from memdet.running.options import RunOptions
+from memdet.running.remarks import LABEL, remarks_on, say
 from memdet.running.scoring import Work, load_models
 from memdet.samplesets import SampleSet
 from memdet.samplesets.evidence import refuse_contradictions
+from memdet.torch_state import in_own_state
 
 
+@in_own_state
 def run(
     sample_sets: Sequence[SampleSet],
     detectors: Sequence[Detector],
@@ -70,13 +73,19 @@ def run(
     with sink.open(manifest) as finished:
         if finished:
             assert out is not None
-            return Run.load(out)
+            loaded = Run.load(out)
+            say({name: of_set.get(LABEL, []) for name, of_set in loaded.manifest.messages.items()})
+            return loaded
+        remarks = remarks_on(sample_sets, models)
+        say(remarks)
         started = time.perf_counter()
         with tqdm(total=sum(map(len, work.plan.values())), unit="batch", disable=not progress) as bar:
             for name, count in compute(Job(sample_sets, detectors, options, work, sink)):
                 bar.set_description(name)
                 bar.update(count)
-        manifest = manifest.model_copy(update={"seconds_total": round(time.perf_counter() - started, 1)})
+        messages = {name: {LABEL: texts} for name, texts in remarks.items()}
+        seconds = round(time.perf_counter() - started, 1)
+        manifest = manifest.model_copy(update={"seconds_total": seconds, "messages": messages})
         give_back_memory(n_items)
         names = (unit.name for units in work.plan.values() for unit in units)
         result = sink.finish(names, manifest, work.described())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -25,6 +26,7 @@ from memdet.running.memory import OutOfMemoryError, is_out_of_memory
 from memdet.running.options import RunOptions
 from memdet.running.work_plan import Unit, tested_items, units_of
 from memdet.samplesets import SampleSet
+from memdet.torch_state import seeded_generators
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +81,7 @@ def score_items(model: ScoreModel | None, items: Items, detector: Detector, prob
     """
     n = len(items)
     try:
-        with probe.charge(supervised=detector.info.supervised) as cost:
+        with drawing_alike(detector, probe), probe.charge(supervised=detector.info.supervised) as cost:
             start = _clock(model)
             raw = detector.score(probe)
             scores = torch.as_tensor(raw).detach().cpu().double()
@@ -98,6 +100,16 @@ def score_items(model: ScoreModel | None, items: Items, detector: Detector, prob
     finite = torch.isfinite(scores).tolist()
     message = "" if all(finite) else f"{n - sum(finite)} scores are not finite"
     return Scored(scores.tolist(), ["ok" if good else "nonfinite" for good in finite], cost, message)
+
+
+def drawing_alike(detector: Detector, probe: Probe) -> AbstractContextManager[None]:
+    """Inside, what a detector draws from the generators of the process is the same for the same batch and seed.
+
+    None of memdet's own draws from them. Such scores come out the same again, but are those of the batch: an item in
+    another one gets another draw, which :mod:`memdet.testing.check_detector` reports.
+    """
+    ids = probe.evaluator.items.ids
+    return seeded_generators(detector.label, probe.seed, len(ids), *ids[:1])
 
 
 class Work:

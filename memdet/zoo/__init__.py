@@ -12,6 +12,7 @@ from typing import Any
 
 from memdet import io_utils
 from memdet.errors import UserError
+from memdet.torch_state import in_own_state
 
 __all__ = ["RECIPES", "build", "load_recipe", "recipe_names", "verify", "weights_directory"]
 
@@ -29,6 +30,7 @@ def recipe_names() -> list[str]:
     return sorted(RECIPES)
 
 
+@in_own_state
 def build(name: str, out: Path, data: Path | None = None, seed: int | None = None) -> dict[str, Any]:
     """Train a planted model from its recipe; resumes a build that was interrupted.
 
@@ -70,6 +72,7 @@ def load_recipe(name: str) -> Any:
     return getattr(import_module(_module_of(name)), RECIPES[name].partition(":")[2])
 
 
+@in_own_state
 def verify(name_or_directory: str | Path) -> list[str]:
     """Run the extraction check of a built model again and compare it with the stored figures.
 

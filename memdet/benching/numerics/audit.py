@@ -24,6 +24,7 @@ from memdet.probing.from_sample_set import dev_items, items_of
 from memdet.running.batch_size import ELEMENTS_ON_CPU, LARGEST_BATCH
 from memdet.running.scoring import score_items
 from memdet.samplesets import SampleSet
+from memdet.torch_state import in_own_state
 
 KERNELS = {
     "math": SDPBackend.MATH,
@@ -151,6 +152,7 @@ class AuditOptions:
     device: str = "cpu"
 
 
+@in_own_state
 def audit(
     sample_set: SampleSet,
     detectors: Sequence[Detector],

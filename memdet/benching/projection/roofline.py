@@ -18,6 +18,7 @@ from memdet.probing import Context, Policy, Probe
 from memdet.probing.context import DEFAULT_PROTOCOL
 from memdet.probing.from_sample_set import items_of
 from memdet.samplesets import load_sample_set
+from memdet.torch_state import in_own_state
 
 LARGEST_BATCH = 32  # of --batch-size auto
 TRACED = 2  # rows; with one, tensors would be contiguous that are copied otherwise
@@ -140,6 +141,7 @@ def roofline(traced: Trace, batch: int, device: Device, precision: str) -> Time:
     return Time(computing + moving, moving)
 
 
+@in_own_state
 def plan(
     config: UNetConfig,
     detectors: Sequence[Detector],

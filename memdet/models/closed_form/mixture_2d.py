@@ -13,7 +13,7 @@ def mixture_2d(device: torch.device) -> GaussianMixture:
     """Two modes in the plane, tight and broad, in the ratio 5 : 95 (the toy example of arXiv 2412.04140)."""
     return GaussianMixture(
         "mixture-2d",
-        means=torch.tensor([[-2.0, 0.0], [1.0, 0.0]]),
+        means=torch.tensor([[-2.0, 0.0], [1.0, 0.0]], dtype=torch.float64, device="cpu"),
         stds=[0.02, 1.0],
         weights=[0.05, 0.95],
         conditions={"tight": [1.0, 0.0], "broad": [0.0, 1.0]},

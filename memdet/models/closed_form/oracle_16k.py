@@ -97,8 +97,9 @@ def oracle_16k(device: torch.device) -> GaussianMixture:
     widths = [1.0] + [item.width for item in items for _ in range(item.components)]
     weights = [BROAD_WEIGHT] + [float(item.copies) for item in items for _ in range(item.components)]
     generator = torch.Generator("cpu").manual_seed(16_384)
-    means = torch.randn(len(widths), *LATENT_SHAPE, generator=generator, dtype=torch.float64).flatten(1)
-    means *= BROAD_STD * (1 - torch.tensor(widths, dtype=torch.float64).square()).sqrt()[:, None]
+    shape = (len(widths), *LATENT_SHAPE)
+    means = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu").flatten(1)
+    means *= BROAD_STD * (1 - torch.tensor(widths, dtype=torch.float64, device="cpu").square()).sqrt()[:, None]
     conditions, first = {}, 1
     for item in items:
         choice = np.zeros(len(widths))

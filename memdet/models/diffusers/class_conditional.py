@@ -22,6 +22,8 @@ from memdet.models.diffusers.directory import (
 )
 from memdet.models.diffusers.recording import record_output
 from memdet.models.diffusers.training_images import read_training_images
+from memdet.models.images import in_unit_range
+from memdet.torch_state import in_own_state
 
 LABELS_FILE = "labels.json"
 PIPELINES = ("DDIMPipeline", "DDPMPipeline")
@@ -44,6 +46,7 @@ class ClassConditionalModel(ScoreModel):
         UserError: Not a directory of that format, weights in pickle files only, or a network without class embeddings.
     """
 
+    @in_own_state
     def __init__(
         self,
         directory: Path,

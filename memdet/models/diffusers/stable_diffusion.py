@@ -24,6 +24,8 @@ from memdet.models.diffusers.quiet import quiet
 from memdet.models.diffusers.recording import AttentionLayer, record_cross_attention, record_output
 from memdet.models.diffusers.scheduler_config import notes_on
 from memdet.models.diffusers.training_images import read_training_images
+from memdet.models.images import in_unit_range
+from memdet.torch_state import in_own_state
 
 _PIPELINE = "StableDiffusionPipeline"
 _COMPONENTS = ("unet", "scheduler", "text_encoder", "tokenizer", "vae")
@@ -46,6 +48,7 @@ class StableDiffusionModel(ScoreModel):
     takes_prompts: ClassVar[bool] = True
 
     def __init__(
+    @in_own_state
         self,
         directory: Path,
         name: str | None = None,
