@@ -19,6 +19,7 @@ from memdet.results.manifest import DetectorEntry, Manifest, SampleSetEntry, Set
 from memdet.results.run import Run, SetKey, status_of
 from memdet.results.schema import SCORES
 from memdet.tables.rows import Row, set_rows
+from memdet.tables.set_statistics import bound_to_seeds, common_seeds
 
 SCHEMA_VERSION = 1
 SIGNIFICANT_DIGITS = 6  # what is beyond may differ by the order in which a processor adds
@@ -54,11 +55,24 @@ class BoardEntry:
         """Controls are first in a table."""
         return not self.detector.is_control, self.label
 
-    def rank(self) -> tuple[Any, ...]:
-        """Of several entries of one detector the first in this order stands on the board."""
+    @property
+    def seeds(self) -> int:
+        """Noise seeds of its rows."""
+        return int(self.scores["seed"].nunique())
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has no numbers by a fault of its own."""
+        return status_of(self.scores) in {"error", "nonfinite"}
+
+    def rank(self, common: int | None) -> tuple[Any, ...]:
+        """Of several entries of one detector the first in this order stands on the board.
+
+        Args:
+            common: Noise seeds of those that are ranked with each other.
+        """
         version = int(self.scores["detector_version"].max())
-        failed = status_of(self.scores) in {"error", "nonfinite"}
-        return -version, failed, -self.scores["seed"].nunique(), self.started, self.run
+        return -version, self.failed, self.seeds != common, -self.seeds, self.started, self.run
 
 
 Tables = dict[SetKey, list[BoardEntry]]
@@ -74,14 +88,17 @@ def leaderboard_rows(root: Path) -> list[Row]:
     """The rows of all runs below a directory, computed from their score files.
 
     A table holds one version of a sample set. Of a detector that several runs scored there, the row is that of its
-    highest version, then of the run with more noise seeds, then of the older run. The gain is over the best control of
+    highest version, then of a run with the noise seeds that most detectors of the table have (rows with others are
+    shown and not ranked, see :func:`~memdet.tables.rows.rows_of`), then of the run with more of them, then of the older
+    run. The gain is over the best control of
     the table. Floats are rounded to ``SIGNIFICANT_DIGITS``, so that the rows are the same on every machine.
 
     Args:
         root: The directory; ``run`` in a row is a path that starts there.
 
     Returns:
-        Rows with ``FIELDS``, by sample set and version; within a table the highest AUROC is first.
+        Rows with ``FIELDS``, by sample set and version; within a table the highest AUROC is first, and rows that are
+        not ranked follow.
 
     Raises:
         UserError: No run, a damaged one, or runs whose items or models differ under one name and version.
@@ -103,9 +120,18 @@ def chosen_entries(root: Path) -> Tables:
             tables.setdefault(key, {}).setdefault(entry.label, []).append(entry)
     found = {}
     for key in sorted(tables, key=_natural):
-        chosen = [min(entries, key=BoardEntry.rank) for entries in tables[key].values()]
+        common = _common_seeds(tables[key])
+        chosen = [min(entries, key=lambda entry: entry.rank(common)) for entries in tables[key].values()]
         found[key] = sorted(chosen, key=BoardEntry.place)
     return found
+
+
+def _common_seeds(entries: Mapping[str, Sequence[BoardEntry]]) -> int | None:
+    """The number of noise seeds that most detectors of a table have in some run."""
+    counts: list[int] = []
+    for of_detector in entries.values():
+        counts += {entry.seeds for entry in of_detector if not entry.failed and bound_to_seeds(entry.detector)}
+    return common_seeds(counts)
 
 
 def joined(tables: Tables, name: str, images: Mapping[Key, bytes] | None = None) -> Run:
@@ -172,7 +198,9 @@ def _table(key: SetKey, entries: Sequence[BoardEntry]) -> list[Row]:
     rows = set_rows(joined({key: list(entries)}, "leaderboard"), key)
     runs = {entry.label: entry.run for entry in entries}
     rows = [{name: rounded(value) for name, value in row.items()} | {"run": runs[row["detector"]]} for row in rows]
-    return sorted(rows, key=lambda row: (row["auroc"] is None, -(row["auroc"] or 0.0), row["detector"]))
+    return sorted(
+        rows, key=lambda row: (row["auroc"] is None, not row["ranked"], -(row["auroc"] or 0.0), row["detector"])
+    )
 
 
 def _compare_hashes(seen: dict[tuple[str, int, str], tuple[str, str]], manifest: Manifest, run: str) -> None:

@@ -11,7 +11,16 @@ from memdet.samplesets import SampleSetSpec, load_spec, sample_set_ids
 from memdet.tables.formats import markdown
 from memdet.tables.numbers import UNDEFINED, number
 from memdet.tables.rows import Row
-from memdet.tables.run_table import COLUMNS, GROUP, cells_of, evaluation_parts, notes_of, table_title
+from memdet.tables.run_table import (
+    COLUMNS,
+    COST,
+    GROUP,
+    cells_of,
+    evaluation_parts,
+    notes_of,
+    table_title,
+    unranked,
+)
 from memdet.tables.table import Table, left, right
 
 Key = tuple[str, int]
@@ -30,14 +39,16 @@ of their cost, the cheapest first.
 - *italics*: not shown to beat the best control, which never calls the model (the interval of the gain reaches 0)
 - \\*: a control; -: not applicable to the set; empty: not run; who applies to no set of a table is left out of it
 - †: saturated, half of the detectors reach .995; such a set checks implementations and ranks nothing
-- cost: network forwards (F) and Jacobian products (JVP, VJP) an item and noise seed, where they are most
+- ‡: averaged over another number of noise seeds than the others of its column, so not ranked with them
+- cost: network forwards (F) and Jacobian products (JVP, VJP) an item, over all its seeds, where they are most
 """
 
 _LEGEND = f"""\
 95 % intervals in brackets. {GROUP}
 gain: AUROC minus that of the table's best control. rank corr.: Spearman, scores against the measured share of copies.
-F, JVP, VJP: forwards and Jacobian products an item and noise seed. ms / item: standalone, on the machine that the run's
-`run.json` names. seeds: over which scores were averaged. run: where the scores are."""
+F, JVP, VJP: {COST}.
+ms / item: likewise, standalone, on the machine that the run's `run.json` names. seeds: over which scores were averaged.
+run: where the scores are."""
 
 
 def leaderboard_markdown(rows: Sequence[Row]) -> str:
@@ -85,7 +96,7 @@ def _overview(keys: Sequence[Key], tables: dict[Key, list[Row]], common: set[str
         label: found for label, found in shown.items() if any(r["status"] != NOT_APPLICABLE for r in found.values())
     }
     prefix = _common_prefix([name for name, _ in keys])
-    best = {key: max((row["auroc"] or 0.0 for row in tables[key]), default=0.0) for key in keys}
+    best = {key: max((row["auroc"] or 0.0 for row in tables[key] if not unranked(row)), default=0.0) for key in keys}
     heads = [f"[{_short(key, prefix)}](#{_anchor(key)}){'†' if _saturated(tables[key]) else ''}" for key in keys]
     rows = []
     for label in sorted(shown, key=lambda label: (*_order(shown[label].values()), label)):
@@ -122,6 +133,8 @@ def _cell(row: Row, best: float) -> str:
         return UNDEFINED if row["status"] == NOT_APPLICABLE else row["status"]
     text = number(row["auroc"])
     high, gain = row["auroc_high"], row["gain_over_control_low"]
+    if unranked(row):
+        return f"{text}‡"
     if not is_control(row["access"]) and gain is not None and gain <= 0:
         return f"*{text}*"
     return f"**{text}**" if row["auroc"] == best or (high is not None and high >= best) else text
@@ -132,7 +145,7 @@ def _dearest(rows: Iterable[Row]) -> Row:
 
 
 def _evaluations(row: Row) -> float:
-    return float(row["forwards"] + row["jvps"] + row["vjps"])
+    return float(row["forwards"] + row["jvps"] + row["vjps"]) * float(row["seeds"])
 
 
 def _order(rows: Iterable[Row]) -> tuple[bool, float]:
@@ -145,7 +158,8 @@ def _cost(rows: Iterable[Row]) -> str:
 
 
 def _saturated(rows: Sequence[Row]) -> bool:
-    values = [row["auroc"] for row in rows if not is_control(row["access"]) and row["auroc"] is not None]
+    values = [row["auroc"] for row in rows if not unranked(row) and not is_control(row["access"])]
+    values = [value for value in values if value is not None]
     return bool(values) and 2 * sum(value >= SATURATED for value in values) >= len(values)
 
 

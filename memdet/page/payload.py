@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from memdet.results.conditions import Source
 from memdet.results.manifest import DetectorEntry, Manifest
 from memdet.results.run import Run
 from memdet.tables.rows import FIELDS, Row, rows_of
+from memdet.tables.set_statistics import bound_to_seeds
 
 Scores = NDArray[np.float64]
 Facts = Sequence[Training | None]
@@ -94,7 +96,7 @@ def _detector(entry: DetectorEntry, classes: Mapping[str, type[Detector]]) -> di
     """What the table says of a detector; of one that is not installed here, what the run knows."""
     cls = classes.get(entry.label.partition("@")[0])
     known = {} if cls is None else {key: getattr(cls.info, key) for key in ("title", "paper", "year", "task", "cost")}
-    return {"access": entry.access, "control": entry.is_control, **known}
+    return {"access": entry.access, "control": entry.is_control, "seeded": bound_to_seeds(entry), **known}
 
 
 def _set(name: str, of_set: pd.DataFrame, rows: list[Row], source: Source, training: Facts) -> dict[str, Any]:
@@ -110,7 +112,8 @@ def _set(name: str, of_set: pd.DataFrame, rows: list[Row], source: Source, train
         table["label"].to_numpy(np.int64),
         table["cluster"].to_numpy(str),
     )
-    at_rates = evaluate_rates(*of_items, RATES)
+    ranked = [row["ranked"] for row in rows if row["status"] == "ok"]
+    measures = _measures(*of_items, np.array(ranked, dtype=np.bool_))
     items = {
         "id": table.index.tolist(),
         "label": table["label"].tolist(),
@@ -128,13 +131,43 @@ def _set(name: str, of_set: pd.DataFrame, rows: list[Row], source: Source, train
         "known_problems": spec.known_problems if spec else [],
         "protocol": {key: getattr(source.entry, key, None) for key in ("model", "steps", "guidance", "noise")},
         "rows": [[row[name] for name in FIELDS] for row in rows],
-        "tpr": {label: [_numbers(at_rate.tpr[at]) for at_rate in at_rates] for at, label in enumerate(usable)},
-        "tied": [_cells(ties) for ties in (area_ties(*of_items), *(at_rate.ties for at_rate in at_rates))],
+        "tpr": dict(zip(usable, measures.tpr, strict=True)),
+        "tied": measures.tied,
         "strata": strata,
         "items": items,
         "dose": _dose(items, strata, scores, table),
         "scores": {label: _packed(values) for label, values in scores.items()},
     }
+
+
+@dataclass(frozen=True)
+class _Measures:
+    """What the page shows of ``k`` detectors at each of the rates, and who is tied.
+
+    Attributes:
+        tpr: Of each detector and rate, value and bounds.
+        tied: By AUROC and at each rate; see :func:`_cells`.
+    """
+
+    tpr: list[list[list[float | None]]]
+    tied: list[list[str]]
+
+
+def _measures(
+    scores: Scores, labels: NDArray[np.int64], clusters: NDArray[np.str_], ranked: NDArray[np.bool_]
+) -> _Measures:
+    """Measures of all detectors; tested against each other, and tied, are the ranked ones alone."""
+    tpr: list[list[list[float | None]]] = [[] for _ in ranked]
+    ties: list[Ties] = []
+    for kept in (ranked, ~ranked):
+        at_rates = evaluate_rates(scores[kept], labels, clusters, RATES) if kept.any() else []
+        for place, index in enumerate(np.flatnonzero(kept).tolist()):
+            tpr[index] = [_numbers(at_rate.tpr[place]) for at_rate in at_rates]
+        if kept is ranked:
+            ties = (
+                [area_ties(scores[kept], labels, clusters), *(at_rate.ties for at_rate in at_rates)] if at_rates else []
+            )
+    return _Measures(tpr, [_cells(of_measure, ranked) for of_measure in ties])
 
 
 def _control(row: Row) -> bool:
@@ -195,9 +228,11 @@ def _numbers(interval: Interval) -> list[float | None]:
     return [None if np.isnan(value) else float(value) for value in values]
 
 
-def _cells(ties: Ties) -> list[str]:
-    """A line a detector, in it "1" for each that is not told apart from it."""
-    return ["".join("01"[int(cell)] for cell in line) for line in ~ties.apart]
+def _cells(ties: Ties, ranked: NDArray[np.bool_]) -> list[str]:
+    """A line a detector, in it "1" for each that is not told apart from it; of who is not ranked, itself alone."""
+    tied = np.eye(len(ranked), dtype=np.bool_)
+    tied[np.ix_(ranked, ranked)] = ~ties.apart
+    return ["".join("01"[int(cell)] for cell in line) for line in tied]
 
 
 def _packed(scores: Scores) -> str:

@@ -16,6 +16,7 @@ from memdet.results.run import Run
 from memdet.results.scores import mean_scores
 from memdet.tables.numbers import defined
 from memdet.tables.rows import Row
+from memdet.tables.set_statistics import bound_to_seeds
 
 FIELDS = (
     "sample_set",
@@ -51,6 +52,7 @@ class _Side:
 
     name: str
     tables: dict[Key, dict[str, pd.DataFrame]]  # score rows by label, in the order of the run
+    free: frozenset[str]  # labels whose scores do not depend on how many noise seeds they are averaged over
 
     @classmethod
     def of(cls, run: Run, by_stratum: bool) -> _Side:
@@ -58,7 +60,8 @@ class _Side:
         for key, kept in _parts(run.score_rows(), by_stratum):
             by_label = {str(label): table for label, table in kept.groupby("detector", sort=False)}
             tables[key] = {entry.label: by_label[entry.label] for entry in run.detectors if entry.label in by_label}
-        return cls(str(run.path or run.name), tables)
+        free = frozenset(entry.label for entry in run.detectors if not bound_to_seeds(entry))
+        return cls(str(run.path or run.name), tables, free)
 
     @property
     def labels(self) -> list[str]:
@@ -75,8 +78,10 @@ def compare_detectors(
 ) -> list[Row]:
     """Test the detectors of one run against each other on the items of each sample set.
 
-    Scores are averaged over each detector's seeds. Pairs are in the order of AUROC, the higher one first. The p-values
-    of a sample set (and stratum) are adjusted together, after Holm.
+    Scores are averaged over each detector's seeds. Two detectors with different numbers of noise seeds are not
+    compared, as more seeds alone would tell them apart; controls and detectors without noise are compared with all.
+    Pairs are in the order of AUROC, the higher one first. The p-values of a sample set (and stratum) are adjusted
+    together, after Holm.
 
     Args:
         run: A run, or its directory.
@@ -86,7 +91,8 @@ def compare_detectors(
 
     Returns:
         Dictionaries with the keys of ``FIELDS``. ``difference`` is the AUROC of the first minus that of the second.
-        A detector without scores is a row with the status ``not-compared`` and a message.
+        A detector without scores is a row with the status ``not-compared`` and a message, and so is a pair with
+        different numbers of seeds.
 
     Raises:
         UserError: The run has no such detector, or ``first`` is ``against``.
@@ -215,9 +221,13 @@ def _pairs_of(key: Key, tables: Mapping[str, pd.DataFrame], side: _Side, against
     for index, (a, b) in enumerate(zip(tests.first, tests.second, strict=True)):
         first, second = order[a], order[b]
         row = _row(key, first=first, second=second, runs=(side, side)) | _counts(labels, clusters)
-        seeds = min(int(tables[label]["seed"].nunique()) for label in (first, second))
-        row |= {"seeds": seeds, "first_auroc": aurocs[first], "second_auroc": aurocs[second]}
-        rows.append(row | _numbers(tests, index))
+        row |= {"first_auroc": aurocs[first], "second_auroc": aurocs[second]}
+        seeds = [int(tables[label]["seed"].nunique()) for label in (first, second)]
+        if seeds[0] != seeds[1] and not {first, second} & side.free:
+            told = f"averaged over {_counted(seeds[0], 'noise seed')}, the other over {seeds[1]}"
+            rows.append(row | {"message": f"{told}: score both with the same --seeds"})
+            continue
+        rows.append(row | {"seeds": min(seeds)} | _numbers(tests, index))
     _adjust(rows)
     return rows
 

@@ -16,7 +16,7 @@ from memdet.results.memory import give_back_memory
 from memdet.results.run import Run, SetKey, status_of
 from memdet.results.scores import Floats, MeanScores
 from memdet.tables.numbers import defined
-from memdet.tables.set_statistics import groups_of, split_of
+from memdet.tables.set_statistics import bound_to_seeds, common_seeds, groups_of, split_of
 
 __all__ = ["FIELDS", "Row", "Rows", "report_rows", "rows_of", "set_rows"]
 
@@ -55,6 +55,7 @@ FIELDS = (
     "vjps",
     "seconds_per_item",
     "seeds",
+    "ranked",
     "metrics_version",
     "run",
     "status",
@@ -77,10 +78,16 @@ def rows_of(run: Run, *, by_stratum: bool = False) -> list[Row]:
 
     The mean over seeds is taken per item, then metrics over items. A detector with a row that is not ``ok`` has no
     numbers: its status and message say why. Undefined numbers are None. ``rank_correlation`` is Spearman's between
-    scores and the measured extraction of the items. ``tie_group`` is that of :func:`~memdet.metrics.area_ties` among
-    the detectors of the table, controls included. ``variance_items``, ``variance_seeds`` and ``variance_probes`` are
-    shares of the AUROC's variance (:func:`~memdet.metrics.variance_split`): None with one noise seed; the probes' is
-    None, and part of the seeds', unless the run holds the detector with several values of its option ``draw``.
+    scores and the measured extraction of the items.
+
+    ``ranked`` says whether a row takes part in what ranks a table: its scores are averaged over as many noise seeds as
+    those of the others (:func:`~memdet.tables.set_statistics.common_seeds`), or do not depend on them, as a control's.
+    ``tie_group`` is that of :func:`~memdet.metrics.area_ties` among the ranked detectors, controls included.
+    ``forwards``, ``jvps``, ``vjps`` and ``seconds_per_item`` are of one seed; tables show them times ``seeds``.
+
+    ``variance_items``, ``variance_seeds`` and ``variance_probes`` are shares of the AUROC's variance
+    (:func:`~memdet.metrics.variance_split`): None with one noise seed; the probes' is None, and part of the seeds',
+    unless the run holds the detector with several values of its option ``draw``.
 
     Args:
         run: Loaded or in memory.
@@ -139,7 +146,8 @@ def _measure(
     """Fill in the metrics of the rows whose status is ok."""
     measured = evaluate_table(list(means.scores.values()), means.labels, means.clusters)
     found = dict(zip(means.scores, measured, strict=True))
-    groups = groups_of(means)
+    ranked = _ranked(rows, [entries[label] for label in means.scores])
+    groups = groups_of(means, ranked)
     controls = [label for label in means.scores if entries[label].is_control]
     best = max(controls, key=lambda label: found[label].auroc.value, default=None)
     for label, scores in means.scores.items():
@@ -148,7 +156,7 @@ def _measure(
         _put(row, "auroc", found[label].auroc)
         _put(row, "tpr_at_1_fpr", found[label].tpr_at_1_fpr)
         row["realised_fpr"] = defined(found[label].realised_fpr)
-        row["tie_group"] = groups.get(label)
+        row["tie_group"], row["ranked"] = groups.get(label), label in ranked
         split = split_of(label, list(means.scores), tables, seeded=entries[label].seeded, seeds=row["seeds"])
         for part in ("items", "seeds", "probes"):
             row[f"variance_{part}"] = None if split is None else defined(getattr(split, part))
@@ -156,6 +164,13 @@ def _measure(
         if best is not None and not entries[label].is_control:
             row["best_control"] = best
             _put(row, "gain_over_control", gain(scores, means.scores[best], means.labels, means.clusters))
+
+
+def _ranked(rows: Mapping[str, Row], entries: Sequence[DetectorEntry]) -> set[str]:
+    """Labels that are ranked with each other."""
+    bound = {entry.label for entry in entries if bound_to_seeds(entry)}
+    common = common_seeds(rows[label]["seeds"] for label in bound)
+    return {entry.label for entry in entries if entry.label not in bound or rows[entry.label]["seeds"] == common}
 
 
 def _seconds(manifest: Manifest, sample_set: str, label: str, count: int) -> float | None:
@@ -179,6 +194,7 @@ def _facts(table: pd.DataFrame) -> dict[str, Any]:
         "jvps": float(table["jvps"].mean()),
         "vjps": float(table["vjps"].mean()),
         "seeds": int(table["seed"].nunique()),
+        "ranked": False,
         "metrics_version": METRICS_VERSION,
         "status": status_of(table),
     }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from itertools import groupby
 
 from memdet.detectors.base import is_control
+from memdet.io_utils import json_text
 from memdet.metrics import METRICS_VERSION
 from memdet.tables.formats import latex, markdown, text
 from memdet.tables.formats.csv import to_csv
@@ -25,9 +25,10 @@ GROUP = (
     "group: 1 is the highest AUROC and all that do not differ from it significantly (paired tests that respect "
     "clusters, Holm over all pairs, .05), 2 the best of the others and all that do not differ from it, and so on."
 )
+COST = "forwards and Jacobian products an item, over all seeds that its score averages"
 LEGEND = (
-    f"95 % intervals in brackets. {GROUP} F, JVP, VJP: forwards and Jacobian products an item and seed; ms: on this "
-    "machine, standalone. gain: AUROC minus that of the best control. rank corr.: Spearman, scores against the "
+    f"95 % intervals in brackets. {GROUP} F, JVP, VJP: {COST}; ms: likewise, on this machine, "
+    "standalone. gain: AUROC minus that of the best control. rank corr.: Spearman, scores against the "
     f"measured share of copies. *: control, never calls the model. Metrics version {METRICS_VERSION}."
 )
 NOT_RESOLVABLE = "not resolvable"
@@ -50,16 +51,33 @@ def table_title(rows: Rows) -> str:
     """What a table is about: ``small v1: 4 memorized, 4 not, effective n 4, 2 noise seeds``."""
     row = rows[0]
     name = f"{row['sample_set']} v{row['sample_set_version']}" + (f", {row['stratum']}" if row["stratum"] else "")
-    seeds = counted(max(row["seeds"] for row in rows), "noise seed")
+    seeds = counted(seeds_of(rows), "noise seed")
     size = f"effective n {count(round(row['n_effective'], 1))}"
     return f"{name}: {row['n_positive']} memorized, {row['n_negative']} not, {size}, {seeds}"
 
 
+def seeds_of(rows: Rows) -> int:
+    """Noise seeds over which the ranked rows of a table are averaged; a control's do not count."""
+    ranked = [int(row["seeds"]) for row in rows if row.get("ranked", True) and not is_control(row.get("access", ""))]
+    return max(ranked or [int(row["seeds"]) for row in rows])
+
+
+def unranked(row: Row) -> bool:
+    """Whether a row has numbers that are not ranked with those of its table."""
+    return row["status"] == "ok" and not row.get("ranked", True)  # rows of an older memdet do not say
+
+
 def notes_of(rows: Rows) -> list[str]:
-    """What rows without numbers say for themselves, a line a message."""
-    return notes_by_message(
-        (row["detector"], f"{row['status']}: {row['message']}" if row["message"] else "") for row in rows
-    )
+    """What rows without numbers say for themselves, and why others are not ranked, a line a message."""
+    said = [(row["detector"], f"{row['status']}: {row['message']}" if row["message"] else "") for row in rows]
+    common = seeds_of(rows)
+    why = "averaged over {}, the others over {}: not ranked with them; score it with --seeds {}"
+    said += [
+        (row["detector"], why.format(counted(row["seeds"], "noise seed"), common, common))
+        for row in rows
+        if unranked(row)
+    ]
+    return notes_by_message(said)
 
 
 def cells_of(row: Row) -> list[str]:
@@ -74,21 +92,23 @@ def cells_of(row: Row) -> list[str]:
         NOT_RESOLVABLE if tpr == UNDEFINED and counts else tpr,
         interval(row, "gain_over_control", sign=True),
         number(row["rank_correlation"]),
-        *(count(row[key]) if counts else UNDEFINED for key in ("forwards", "jvps", "vjps")),
-        f"{1e3 * seconds:.2f}" if counts and seconds is not None else UNDEFINED,
+        *(count(row[key] * row["seeds"]) if counts else UNDEFINED for key in ("forwards", "jvps", "vjps")),
+        f"{1e3 * seconds * row['seeds']:.2f}" if counts and seconds is not None else UNDEFINED,
         row["status"],
     ]
 
 
 def group_of(row: Row) -> str:
-    """The group of those that are told apart, or a dash."""
+    """The group of those that are told apart, or a dash; of a row that is not ranked, its noise seeds."""
+    if unranked(row):
+        return counted(row["seeds"], "seed")
     return UNDEFINED if row["tie_group"] is None else str(row["tie_group"])
 
 
 def evaluation_parts(row: Row) -> str:
-    """What an item and seed costs: ``40 F + 4 VJP``."""
-    parts = [(row[name], unit) for name, unit in (("forwards", "F"), ("jvps", "JVP"), ("vjps", "VJP"))]
-    return " + ".join(f"{value:.3g} {unit}" for value, unit in parts if value) or "0"
+    """What an item costs, over all its noise seeds: ``40 F + 4 VJP``."""
+    parts = [(row[name] * row["seeds"], unit) for name, unit in (("forwards", "F"), ("jvps", "JVP"), ("vjps", "VJP"))]
+    return " + ".join(f"{count(value)} {unit}" for value, unit in parts if value) or "0"
 
 
 def _to_latex(rows: Rows) -> str:
@@ -99,7 +119,7 @@ def _to_latex(rows: Rows) -> str:
 
 FORMATS: dict[str, Callable[[Rows], str]] = {
     "table": lambda rows: text.document([*tables_of(rows), LEGEND]),
-    "json": lambda rows: json.dumps(list(rows), indent=2),
+    "json": lambda rows: json_text(list(rows)),
     "csv": lambda rows: to_csv(rows, FIELDS),
     "markdown": lambda rows: markdown.document([*map(markdown.plain_table, tables_of(rows)), markdown.escape(LEGEND)]),
     "latex": _to_latex,

@@ -1,9 +1,10 @@
-"""What detectors on one sample set say together: who is tied with whom, and where a row's variance comes from."""
+"""What detectors on one sample set say together: who is ranked, who is tied, and where a row's variance comes from."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,19 +12,50 @@ from numpy.typing import NDArray
 
 from memdet.metrics import VarianceSplit, area_ties, variance_split
 from memdet.results.labels import split_option
+from memdet.results.manifest import DetectorEntry
 from memdet.results.scores import MeanScores
 
 
-def groups_of(means: MeanScores) -> dict[str, int]:
+def bound_to_seeds(entry: DetectorEntry) -> bool:
+    """Whether scores depend on how many noise seeds they average: those of controls and without noise do not."""
+    return entry.seeded and not entry.is_control
+
+
+def common_seeds(counts: Iterable[int]) -> int | None:
+    """The number of noise seeds that rows must share to be ranked with each other.
+
+    More noise seeds give a detector less noise, and so a better rank than it has. Ranked together are rows with the
+    number of seeds that is most frequent, the larger one of equally frequent ones.
+
+    Args:
+        counts: One a row, of those whose scores depend on them.
+
+    Returns:
+        None where there are no rows.
+
+    Example:
+        >>> common_seeds([8, 8, 2]), common_seeds([2, 8]), common_seeds([])
+        (8, 8, None)
+    """
+    found = Counter(counts)
+    return max(found, key=lambda count: (found[count], count), default=None)
+
+
+def groups_of(means: MeanScores, ranked: Collection[str]) -> dict[str, int]:
     """Tie groups of detectors by AUROC (:func:`~memdet.metrics.area_ties`), controls among them.
+
+    Args:
+        means: Scores of all detectors.
+        ranked: Labels of those that are ranked together; the others are in no group, and in no test.
 
     Returns:
         Numbers from 1, by label; empty where one label is missing among the items.
     """
-    if not 0 < means.labels.sum() < len(means.labels):
+    kept = {label: scores for label, scores in means.scores.items() if label in ranked}
+    if not kept or not 0 < means.labels.sum() < len(means.labels):
         return {}
-    ties = area_ties(np.stack(list(means.scores.values())), means.labels, means.clusters)
-    return dict(zip(means.scores, ties.groups.tolist(), strict=True))
+    ties = area_ties(np.stack(list(kept.values())), means.labels, means.clusters)
+    return dict(zip(kept, ties.groups.tolist(), strict=True))
 
 
 def split_of(

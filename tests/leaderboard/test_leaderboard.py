@@ -43,6 +43,38 @@ def test_detectors_of_several_runs_share_the_table_of_their_set(write_run, tmp_p
     assert [row["gain_over_control"] for row in rows] == [0.5, 3 / 16, None]
 
 
+def test_rows_of_other_noise_seeds_are_shown_and_not_ranked(write_run, tmp_path):
+    write_run(tmp_path / "suite" / "one", seeds=2)
+    write_run(tmp_path / "suite" / "two", detector="reversed", shift=-10.0, seeds=2)
+    write_run(tmp_path / "suite" / "three", detector="better", shift=10.0, seeds=5)
+    rows = leaderboard_rows(tmp_path)
+    assert [(row["detector"], row["seeds"], row["ranked"]) for row in rows] == [
+        ("found", 2, True),
+        ("random", 2, True),
+        ("reversed", 2, True),
+        ("better", 5, False),
+    ]
+    assert rows[0]["tie_group"] == 1
+    assert rows[-1]["tie_group"] is None
+    assert rows[-1]["auroc"] == 1.0
+    page = leaderboard_markdown(rows)
+    assert "| better | 10 F | 1.000‡ |" in page  # 2 F under each of five seeds, and not bold
+    assert "4 memorized, 4 not, effective n 4, 2 noise seeds" in page
+    assert "| better | 1.000 [.398, 1.000] | 5 seeds |" in page
+    assert (
+        "better: averaged over 5 noise seeds, the others over 2: not ranked with them; score it with --seeds 2." in page
+    )
+
+
+def test_of_two_runs_of_a_detector_the_one_with_the_seeds_of_the_others_stands(write_run, tmp_path):
+    write_run(tmp_path / "suite" / "two", seeds=2)
+    write_run(tmp_path / "suite" / "five", seeds=5)
+    for name in ("a", "b"):
+        write_run(tmp_path / "suite" / name, detector=name, seeds=2)
+    rows = {row["detector"]: row for row in leaderboard_rows(tmp_path)}
+    assert (rows["found"]["run"], rows["found"]["ranked"]) == ("suite/two", True)
+
+
 @pytest.mark.parametrize(
     ("other", "stands"),
     [
@@ -112,9 +144,9 @@ def test_page_marks_controls_best_and_what_beats_no_control(write_run, tmp_path)
     assert lines[head] == "| AUROC | cost | [small](#small-v1) |"
     assert lines[head + 2 : head + 6] == [
         r"| random \* | 0 | .500 |",
-        "| better | 2 F | **1.000** |",
-        "| found | 2 F | *.688* |",
-        "| reversed | 2 F | *.000* |",
+        "| better | 4 F | **1.000** |",
+        "| found | 4 F | *.688* |",
+        "| reversed | 4 F | *.000* |",
     ]
 
 
@@ -145,16 +177,16 @@ def test_page_leaves_out_who_applies_to_no_set_and_names_what_failed(write_run, 
     broken = none | {"detector": "broken", "status": "error", "message": "ValueError: no"}
     overview, tables = leaderboard_markdown([row, control, silent, broken]).split("## All rows")
     assert "silent" not in overview
-    assert "| broken | 2 F | error |" in overview
+    assert "| broken | 4 F | error |" in overview
     for line in ("silent: not-applicable: no text.", "broken: error: ValueError: no."):
         assert line in tables
 
 
-def test_cost_is_that_of_one_set(write_run, tmp_path):
+def test_cost_is_that_of_one_set_over_both_seeds(write_run, tmp_path):
     write_run(tmp_path / "suite" / "one")
     (row, control) = leaderboard_rows(tmp_path)
     other = row | {"sample_set": "other", "forwards": 1.0, "vjps": 10.0}
-    assert "| found | 1 F + 10 VJP |" in leaderboard_markdown([other, row, control])
+    assert "| found | 2 F + 20 VJP |" in leaderboard_markdown([other, row, control])
 
 
 def test_a_set_that_half_of_the_detectors_solve_is_marked(write_run, tmp_path):

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from memdet.cli import main
-from memdet.metrics import METRICS_VERSION, realised_fpr, variance_split
-from memdet.results import SCORES, store
+from memdet.metrics import METRICS_VERSION, area_ties, realised_fpr, variance_split
+from memdet.results import SCORES, Manifest, Run, store
 from memdet.results import scores as score_tables
 from memdet.results.store import read_scores
 from memdet.tables import FORMATS, report_rows
+from memdet.tables.comparison import compare_detectors
 from memdet.tables.numbers import interval
+from memdet.tables.rows import rows_of
 from tests.helpers.runs import write_run
 
 OLD_RUN = Path(__file__).resolve().parents[1] / "results" / "stored" / "run-v1"
@@ -56,6 +61,55 @@ def test_two_separated_detectors_are_two_groups(tmp_path):
     assert {name: row["tie_group"] for name, row in rows.items()} == {"chance": 2, "good": 1, "again": 1}
     assert rows["good"]["realised_fpr"] == realised_fpr(noise + 2 * labels, labels) == 0.01
     assert "| good | " + interval(rows["good"], "auroc") + " | 1 |" in FORMATS["markdown"](list(rows.values()))
+
+
+@pytest.mark.parametrize("few", [1, 2, 3])
+def test_only_rows_with_the_noise_seeds_of_most_are_ranked(few, tmp_path):
+    """Scores of ten seeds beat those of one of the same detector by their number alone; so they are not compared."""
+    labels = np.repeat([1, 0], 100)
+    rng = np.random.default_rng(few)
+
+    def scores(seeds, shift):
+        return rng.normal(size=(200, seeds)) + shift * labels[:, None]
+
+    several = {f"a{index}": scores(4, 0.3) for index in range(few + 1)}
+    others = {f"b{index}": scores(few, 3.0) for index in range(few)}
+    free = {"control": scores(1, 1.0), "fixed": scores(1, 1.0)}
+    parts = [
+        write_run(tmp_path / name, found, labels, seeds=tuple(range(n)), access={"control": "text"}, unseeded=["fixed"])
+        for name, found, n in (("several", several, 4), ("others", others, few), ("free", free, 1))
+    ]
+    frame = pd.concat([read_scores(part).to_pandas() for part in parts])
+    manifest = Manifest.read(parts[0])
+    entries = [entry for part in parts for entry in Manifest.read(part).settings.detectors]
+    settings = manifest.settings.model_copy(update={"detectors": entries})
+    table = pa.Table.from_pandas(frame, schema=SCORES, preserve_index=False)
+    run = Run.from_tables(manifest.model_copy(update={"settings": settings}), table)
+
+    rows = {row["detector"]: row for row in rows_of(run)}
+    assert {label for label, row in rows.items() if row["ranked"]} == {*several, *free}
+    assert {label for label, row in rows.items() if row["tie_group"] is None} == set(others)
+    together = {row["detector"]: row["tie_group"] for row in rows_of(run) if row["ranked"]}
+    means = np.stack([(several | free)[label].mean(axis=1) for label in together])
+    assert list(together.values()) == area_ties(means, labels, range(200)).groups.tolist()
+    text = FORMATS["table"](list(rows.values()))
+    assert f"averaged over {few} noise seed{'s' * (few > 1)}, the others over 4" in text
+    assert "effective n 100, 4 noise seeds" in text
+
+    pairs = compare_detectors(run)
+    tested = {frozenset((row["first"], row["second"])) for row in pairs if row["status"] == "ok"}
+    refused = {frozenset((row["first"], row["second"])) for row in pairs if row["status"] == "not-compared"}
+    assert refused == {frozenset((one, other)) for one in several for other in others}
+    assert tested == {frozenset(pair) for pair in combinations(rows, 2)} - refused
+    assert all("--seeds" in row["message"] for row in pairs if row["status"] == "not-compared")
+
+
+def test_costs_are_shown_over_all_seeds(run):
+    found, random = report_rows([run])
+    assert (found["forwards"], found["seeds"]) == (2.0, 2)
+    markdown = FORMATS["markdown"]([found, random])
+    line = next(line for line in markdown.splitlines() if line.startswith("| found |"))
+    assert line.split(" | ")[-5:-1] == ["4", "0", "0", "200.00"]
 
 
 def test_the_variance_split_of_rows_with_other_random_vectors(tmp_path):
