@@ -33,6 +33,7 @@ PATIENCE = 8.0  # seconds for all of them
 FREE_DISK = 10e9  # bytes; a Stable Diffusion pipeline takes about half of it
 SHIPPED = {"bundled", "zoo", "local"}  # kinds of sources
 _NEEDLESS = {"dev"}
+_NOTHING = "there are none, so nothing was looked at", "reinstall memdet"
 _GIB = 2**30
 
 
@@ -205,9 +206,11 @@ def check_detectors() -> Iterator[Finding]:
     from memdet.detectors import detector_classes
 
     try:
-        yield Finding("detectors", "ok", f"{len(detector_classes())} found")
+        n = len(detector_classes())
     except UserError as error:
         yield Finding("detectors", "problem", str(error), "mend or uninstall that package")
+        return
+    yield Finding("detectors", "ok", f"{n} found") if n else Finding("detectors", "problem", *_NOTHING)
 
 
 def check_models() -> Iterator[Finding]:
@@ -235,7 +238,9 @@ def check_models() -> Iterator[Finding]:
             yield Finding(f"model {name}", "problem", str(error), mend)
         else:
             good.append(name)
-    if good:
+    if not (expected and set(model_names()) & set(expected)):
+        yield Finding("models", "problem", *_NOTHING)
+    elif good:
         yield Finding("models", "ok", f"{len(good)} load and have the right checksums: {', '.join(good)}")
 
 
@@ -244,6 +249,9 @@ def check_sample_sets() -> Iterator[Finding]:
     from memdet.samplesets import load_sample_set, load_suite, sample_set_ids, suite_names
 
     good, remote = 0, []
+    if not (sample_set_ids() and suite_names()):
+        yield Finding("sample sets", "problem", *_NOTHING)
+        return
     for name in sample_set_ids():
         try:
             if any(part.kind not in SHIPPED for part in _sources(name)):

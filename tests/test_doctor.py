@@ -290,3 +290,17 @@ def test_an_address_that_never_answers_does_not_hold_the_others_up(monkeypatch):
     monkeypatch.setattr(doctor, "PATIENCE", 0.0)
     assert_broken(lines(doctor.check_addresses)["asset Hugging Face hub"], "warning", "no answer within 0 s", "proxy")
     held.set()
+
+
+def test_where_nothing_is_there_nothing_is_well(monkeypatch, tmp_path):
+    """A check of no detectors, models or sample sets must not say that all of them work."""
+    monkeypatch.setattr("memdet.detectors.detector_classes", dict)
+    monkeypatch.setattr("memdet.models.model_names", list)
+    (tmp_path / "datasets").mkdir()
+    monkeypatch.setattr(sets, "specs_directory", lambda: tmp_path / "datasets")
+    (tmp_path / "zoo").mkdir()
+    (tmp_path / "zoo" / "SHA256SUMS").write_text("")
+    monkeypatch.setattr(doctor, "files", lambda package: tmp_path)
+    for check in (doctor.check_detectors, doctor.check_models, doctor.check_sample_sets):
+        (finding,) = check()
+        assert_broken(finding, "problem", "nothing was looked at", "reinstall memdet")

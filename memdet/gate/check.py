@@ -8,7 +8,8 @@ A detector fails on a sample set where
 - its scores have drifted: one of an item and seed differs by more than the tolerance that the baseline's ``run.json``
   states, relative to the detector's largest score on the sample set;
 - its scores were rounded to 16 bits, which a wide tolerance would not see;
-- it, an item or the whole sample set has vanished, or its status was ok and is not any more.
+- it, an item or the whole sample set has vanished, or its status was ok and is not any more, or it fails where it did
+  not.
 
 Controls, which never call the model, are held to all but the first: what they score is not accuracy. What only the run
 has passes, and is named.
@@ -125,7 +126,8 @@ def check_run(
 
     Raises:
         UserError: A directory holds no finished run, the runs have other versions of a sample set or other labels, a
-            number is out of range, or of some detector nothing at all can be compared.
+            number is out of range, the baseline has no detector beside controls that is ok, or of some detector nothing
+            at all can be compared.
     """
     _check_numbers(tolerance, alpha, drift)
     old = gate_run(Run.of(baseline), detectors)
@@ -133,9 +135,10 @@ def check_run(
     refuse_other_items(old, new)
     pairs = list(pairs_of(old, new, drift))
     failures = list(_vanished(old, new))
-    if not pairs and not failures:
-        raise UserError(f"{old.name} has no detector with status ok: there is nothing to compare with")
     judged = [pair for pair in pairs if not pair.control]
+    if not failures and not (judged or (pairs and detectors is not None)):
+        beside = " beside the controls, which are not what a gate is for" if pairs else ""
+        raise UserError(f"{old.name} has no detector with status ok{beside}: there is nothing to compare with")
     untestable = {_key(pair): pair.untestable(alpha, len(judged)) for pair in judged}
     if not failures:
         _refuse_blind(judged, untestable)
@@ -148,11 +151,18 @@ def check_run(
         rows.append(_row(pair, p, adjusted, found))
         failures += found
     notes = [
+        *(["the run is its own baseline: nothing can differ"] if _one_directory(run, baseline) else ()),
         *other_circumstances(old, new),
         *(news(old, new) if detectors is None else ()),
         *_limits(pairs, untestable),
     ]
     return GateResult(new.name, old.name, tolerance, alpha, len(tested), tuple(rows), tuple(failures), tuple(notes))
+
+
+def _one_directory(*runs: Run | Path) -> bool:
+    """Whether all are the same run."""
+    places = [run.path if isinstance(run, Run) else Path(run) for run in runs]
+    return len({id(run) if place is None else place.resolve() for run, place in zip(runs, places, strict=True)}) == 1
 
 
 def _check_numbers(tolerance: float, alpha: float, drift: float | None) -> None:
@@ -189,8 +199,10 @@ def _vanished(old: GateRun, new: GateRun) -> Iterator[Failure]:
             now = after.detectors.get(label)
             if now is None:
                 yield Failure("missing", name, label, "the detector is not in the run")
-            elif was.status == "ok" != now.status:
-                yield Failure("status", name, label, f"ok -> {now.status}: {now.message}".removesuffix(": "))
+            elif was.status == "ok" != now.status or (
+                was.status == "not-applicable" and now.status in {"error", "nonfinite"}
+            ):
+                yield Failure("status", name, label, f"{was.status} -> {now.status}: {now.message}".removesuffix(": "))
 
 
 def _refuse_blind(judged: Sequence[Pair], untestable: dict[tuple[str, str], str]) -> None:

@@ -13,6 +13,7 @@ from memdet.gate.check import check_run
 from memdet.gate.pairs import significant_bits
 from memdet.gate.text import GATE_FORMATS
 from memdet.metrics import auroc, gain, paired_permutation
+from memdet.results import Run
 from memdet.running import RunOptions, run
 from memdet.samplesets import load_sample_set
 from tests.helpers.runs import cut_run, write_run
@@ -340,6 +341,39 @@ def test_a_baseline_without_scores_is_refused(pair):
     broken = {"statuses": {"a": "error"}}
     with pytest.raises(UserError, match="no detector with status ok"):
         pair({"a": np.full(60, np.nan)}, {"a": scores()}, of_baseline=broken)
+
+
+@pytest.mark.parametrize("with_detector", [True, False])
+def test_controls_alone_are_no_baseline(with_detector, pair, tmp_path):
+    """Nothing that a gate is for is compared: every detector is not applicable, or there is none."""
+    options, tables = {"access": {"c": "text"}}, {"c": scores(1)}
+    if with_detector:
+        options |= {"statuses": {"a": "not-applicable"}, "messages": {"a": ["no attention"]}}
+        tables |= {"a": np.full(60, np.nan)}
+    with pytest.raises(UserError, match="no detector with status ok beside the controls, which are not what a gate is"):
+        pair(tables, tables, of_baseline=options, of_run=options)
+    assert check_run(tmp_path / "run", tmp_path / "baseline", detectors=["c"]).passed  # for whoever asks for it
+
+
+def test_no_detectors_are_nothing_to_compare(pair):
+    with pytest.raises(UserError, match="nothing to compare"):
+        pair({"a": scores()}, {"a": scores()}, detectors=[])
+
+
+def test_what_was_not_applicable_and_now_fails_is_told(pair):
+    before = {"statuses": {"b": "not-applicable"}, "messages": {"b": ["no attention"]}}
+    after = {"statuses": {"b": "error"}, "messages": {"b": ["ValueError: no"]}}
+    tables = {"a": scores(0), "b": np.full(60, np.nan)}
+    result = pair(tables, tables, of_baseline=before, of_run=after)
+    assert [failure.message for failure in result.failures] == ["not-applicable -> error: ValueError: no"]
+
+
+def test_a_run_that_is_its_own_baseline_is_told_so(pair, tmp_path):
+    told = "the run is its own baseline: nothing can differ"
+    assert told not in pair({"a": scores()}, {"a": scores()}).notes
+    path = tmp_path / "run"
+    for same in (path, path.parent / "baseline" / ".." / "run", Run.load(path)):
+        assert told in check_run(path, same).notes
 
 
 def test_detectors_can_be_chosen(pair, tmp_path):
