@@ -214,8 +214,9 @@ def check_detectors() -> Iterator[Finding]:
 
 
 def check_models() -> Iterator[Finding]:
-    """Models that ship with memdet: their checksums hold and they load."""
+    """Models that ship with memdet: their checksums hold, they load, and predict what they say."""
     from memdet.models import load_model, model_names
+    from memdet.models.prediction_evidence import doubt_of
 
     expected: dict[str, list[tuple[str, Path]]] = {}
     for line in (files("memdet") / "zoo" / "SHA256SUMS").read_text(encoding="utf-8").splitlines():
@@ -233,11 +234,13 @@ def check_models() -> Iterator[Finding]:
         if name == shared:
             continue
         try:
-            load_model(name)
+            doubt = doubt_of(load_model(name))
         except UserError as error:
             yield Finding(f"model {name}", "problem", str(error), mend)
         else:
             good.append(name)
+            if doubt is not None:
+                yield Finding(f"model {name}", "warning", str(doubt), mend)
     if not (expected and set(model_names()) & set(expected)):
         yield Finding("models", "problem", *_NOTHING)
     elif good:

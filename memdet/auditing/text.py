@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from memdet.io_utils import printable
+from memdet.io_utils import json_text, printable
 from memdet.tables.formats import markdown, text
 from memdet.tables.numbers import UNDEFINED, interval, number
 from memdet.tables.run_table import NOT_RESOLVABLE
@@ -23,7 +22,7 @@ LEGEND = (
 
 def to_json(audit: Audit) -> str:
     """The whole audit; undefined numbers are null."""
-    return json.dumps(audit, indent=2)
+    return json_text(audit)
 
 
 def to_markdown(audit: Audit) -> str:
@@ -74,7 +73,7 @@ def summary_table(audits: Sequence[Audit]) -> str:
 
 SUMMARIES: dict[str, Callable[[Sequence[Audit]], str]] = {
     "table": summary_table,
-    "json": lambda audits: json.dumps(list(audits), indent=2),
+    "json": lambda audits: json_text(list(audits)),
     "markdown": summary_markdown,
 }
 FORMATS: dict[str, Callable[[Audit], str]] = {"table": to_table, "json": to_json, "markdown": to_markdown}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Sequence
 from typing import Any
 
 from memdet.errors import UserError
+from memdet.io_utils import json_text
 
 
 def benchmark_json(rows: Sequence[dict[str, Any]]) -> str:
@@ -45,7 +45,7 @@ def benchmark_json(rows: Sequence[dict[str, Any]]) -> str:
             }
         )
     machine = rows[0]["machine"] if rows else {}
-    return json.dumps(
+    return json_text(
         {
             "machine_info": {
                 "machine": platform.machine(),

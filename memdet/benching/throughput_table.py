@@ -9,6 +9,7 @@ from typing import Any
 from memdet.benching.interleaved import Spread
 from memdet.benching.throughput import Compared, Throughput
 from memdet.errors import UserError
+from memdet.io_utils import json_text
 from memdet.tables.formats import markdown, text
 from memdet.tables.formats.csv import to_csv
 from memdet.tables.numbers import UNDEFINED, bounded, defined, quantity
@@ -204,6 +205,6 @@ FORMATS: dict[str, Callable[[Sequence[Row]], str]] = {
     "table": lambda rows: text.document(_blocks(rows)),
     "markdown": lambda rows: markdown.document(_blocks(rows)),
     "csv": _to_csv,
-    "json": lambda rows: json.dumps(rows, indent=1),
+    "json": lambda rows: json_text(rows, indent=1),
     "pytest-benchmark": _to_pytest_benchmark,
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import click
 
 from memdet.cli import options
 from memdet.errors import UserError
-from memdet.io_utils import write_text
+from memdet.io_utils import json_text, write_text
 
 if TYPE_CHECKING:
     from memdet.benching.throughput import BenchOptions
@@ -168,7 +167,7 @@ def _compare(given: ThroughputOptions, wanted: Sequence[Detector | None], sample
     first, second = wanted
     size = (given.sizes or (BATCH_SIZE,))[0]
     row = compared_row(throughput.compare(first, second, sample_set, size, settings, model=model), machine)
-    return json.dumps(row, indent=1) if given.form == "json" else compared_text(row)
+    return json_text(row, indent=1) if given.form == "json" else compared_text(row)
 
 
 def _measure(given: ThroughputOptions, chosen: Sequence[Detector], sample_set: SampleSet) -> list[dict[str, Any]]:

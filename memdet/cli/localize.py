@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from memdet.cli import options
 from memdet.cli.output import show
+from memdet.io_utils import json_text
 
 
 @click.command("localize")
@@ -29,6 +29,6 @@ def command(
     classes = detector_classes(plugins)
     chosen = names or [name for name, cls in classes.items() if cls.gives_map()]
     rows = localize(load_sample_set(spec), make_detectors(chosen, classes), seeds)
-    text = json.dumps(rows, indent=2) if form == "json" else to_text(rows)
+    text = json_text(rows) if form == "json" else to_text(rows)
     show(text, out)
-    return 0
+    return 1 if any(row["status"] == "nonfinite" for row in rows) else 0

@@ -54,7 +54,7 @@ class Given:
 @options.quiet
 @options.out()
 @options.into(Given)
-def command(given: Given) -> None:
+def command(given: Given) -> int:
     """Print the table of finished runs, computed from their score files; or write their page.
 
     A directory of runs, such as results, stands for all runs below it.
@@ -65,7 +65,7 @@ def command(given: Given) -> None:
                 "--leaderboard takes one directory of runs and nothing else: memdet report results --leaderboard"
             )
         _write_leaderboard(given.runs[0], given.out or given.runs[0])
-        return
+        return 0
     from memdet.leaderboard.board import find_runs
 
     found = [run for path in given.runs for run in find_runs(path) or [path]]
@@ -73,14 +73,20 @@ def command(given: Given) -> None:
         if given.images is not None:
             raise UserError("--images belongs to --format html")
         show(_table(found, given.form, given.by_stratum, given.by_time), given.out)
-        return
+        return 0
     if given.out is None:
         raise UserError("--format html writes one file: add --out FILE.html")
     if given.by_stratum or given.by_time:
         raise UserError("--by-stratum and --by-time are tables; the page shows strata and costs in its plots")
     if given.out.is_dir():
         raise UserError(f"--out {given.out} is a directory: name a file in it")
-    show(_page(found, given.images, given.quiet), given.out)
+    from memdet.tables.numbers import undrawn_pictures
+
+    page, undrawn = _page(found, given.images, given.quiet)
+    show(page, given.out)
+    if undrawn:
+        click.echo(f"memdet: {undrawn_pictures(undrawn)}; the page names them", err=True)
+    return 1 if undrawn else 0
 
 
 def _table(runs: list[Path], form: str, by_stratum: bool, by_time: bool) -> str:
@@ -95,15 +101,18 @@ def _table(runs: list[Path], form: str, by_stratum: bool, by_time: bool) -> str:
     return render[form](rows)
 
 
-def _page(paths: list[Path], images: int | None, quiet: bool) -> str:
+def _page(paths: list[Path], images: int | None, quiet: bool) -> tuple[str, int]:
+    """The page, and how many of its pictures could not be drawn."""
     from memdet.page import to_html
     from memdet.results import Run
+    from memdet.results.images import UNDRAWN
 
     runs = [Run.load(path) for path in paths]
     for run in runs:
         sources = [source for source in run.sources.values() if images is not None or source.ships]
         _make_images(run, sources, images, quiet)
-    return to_html(runs, generations=IMAGES if images is None else images)
+    undrawn = sum(image == UNDRAWN for run in runs for image in run.images.values())
+    return to_html(runs, generations=IMAGES if images is None else images), undrawn
 
 
 def _make_images(run: Run, sources: list[Source], images: int | None, quiet: bool) -> None:

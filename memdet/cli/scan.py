@@ -107,7 +107,7 @@ def command(given: Given) -> int:
     )
     model, run = _run(given, items, detectors)
 
-    from memdet.scan import FORMATS, scan_result, to_html, to_look_at
+    from memdet.scan import FORMATS, scan_result, to_html, to_look_at, undrawn
 
     label = detectors[0].label
     texts = [prompt.text for prompt in prompts.prompts]
@@ -124,11 +124,27 @@ def command(given: Given) -> int:
     chosen = to_look_at(result, given.top)
     _generate(result, [*chosen[0], *chosen[1]], items, model, run)
     assert run.path is not None
+    _note(run, undrawn(result))
     write_text(run.path / "scan.json", FORMATS["json"](result) + "\n")
     write_text(run.path / "scan.html", to_html(result, *chosen, run=run))
     click.echo(FORMATS[given.form](result))
     click.echo(f"Page with generations: {run.path / 'scan.html'}", err=True)
-    return 0 if result["prompts"]["scored"] == result["prompts"]["distinct"] else 1
+    return 0 if result["prompts"]["scored"] == result["prompts"]["distinct"] and not undrawn(result) else 1
+
+
+def _note(run: Run, n_undrawn: int) -> None:
+    """Keep in the manifest how many pictures could not be drawn, this time."""
+    from memdet.results import Manifest
+    from memdet.running.generations import FOLDER
+    from memdet.tables.numbers import undrawn_pictures
+
+    assert run.path is not None
+    manifest = Manifest.read(run.path)
+    before = manifest.messages.get("scan", {})
+    after = {label: texts for label, texts in before.items() if label != FOLDER}
+    after |= {FOLDER: [undrawn_pictures(n_undrawn)]} if n_undrawn else {}
+    if after != before:
+        manifest.model_copy(update={"messages": manifest.messages | {"scan": after}}).write(run.path)
 
 
 def _run(given: Given, items: SampleSet, detectors: list[Detector]) -> tuple[ScoreModel, Run]:
@@ -172,7 +188,7 @@ def _detectors(name: str, plugins: tuple[Path, ...]) -> list[Detector]:
 
 
 def _generate(result: dict[str, Any], chosen: list[int], items: SampleSet, model: ScoreModel, run: Run) -> None:
-    """Generate from the chosen rows of the ranking, and note the files in them."""
+    """Generate from the chosen rows of the ranking, and note the files in them; None for what could not be drawn."""
     from memdet.running.generations import save_generations
 
     if not chosen:
@@ -185,5 +201,6 @@ def _generate(result: dict[str, Any], chosen: list[int], items: SampleSet, model
     files = save_generations(items, list(rows.values()), seeds, model, run.path, batch_size=batch)
     for index, position in rows.items():
         result["ranking"][index]["generations"] = [
-            {"seed": seed, "file": file.as_posix()} for seed, file in zip(seeds, files[position], strict=True)
+            {"seed": seed, "file": None if file is None else file.as_posix()}
+            for seed, file in zip(seeds, files[position], strict=True)
         ]

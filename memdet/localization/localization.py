@@ -74,6 +74,7 @@ def localize(sample_set: SampleSet, detectors: Sequence[Detector], seeds: int | 
     if region is None:
         raise UserError(f"{sample_set.id} names no shared_region, with which a map could be compared")
     model = load_model(str(sample_set.model))
+    say(remarks_on([sample_set], {str(sample_set.model): model}))
     mask = region_mask(region, model.latent_shape)
     count = seeds or sample_set.protocol.seeds
     items = sample_set.items[sample_set.items["label"] == 1]
@@ -91,6 +92,9 @@ def localize(sample_set: SampleSet, detectors: Sequence[Detector], seeds: int | 
             }
         except NotApplicableError as error:
             rows.append(_row(head, detector.label, status="not-applicable", message=str(error)))
+            continue
+        if lost := sum(int((~np.isfinite(maps).all(axis=(-2, -1))).sum()) for maps in found.values()):
+            rows.append(_row(head, detector.label, status="nonfinite", message=f"{lost} maps are not finite"))
             continue
         threshold = best_threshold(found["dev"], mask)
         areas = [[auroc(one.ravel(), mask.ravel()) for one in maps] for maps in found["test"]]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from memdet.page.training import Training
 from memdet.results.conditions import Source
-from memdet.results.images import Key, key_of
+from memdet.results.images import UNDRAWN, Key, key_of
 
 LARGEST_TILE = 64  # pixels a side; larger images are made smaller
 SHOWN = 3  # training images of an item, those nearest to its generations
@@ -25,13 +25,16 @@ Pixels = NDArray[np.uint8]
 
 @dataclass
 class _Entry:
-    """Images of one item: its own where images are judged, its generations, its training images."""
+    """Images of one item: its own where images are judged, its generations, its training images.
+
+    A generation that could not be computed is None.
+    """
 
     own: list[Pixels] = field(default_factory=list)
-    generated: list[Pixels] = field(default_factory=list)
+    generated: list[Pixels | None] = field(default_factory=list)
     training: list[Pixels] = field(default_factory=list)
 
-    def parts(self) -> dict[str, list[Pixels]]:
+    def parts(self) -> Mapping[str, Sequence[Pixels | None]]:
         return {"own": self.own, "generated": self.generated, "training": self.training}
 
 
@@ -70,14 +73,14 @@ class Pictures:
                 entry.own = [_tile(_pixels(own[item]))]
             elif self._generations and item in source.model:
                 names = [key_of(source, item, seed) for seed in range(self._generations)]
-                entry.generated = [_tile(_decode(images[name])) for name in names if name in images]
+                entry.generated = [_generation(images[name]) for name in names if name in images]
                 key = names[0]
             if not (entry.own or entry.generated):
                 keys.append(None)
                 continue
             if key not in self._entries:
                 known = [_tile(_decode(png)) for png in fact.images] if fact else []
-                entry.training = _nearest(known, entry.own or entry.generated)
+                entry.training = _nearest(known, entry.own or [one for one in entry.generated if one is not None])
                 self._entries[key] = entry
             keys.append(key)
         self._places.append((len(self._places), described, keys))
@@ -87,7 +90,8 @@ class Pictures:
 
         Returns:
             ``sheets`` (data address, tile width and height, columns), ``entries`` (tiles of each item, as sheet and
-            number) and ``n_items`` with images, of ``n_all`` that have some.
+            number, null for a generation that could not be drawn) and ``n_items`` with images, of ``n_all``
+            that have some.
         """
         chosen = self._order()
         while True:
@@ -114,15 +118,18 @@ class Pictures:
         return list(dict.fromkeys(key for *_, key in sorted(places, key=lambda p: p[:3]) if key is not None))
 
 
-def _sheets(entries: Sequence[_Entry]) -> tuple[list[dict[str, Any]], list[dict[str, list[list[int]]]], int]:
-    """Sheets of all tiles, one a shape; the tiles of each entry; the bytes of all sheets in base64."""
+def _sheets(entries: Sequence[_Entry]) -> tuple[list[dict[str, Any]], list[dict[str, list[list[int] | None]]], int]:
+    """Sheets of all tiles, one a shape; tiles of each entry, None for a missing one; bytes of all sheets in base64."""
     tiles: dict[tuple[int, ...], dict[bytes, int]] = {}
     pixels: dict[tuple[int, ...], list[Pixels]] = {}
     placed = []
     for entry in entries:
-        parts: dict[str, list[list[int]]] = {}
+        parts: dict[str, list[list[int] | None]] = {}
         for name, images in entry.parts().items():
             for image in images:
+                if image is None:
+                    parts.setdefault(name, []).append(None)
+                    continue
                 known = tiles.setdefault(image.shape, {})
                 content = image.tobytes()
                 if content not in known:
@@ -160,7 +167,15 @@ def _nearest(known: list[Pixels], to: list[Pixels]) -> list[Pixels]:
             for other in to
         )
 
+    if not to:
+        return known[:SHOWN]
+
     return sorted(known, key=distance)[:SHOWN]
+
+
+def _generation(png: bytes) -> Pixels | None:
+    """The tile of a generation; None where it could not be computed."""
+    return None if png == UNDRAWN else _tile(_decode(png))
 
 
 def _decode(png: bytes) -> Pixels:

@@ -14,6 +14,8 @@ from memdet.results.schema import IMAGES
 from memdet.results.store import write_table
 
 FILE = "images.parquet"
+UNDRAWN = b""
+"""Kept in place of an image whose pixels are not finite numbers; it is tried again when images are made anew."""
 Key = tuple[str, str, str, int, float, int]
 """Model, condition, ``shared`` or the item's id, steps, guidance, seed: all that an image depends on."""
 
@@ -35,7 +37,7 @@ def key_of(source: Source, item: str, seed: int) -> Key:
 
 
 def read_images(directory: Path) -> dict[Key, bytes]:
-    """PNG of each generation that is kept; empty without the file.
+    """PNG of each generation that is kept, :data:`UNDRAWN` where it could not be computed; empty without the file.
 
     Raises:
         UserError: Damaged.

@@ -109,7 +109,8 @@ class Manifest(_Part):
         halved: Items at once that fitted into memory, by sample set, where the planned batch did not.
         seconds_total: From start to end.
         seconds: By sample set and label.
-        messages: Each distinct one once, by sample set and label.
+        messages: Each distinct one once, by sample set and label; under ``model`` what a user should know of the
+            models and the prompts.
         finished: Whether all is scored.
     """
 

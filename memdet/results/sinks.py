@@ -67,8 +67,10 @@ class Totals:
             self.halved[notes.sample_set] = min(known_size, notes.halved)
 
     def added_to(self, manifest: Manifest) -> Manifest:
-        """The manifest of a finished run."""
-        found = {"seconds": self.seconds, "messages": self.messages, "halved": self.halved, "finished": True}
+        """The manifest of a finished run; what it says of the models stays."""
+        names = dict.fromkeys([*self.messages, *manifest.messages])
+        messages = {name: manifest.messages.get(name, {}) | self.messages.get(name, {}) for name in names}
+        found = {"seconds": self.seconds, "messages": messages, "halved": self.halved, "finished": True}
         return manifest.model_copy(update=found)
 
 

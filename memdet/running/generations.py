@@ -6,33 +6,31 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from memdet.errors import NotApplicableError
-from memdet.io_utils import png_bytes, write_bytes
+from memdet.io_utils import write_bytes
 from memdet.models import load_model
+from memdet.models.images import png_of
 from memdet.probing import Context, Items, Probe
 from memdet.results.conditions import Source
-from memdet.results.images import Key, key_of, read_images, write_images
+from memdet.results.images import UNDRAWN, Key, key_of, read_images, write_images
 from memdet.running.batch_size import automatic_batch
 from memdet.samplesets import Protocol, SampleSet
 from memdet.torch_state import in_own_state
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from memdet.models import ScoreModel
 
 FOLDER = "generations"
+
+
 @in_own_state
-
-
 def generate(
     model: ScoreModel, ids: Sequence[str], conditions: Sequence[str], protocol: Protocol, seed: int
-) -> list[bytes]:
-    """Generate one image an item, as PNG.
+) -> list[bytes | None]:
+    """Generate one image an item, as PNG; None where it could not be computed, having pixels that are not finite.
 
     The image of an item and seed is what a diffusers pipeline gives with the DDIM scheduler, the protocol's steps and
     guidance, and ``torch.Generator("cpu").manual_seed(seed)`` where the noise is shared.
@@ -47,10 +45,10 @@ def generate(
         NotApplicableError: The model's samples are not images.
     """
     items = Items(ids, conditions, ids, [0] * len(ids), has_prompts=model.takes_prompts)
-    return [_png(image) for image in Probe(model, items, Context(protocol, seed)).generated()]
+    return [png_of(image) for image in Probe(model, items, Context(protocol, seed)).generated()]
+
+
 @in_own_state
-
-
 def make_images(
     directory: Path, sources: Iterable[Source], generations: int, *, progress: bool = True
 ) -> dict[Key, bytes]:
@@ -65,7 +63,7 @@ def make_images(
         progress: Show a bar on standard error.
 
     Returns:
-        All that is kept, as :func:`~memdet.results.images.read_images` gives it.
+        All that is kept, as :func:`~memdet.results.images.read_images` gives it, empty for what could not be drawn.
 
     Raises:
         UserError: A model cannot be loaded, or the file is damaged.
@@ -88,7 +86,8 @@ def make_images(
             for start in range(0, len(keys), size):
                 batch = keys[start : start + size]
                 ids, conditions = [wanted[key] for key in batch], [key[1] for key in batch]
-                kept.update(zip(batch, generate(models[name], ids, conditions, protocol, seed), strict=True))
+                made = generate(models[name], ids, conditions, protocol, seed)
+                kept.update((key, image or UNDRAWN) for key, image in zip(batch, made, strict=True))
                 bar.update(len(batch))
             write_images(directory, kept)
     return kept
@@ -96,7 +95,7 @@ def make_images(
 
 def save_generations(
     sample_set: SampleSet, rows: Sequence[int], seeds: Sequence[int], model: ScoreModel, out: Path, *, batch_size: int
-) -> dict[int, list[Path]]:
+) -> dict[int, list[Path | None]]:
     """Generate from some items under the sample set's protocol as files, but for those that are there already.
 
     Args:
@@ -108,12 +107,12 @@ def save_generations(
         batch_size: Images at once.
 
     Returns:
-        Files of each row, one a seed, relative to ``out``.
+        Files of each row, one a seed, relative to ``out``; None where the image could not be computed.
     """
-    files = {row: [Path(FOLDER) / f"{row:06d}-seed{seed:03d}.png" for seed in seeds] for row in rows}
+    places = {row: [Path(FOLDER) / f"{row:06d}-seed{seed:03d}.png" for seed in seeds] for row in rows}
     with tqdm(total=len(rows) * len(seeds), unit="image", desc=FOLDER, disable=None) as bar:
         for position, seed in enumerate(seeds):
-            missing = [row for row in rows if not (out / files[row][position]).exists()]
+            missing = [row for row in rows if not (out / places[row][position]).exists()]
             bar.update(len(rows) - len(missing))
             for start in range(0, len(missing), batch_size):
                 batch = missing[start : start + batch_size]
@@ -121,9 +120,10 @@ def save_generations(
                 ids, conditions = part["item_id"].tolist(), part["condition"].tolist()
                 images = generate(model, ids, conditions, sample_set.protocol, seed)
                 for row, image in zip(batch, images, strict=True):
-                    write_bytes(out / files[row][position], image)
+                    if image is not None:
+                        write_bytes(out / places[row][position], image)
                 bar.update(len(batch))
-    return files
+    return {row: [at if (out / at).exists() else None for at in of_row] for row, of_row in places.items()}
 
 
 _Noise = Literal["shared", "per-item"]
@@ -139,7 +139,7 @@ def _missing(kept: dict[Key, bytes], sources: Iterable[Source], generations: int
         for item in source.condition:
             for seed in range(generations):
                 key = key_of(source, item, seed)
-                if key not in kept:
+                if not kept.get(key):
                     model, _, noise, steps, guidance, _ = key
                     kind: _Noise = "shared" if noise == "shared" else "per-item"
                     group = (model, kind, steps, guidance, seed)
@@ -153,9 +153,3 @@ def _makes_images(model: ScoreModel) -> bool:
     except NotApplicableError:
         return False
     return True
-
-
-def _png(image: Tensor) -> bytes:
-    """An image ``[channels, height, width]`` in [0, 1] as PNG."""
-    pixels = (image.detach().double().cpu().nan_to_num(0).clamp(0, 1).numpy() * 255).round().astype(np.uint8)
-    return png_bytes(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))

@@ -18,7 +18,7 @@ from memdet.results.sinks import RunDirectory, RunInMemory
 from memdet.running.description import manifest_of_run, settings_of_run
 from memdet.running.engines import Job, compute
 from memdet.running.options import RunOptions
-from memdet.running.remarks import LABEL, remarks_on, say
+from memdet.running.remarks import LABEL, remarks_on, said_again, say
 from memdet.running.scoring import Work, load_models
 from memdet.samplesets import SampleSet
 from memdet.samplesets.evidence import refuse_contradictions
@@ -73,19 +73,16 @@ def run(
     with sink.open(manifest) as finished:
         if finished:
             assert out is not None
-            loaded = Run.load(out)
-            say({name: of_set.get(LABEL, []) for name, of_set in loaded.manifest.messages.items()})
-            return loaded
-        remarks = remarks_on(sample_sets, models)
-        say(remarks)
+            return said_again(Run.load(out))
+        say(remarks := remarks_on(sample_sets, models))
         started = time.perf_counter()
         with tqdm(total=sum(map(len, work.plan.values())), unit="batch", disable=not progress) as bar:
             for name, count in compute(Job(sample_sets, detectors, options, work, sink)):
                 bar.set_description(name)
                 bar.update(count)
-        messages = {name: {LABEL: texts} for name, texts in remarks.items()}
+        said = {name: {LABEL: texts} for name, texts in remarks.items()}
         seconds = round(time.perf_counter() - started, 1)
-        manifest = manifest.model_copy(update={"seconds_total": seconds, "messages": messages})
+        manifest = manifest.model_copy(update={"seconds_total": seconds, "messages": said})
         give_back_memory(n_items)
         names = (unit.name for units in work.plan.values() for unit in units)
         result = sink.finish(names, manifest, work.described())

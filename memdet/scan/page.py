@@ -98,11 +98,14 @@ def _bars(heights: Any) -> list[tuple[float, float, float]]:
 
 
 def _pictures(row: dict[str, Any], run: Path | None) -> list[dict[str, Any]]:
-    """Data addresses of a row's generations; small ones stay exact."""
+    """Data addresses of a row's generations, None for one that could not be drawn; small ones stay exact."""
     from PIL import Image
 
     pictures = []
     for generation in row["generations"]:
+        if generation["file"] is None:
+            pictures.append({"seed": generation["seed"], "address": None, "small": False})
+            continue
         assert run is not None
         with Image.open(run / generation["file"]) as stored:
             image = stored.copy()

@@ -128,6 +128,11 @@ def to_look_at(result: dict[str, Any], top: int) -> tuple[list[int], list[int]]:
     return highest, [index for index in around if index not in highest]
 
 
+def undrawn(result: dict[str, Any]) -> int:
+    """Generations that could not be drawn."""
+    return sum(generation["file"] is None for row in result["ranking"] for generation in row["generations"])
+
+
 def scores_of(scores: pd.DataFrame, detector: str, stratum: str) -> list[float]:
     """Mean over seeds of each prompt of a stratum, where there is one."""
     means = _means(scores[scores["stratum"] == stratum], detector)

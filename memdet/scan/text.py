@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from typing import Any
 
-from memdet.io_utils import printable
+from memdet.io_utils import json_text, printable
+from memdet.scan.result import undrawn
 from memdet.tables.formats import text
 from memdet.tables.formats.csv import to_csv as to_comma_separated
-from memdet.tables.numbers import UNDEFINED, bounded, counted, percent
+from memdet.tables.numbers import UNDEFINED, bounded, counted, percent, undrawn_pictures
 from memdet.tables.table import Table, left, right
 
 SHOWN = 20  # prompts in a terminal
@@ -31,7 +31,7 @@ _WIDTH = 72
 
 def to_json(result: dict[str, Any]) -> str:
     """All fields, full precision; undefined numbers are null."""
-    return json.dumps(result, indent=2)
+    return json_text(result)
 
 
 def to_csv(result: dict[str, Any]) -> str:
@@ -117,6 +117,11 @@ def sentences(result: dict[str, Any]) -> list[str]:
     if missing:
         reasons = "; ".join(map(printable, result["messages"]))
         found.append(f"{_are(missing, 'prompt')} without a score, at the end of the list ({reasons}).")
+    if n_undrawn := undrawn(result):
+        found.append(
+            f"{undrawn_pictures(n_undrawn)}. Float16 overflows where float32 does not: scan with --dtype float32 and "
+            "another --out."
+        )
     return found
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 
+from memdet.io_utils import json_text
 from memdet.metrics import METRICS_VERSION
 from memdet.tables.comparison import FIELDS, NOT_COMPARED
 from memdet.tables.formats import markdown, text
@@ -24,7 +24,7 @@ _NUMBERS = right("AUROC, first", "AUROC, second", "difference", "p", "Holm")
 
 FORMATS: dict[str, Callable[[Rows], str]] = {
     "table": lambda rows: text.document(_blocks(rows)),
-    "json": lambda rows: json.dumps(list(rows), indent=2),
+    "json": lambda rows: json_text(list(rows)),
     "csv": lambda rows: to_csv(rows, FIELDS),
     "markdown": lambda rows: markdown.document(
         [markdown.plain_table(block) if isinstance(block, Table) else markdown.plain(block) for block in _blocks(rows)]

@@ -10,8 +10,8 @@ UNDEFINED = "-"
 
 
 def defined(value: float) -> float | None:
-    """The number, or None for NaN, which JSON cannot say."""
-    return None if math.isnan(value) else float(value)
+    """The number, or None where it is not finite, which JSON cannot say."""
+    return None if not math.isfinite(value) else float(value)
 
 
 def number(value: float | None, *, sign: bool = False, places: int = 3) -> str:
@@ -85,6 +85,16 @@ def count(value: float) -> str:
         ('40', '2.5')
     """
     return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def undrawn_pictures(n: int) -> str:
+    """What to say of pictures that are missing, for a sentence.
+
+    Example:
+        >>> undrawn_pictures(2)
+        '2 pictures could not be drawn: pixels are not finite numbers'
+    """
+    return f"{counted(n, 'picture')} could not be drawn: pixels are not finite numbers"
 
 
 def counted(n: int, noun: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from memdet.benching.numerics.audit import JACOBIANS, Audit, Deviation
 from memdet.errors import UserError
+from memdet.io_utils import json_text
 from memdet.metrics import auroc
 from memdet.tables.formats import markdown, text
 from memdet.tables.formats.csv import to_csv
@@ -131,7 +131,7 @@ def _line(audit: Audit) -> str:
 
 
 def _to_json(audit: Audit) -> str:
-    return json.dumps({**_circumstances(audit), "rows": numerics_rows(audit)}, indent=2)
+    return json_text({**_circumstances(audit), "rows": numerics_rows(audit)})
 
 
 def _blocks(audit: Audit) -> list[Block]:

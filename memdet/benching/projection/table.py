@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from memdet.benching.projection.op_trace import Unit
 from memdet.benching.projection.roofline import Plan, Projection
+from memdet.io_utils import json_text
 from memdet.tables.formats import markdown, text
 from memdet.tables.formats.csv import to_csv
 from memdet.tables.numbers import UNDEFINED, percent, quantity
@@ -181,7 +181,7 @@ def _to_csv(plans: Sequence[Plan]) -> str:
 
 FORMATS: dict[str, Callable[[Sequence[Plan]], str]] = {
     "table": _to_table,
-    "json": lambda plans: json.dumps(plan_rows(plans), indent=2),
+    "json": lambda plans: json_text(plan_rows(plans)),
     "csv": _to_csv,
     "markdown": _to_markdown,
 }

@@ -101,8 +101,8 @@ class ClassConditionalModel(ScoreModel):
         return output
 
     def decode(self, x0: Tensor) -> Tensor:
-        """Scale clean samples from [-1, 1] to images ``[batch, channels, height, width]`` in [0, 1]."""
-        return (x0 / 2 + 0.5).clamp(0, 1)
+        """Scale clean samples from [-1, 1] to images in [0, 1], of their shape; what is not finite becomes NaN."""
+        return in_unit_range(x0)
 
     def training_images(self) -> Tensor:
         """All training images, as :func:`read_training_images` reads them."""

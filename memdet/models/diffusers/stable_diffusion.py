@@ -28,6 +28,7 @@ from memdet.models.images import in_unit_range
 from memdet.torch_state import in_own_state
 
 _PIPELINE = "StableDiffusionPipeline"
+_NO_LENGTH = 10**6  # transformers writes 10^30 where a tokenizer has no length
 _COMPONENTS = ("unet", "scheduler", "text_encoder", "tokenizer", "vae")
 
 
@@ -47,8 +48,8 @@ class StableDiffusionModel(ScoreModel):
 
     takes_prompts: ClassVar[bool] = True
 
-    def __init__(
     @in_own_state
+    def __init__(
         self,
         directory: Path,
         name: str | None = None,
@@ -61,16 +62,20 @@ class StableDiffusionModel(ScoreModel):
         self._unet = self._load_network("unet")
         self._text_encoder = self._load_network("text_encoder")
         self._tokenizer = load_component(directory, "tokenizer", self._classes["tokenizer"])
+        self._tokens = _tokens_read(directory, self._tokenizer, self._text_encoder)
         self._vae: Any = None
         self.schedule, self.prediction_type = read_schedule(directory, latent=True)
         self.latent_shape = _latent_shape(directory, self._unet.config)
 
     def embed(self, conditions: Sequence[str]) -> Tensor:
-        """Encode prompts as a pipeline does: padded or cut to the tokenizer's length, last hidden state."""
+        """Encode prompts as a pipeline does: padded or cut to the tokenizer's length, last hidden state.
+
+        A tokenizer without a length takes the number of positions of the text encoder.
+        """
         tokens = self._tokenizer(
             list(conditions),
             padding="max_length",
-            max_length=self._tokenizer.model_max_length,
+            max_length=self._tokens,
             truncation=True,
             return_tensors="pt",
         )
@@ -92,12 +97,17 @@ class StableDiffusionModel(ScoreModel):
         return output
 
     def decode(self, x0: Tensor) -> Tensor:
-        """Decode latents with the pipeline's autoencoder, ``[batch, channels, height, width]`` in [0, 1]."""
+        """Decode latents with the pipeline's autoencoder, ``[batch, channels, height, width]`` in [0, 1].
+
+        An autoencoder that says ``force_upcast``, as those of Stable Diffusion do, overflows in float16: it decodes in
+        float32, and so do pipelines of diffusers. A pixel that is not finite all the same is NaN.
+        """
         if self._vae is None:
-            self._vae = self._load_network("vae")
+            self._vae = self._load_vae()
         with torch.no_grad():
-            image: Tensor = self._vae.decode(x0 / self._vae.config.scaling_factor).sample
-        return (image / 2 + 0.5).clamp(0, 1)
+            latents = x0.to(self._vae.dtype)
+            image: Tensor = self._vae.decode(latents / self._vae.config.scaling_factor).sample
+        return in_unit_range(image)
 
     def training_images(self) -> Tensor:
         """All training images, as :func:`read_training_images` reads them."""
@@ -110,16 +120,14 @@ class StableDiffusionModel(ScoreModel):
 
     def end_positions(self, conditions: Sequence[str]) -> Tensor:
         """Position of the end token of each prompt, int64 ``[batch]``; the positions after it are padding."""
-        tokens = self._tokenizer(
-            list(conditions), truncation=True, max_length=self._tokenizer.model_max_length
-        ).input_ids
+        tokens = self._tokenizer(list(conditions), truncation=True, max_length=self._tokens).input_ids
         return torch.tensor([len(row) - 1 for row in tokens], device=self.device)
 
     def are_cut(self, conditions: Sequence[str]) -> list[bool]:
-        """Whether each prompt has more tokens than the tokenizer's length, so that its end is not read."""
+        """Whether each prompt has more tokens than the model reads, so that its end is not read."""
         with quiet():  # the tokenizer warns of what is asked here
             tokens = self._tokenizer(list(conditions)).input_ids
-        return [len(row) > self._tokenizer.model_max_length for row in tokens]
+        return [len(row) > self._tokens for row in tokens]
 
     def remarks(self) -> tuple[str, ...]:
         """Settings of the scheduler that trajectories take and ``StableDiffusionPipeline`` would override."""
@@ -135,6 +143,13 @@ class StableDiffusionModel(ScoreModel):
 
     def _load_network(self, component: str) -> Any:
         return load_network(self._directory, component, self._classes[component], self.device, self.dtype)
+
+    def _load_vae(self) -> Any:
+        """The autoencoder in the model's dtype, or in float32 where float16 would overflow."""
+        if self.dtype != torch.float16:
+            return self._load_network("vae")
+        vae = load_network(self._directory, "vae", self._classes["vae"], self.device, torch.float32)
+        return vae if getattr(vae.config, "force_upcast", False) else vae.to(torch.float16)
 
 
 def check_directory(directory: Path) -> dict[str, list[str]]:
@@ -155,6 +170,24 @@ def check_directory(directory: Path) -> dict[str, list[str]]:
         if unet_config.get(key) is not None:
             raise UserError(f"{directory}: the unet needs {key}, which Stable Diffusion 1.x and 2.x do not have")
     return classes
+
+
+def _tokens_read(directory: Path, tokenizer: Any, text_encoder: Any) -> int:
+    """Tokens of a prompt that are read: the tokenizer's length, or the text encoder's where that has none.
+
+    Raises:
+        UserError: Neither says one.
+    """
+    stated = tokenizer.model_max_length
+    positions = getattr(text_encoder.config, "max_position_embeddings", None)
+    if isinstance(stated, int) and 0 < stated < _NO_LENGTH:
+        return stated
+    if isinstance(positions, int) and positions > 0:
+        return positions
+    raise UserError(
+        f"{directory}: neither the tokenizer's model_max_length nor the text encoder's max_position_embeddings says "
+        "how many tokens are read; add model_max_length to tokenizer/tokenizer_config.json"
+    )
 
 
 def _latent_shape(directory: Path, unet_config: Any) -> tuple[int, ...]:

@@ -12,12 +12,23 @@ DATA.sets.forEach((set, index) => {
   for (const row of set.rows) {
     const known = DATA.detectors[row.detector] || {};
     row.control = Boolean(known.control);
-    row.evaluations = (row.forwards + row.jvps + row.vjps) * row.seeds;
+    row.evaluations = wholeEvaluations((row.forwards + row.jvps + row.vjps) * row.seeds);
     row.seconds = row.seconds_per_item === null ? null : row.seconds_per_item * row.seeds;
     row.title = known.title || "";
   }
   set.row = Object.fromEntries(set.rows.map((row) => [row.detector, row]));
 });
+
+/** Evaluations as they are shown and held against a budget: whole ones, since what all items share is a few hundredths of one each. */
+function wholeEvaluations(exact) {
+  return exact > 0 ? Math.max(1, Math.round(exact)) : 0;
+}
+
+/** Noise seeds over which the ranked rows of a set are averaged; controls do not count. */
+function seedsOf(set) {
+  const bound = set.rows.filter((row) => row.ranked && (DATA.detectors[row.detector] || {}).seeded).map((row) => row.seeds);
+  return Math.max(...(bound.length ? bound : set.rows.map((row) => row.seeds)));
+}
 
 /** Scores of a detector, one an item: base64 of little-endian float32 or, where longer, float64. */
 function scoresOf(set, label) {

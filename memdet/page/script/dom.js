@@ -12,6 +12,8 @@ function fill(element, attributes, children) {
   return element;
 }
 
+/** New children of an element; what is missing is left out, and never a word. */
+const put = (element, ...children) => { element.replaceChildren(); return fill(element, null, children); };
 const h = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
 const s = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 const option = (value, text) => h("option", { value }, text === undefined ? String(value) : text);
@@ -30,6 +32,7 @@ const between = (values, sign) =>
 /** Value, and its bounds less loudly. */
 const loud = (values, sign) => h("span", null, number(values[0], sign), values[1] === null || values[1] === undefined ? "" : h("span", { class: "range" }, ` [${number(values[1])}, ${number(values[2])}]`));
 const count = (value) => String(Math.round(value * 100) / 100);
+const whole = (value) => String(Math.round(value));
 const percent = (rate) => `${Math.round(rate * 1000) / 10}\u00a0%`;
 const plural = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
 const listed = (words) => (words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words[words.length - 1]}`);

@@ -29,8 +29,8 @@ function setUpItems() {
 
 /** New sample set: strata and detectors to choose from. */
 function resetItems(set, detector) {
-  $("item-stratum").replaceChildren(option("", "all"), ...set.strata.map((name, index) => option(index, name)));
-  $("item-detector").replaceChildren(...set.usable.map((label) => option(label)));
+  put($("item-stratum"), option("", "all"), ...set.strata.map((name, index) => option(index, name)));
+  put($("item-detector"), ...set.usable.map((label) => option(label)));
   $("item-detector").value = set.usable.includes(detector) ? detector : set.usable[set.usable.length - 1] || "";
   listing.shown = STEP;
   drawItems();
@@ -50,7 +50,7 @@ function drawItems() {
   kept.sort((a, b) => { const one = key(a), other = key(b); return one < other ? -1 : one > other ? 1 : a.index - b.index; });
   listing.order = kept;
   const shown = kept.slice(0, listing.shown);
-  $("item-list").replaceChildren(...shown.map((item) => itemRow(set, item, detector)));
+  put($("item-list"), ...shown.map((item) => itemRow(set, item, detector)));
   $("item-count").textContent = `${plural(kept.length, "item")} of ${set.n}.`;
   $("item-more").hidden = shown.length === kept.length;
   $("item-more").textContent = `Show ${Math.min(STEP, kept.length - shown.length)} more`;
@@ -59,7 +59,7 @@ function drawItems() {
 function itemRow(set, item, detector) {
   const { items } = set, { index } = item, prompt = promptOf(set, index), entry = DATA.pictures.entries[items.picture?.[index] ?? -1];
   const details = h("details", null, h("summary", null,
-    entry ? h("span", { class: "thumbs" }, [...(entry.training || []).slice(0, 1), ...(entry.own || entry.generated || []).slice(0, 2)].map((tile) => picture(tile))) : null,
+    entry ? h("span", { class: "thumbs" }, [...(entry.training || []).slice(0, 1), ...(entry.own || entry.generated || []).slice(0, 2)].filter(Boolean).map((tile) => picture(tile))) : null,
     h("span", { class: "what" }, h("span", { class: "prompt" }, prompt ?? item.id), h("span", { class: "meta" },
       h("span", { class: item.label ? "tag yes" : "tag no" }, item.label ? "memorized" : "not memorized"),
       prompt === null || prompt === item.id ? null : h("span", null, item.id), h("span", null, set.strata[items.stratum[index]]),
@@ -92,7 +92,8 @@ function ranksOf(set, label) {
 }
 
 function pictures(set, entry, copies) {
-  const group = (tiles, caption) => (tiles || []).map((tile, place) => h("figure", null, picture(tile, caption(place)), h("figcaption", null, caption(place))));
+  const group = (tiles, caption) => (tiles || []).map((tile, place) => h("figure", null, tile && picture(tile, caption(place)),
+    h("figcaption", null, caption(place) + (tile ? "" : " could not be drawn: its pixels are not finite numbers"))));
   const trained = (place) => (copies === 0 ? "its image, never trained on" : (entry.training || []).length > 1 ? `training image ${place + 1}` : "training image");
   return h("div", { class: "pictures" }, group(entry.own, () => "the item"), group(entry.training, trained), group(entry.generated, (place) => `generation, seed ${place}`));
 }

@@ -10,7 +10,7 @@ function chooseSet(index, jump) {
   $("set-size").textContent = `${set.items.label.length - set.negatives} memorized, ${set.negatives} not, ${plural(Math.max(...set.rows.map((row) => row.seeds)), "noise seed")}`;
   for (const element of document.querySelectorAll(".set-name")) element.textContent = set.name;
   $("set-title").textContent = set.title ? `${set.title}.` : "";
-  $("set-facts").querySelector(".body").replaceChildren(h("dl", null, factsOf(set, first).map(([name, value]) => [h("dt", null, name), h("dd", null, value)])));
+  put($("set-facts").querySelector(".body"), h("dl", null, factsOf(set, first).map(([name, value]) => [h("dt", null, name), h("dd", null, value)])));
   state.plotted = defaultPlotted(set);
   if (set.dose) $("dose-set").value = String(index);
   drawTable();

@@ -43,7 +43,7 @@ function plot(label, on) {
 const plottable = (set) => state.plotted.filter((label) => set.usable.includes(label));
 
 function drawLegend() {
-  $("legend").replaceChildren(...state.plotted.map((label, index) => {
+  put($("legend"), ...state.plotted.map((label, index) => {
     const here = state.set.usable.includes(label);
     return h("li", null, h("button", { type: "button", "aria-label": `Take ${label} out of the plots`, onclick: () => plot(label, false) },
       s("svg", { width: 26, height: 10, "aria-hidden": "true" }, s("line", { class: `series s${index}`, x1: 0, x2: 26, y1: 5, y2: 5, "stroke-dasharray": DASHES[index] })),
@@ -51,7 +51,7 @@ function drawLegend() {
   }));
   const box = $("picker").querySelector("fieldset");
   const focused = document.activeElement && box.contains(document.activeElement) ? document.activeElement.value : null;
-  box.replaceChildren(box.querySelector("legend"), ...state.set.usable.map((label) => h("label", null,
+  put(box, box.querySelector("legend"), ...state.set.usable.map((label) => h("label", null,
     h("input", { type: "checkbox", value: label, checked: state.plotted.includes(label), onchange: (event) => plot(label, event.target.checked) }), named(label))));
   if (focused !== null) [...box.querySelectorAll("input")].find((input) => input.value === focused)?.focus();
 }
@@ -61,7 +61,7 @@ function drawCurves() {
   drawRoc($("roc").querySelector(".plot"), set, curves, false);
   drawRoc($("roc-log").querySelector(".plot"), set, curves, true);
   const realised = labels.some((label) => typeof set.row[label].realised_fpr === "number");
-  $("roc-numbers").querySelector(".body").replaceChildren(table(`ROC curves of ${set.name}`,
+  put($("roc-numbers").querySelector(".body"), table(`ROC curves of ${set.name}`,
     ["Detector", numeric("Area"), ...(realised ? [numeric(`Realised FPR for ${percent(0.01)}`)] : []), ...DATA.rates.map((rate) => numeric(`TPR at ${percent(rate)} FPR`))],
     labels.map((label) => [named(label), number(areaUnder(curves.get(label))), ...(realised ? [number(set.row[label].realised_fpr)] : []), ...DATA.rates.map((rate, index) => (resolves(set, rate) ? between(set.tpr[label][index]) : "not resolvable"))])));
 }
@@ -85,7 +85,7 @@ function drawRoc(box, set, curves, logarithmic) {
     const at = sx(DATA.rates[0]);
     svg.append(s("line", { class: "axis", x1: at, x2: at, y1: inner.top, y2: inner.bottom, "stroke-dasharray": "2 3" }), s("text", { class: "dim halo", x: at + 4, y: inner.bottom - 6 }, percent(DATA.rates[0])));
   }
-  box.replaceChildren(svg);
+  put(box, svg);
 }
 
 // Cost
@@ -94,14 +94,14 @@ function drawCost() {
   const set = state.set, measure = Number($("cost-measure").value), box = $("cost").querySelector(".plot");
   const { points, front } = costs(set, measure), name = $("cost-measure").selectedOptions[0].textContent;
   if (!points.length) {
-    box.replaceChildren(h("p", { class: "note" }, `${name} is not resolvable with ${set.negatives} items that are not memorized.`));
+    put(box, h("p", { class: "note" }, `${name} is not resolvable with ${set.negatives} items that are not memorized.`));
     $("cost-note").textContent = "";
     $("cost-numbers").querySelector(".body").replaceChildren();
     return;
   }
   costPlot(box, 432, set, measure, true);
   $("cost-note").textContent = "Filled: on the Pareto front. Open: behind it. Crosses: controls. Squares: oracles, which look at the training data." + (measure === 0 && points.some(([, , value]) => value < FLOOR) ? ` On the lower edge: below ${number(FLOOR)}.` : "");
-  $("cost-numbers").querySelector(".body").replaceChildren(table(`Pareto front of ${set.name}`, ["Detector", numeric(name), numeric("Evaluations"), numeric("Time an item")],
+  put($("cost-numbers").querySelector(".body"), table(`Pareto front of ${set.name}`, ["Detector", numeric(name), numeric("Evaluations"), numeric("Time an item")],
     front.map(([label]) => [named(label), between(measured(set, measure, label)), `${count(set.row[label].evaluations)} (${parts(set.row[label])})`, duration(set.row[label].seconds)])));
 }
 
@@ -135,7 +135,7 @@ function costPlot(box, height, set, measure, labelled) {
     else svg.append(s("circle", { class: on.has(label) ? "on" : "off", cx: x, cy: y, r }, tip));
   }
   if (labelled) labelPoints(svg, front.map(([label, cost, value]) => ({ label, x: sx(cost), y: sy(Math.max(value, bottom)) })), points.map(([, cost, value]) => [sx(cost), sy(Math.max(value, bottom))]), inner);
-  box.replaceChildren(svg);
+  put(box, svg);
 }
 
 /** Labels beside the points of the front, where nothing else stands. */
@@ -161,12 +161,12 @@ function drawAllCosts() {
   const box = $("cost-all").querySelector(".body");
   if (!$("cost-all").open) return;
   const measure = Number($("cost-measure").value);
-  box.replaceChildren(...DATA.sets.map((set, index) => h("div", { id: `cost-small-${index}` },
+  put(box, ...DATA.sets.map((set, index) => h("div", { id: `cost-small-${index}` },
     h("button", { type: "button", class: "link", onclick: () => chooseSet(index, true) }, set.name), h("div", { class: "mini", id: `cost-mini-${index}` }))));
   DATA.sets.forEach((set, index) => {
     const mini = $(`cost-mini-${index}`);
     if (costs(set, measure).points.length) costPlot(mini, 180, set, measure, false);
-    else mini.replaceChildren(h("p", { class: "small" }, "not resolvable"));
+    else put(mini, h("p", { class: "small" }, "not resolvable"));
   });
 }
 
@@ -175,7 +175,7 @@ function drawAllCosts() {
 function drawScores(chosen) {
   const set = state.set, select = $("score-detector");
   if (chosen !== undefined) {
-    select.replaceChildren(...set.usable.map((label) => option(label)));
+    put(select, ...set.usable.map((label) => option(label)));
     select.value = set.usable.includes(chosen) ? chosen : set.usable[set.usable.length - 1] || "";
     $("score-axis").value = "";
   }
@@ -189,7 +189,7 @@ function drawScores(chosen) {
   }
   histograms(box, set, label, raw, $("score-axis").value);
   const groups = strataOf(set);
-  $("scores-numbers").querySelector(".body").replaceChildren(table(`Scores of ${label} on ${set.name}`, ["Stratum", "Label", numeric("Items"), ...["Lowest", "Quarter", "Median", "Three quarters", "Highest"].map(numeric)],
+  put($("scores-numbers").querySelector(".body"), table(`Scores of ${label} on ${set.name}`, ["Stratum", "Label", numeric("Items"), ...["Lowest", "Quarter", "Median", "Three quarters", "Highest"].map(numeric)],
     groups.map(({ name, label: memorized, members }) => {
       const values = members.map((item) => raw[item]).sort((a, b) => a - b);
       return [name, memorized ? "memorized" : "not", String(values.length), ...[0, 0.25, 0.5, 0.75, 1].map((share) => significant(quantile(values, share)))];
@@ -229,7 +229,7 @@ function histograms(box, set, label, raw, axis) {
     const middle = quantile(members.map((item) => values[item]).sort((a, b) => a - b), 0.5);
     svg.append(s("path", { class: "point", d: `M${sx(middle)} ${base}l-4 7h8z` }, s("title", null, "median")));
   });
-  box.replaceChildren(svg);
+  put(box, svg);
 }
 
 // Dose
@@ -251,8 +251,8 @@ function drawDose() {
     at.forEach(([x, y], i) => svg.append(s("line", { class: `s${index}`, x1: x, x2: x, y1: sy(points[label][i][1]), y2: sy(points[label][i][2]) }),
       s("g", { class: `s${index}` }, s("circle", { class: "dot", cx: x, cy: y, r: 3.5 }, s("title", null, `${label}: ${between(points[label][i])}`)))));
   });
-  box.replaceChildren(svg);
+  put(box, svg);
   $("dose-note").textContent = `Strata ${listed(strata.map((index) => set.strata[index]))}, each against all ${set.negatives} items that are not memorized; 95\u00a0% intervals.`;
-  $("dose-numbers").querySelector(".body").replaceChildren(table(`AUROC on ${set.name} by ${word}`, ["Detector", ...doses.map((dose) => numeric(String(dose)))],
+  put($("dose-numbers").querySelector(".body"), table(`AUROC on ${set.name} by ${word}`, ["Detector", ...doses.map((dose) => numeric(String(dose)))],
     Object.keys(points).map((label) => [named(label), ...points[label].map((values) => between(values))])));
 }

@@ -60,8 +60,8 @@ function drawTable() {
     else head.removeAttribute("aria-sort");
   }
   $("table-caption").textContent = `Detectors on ${set.name}`;
-  $("table-note").replaceChildren(`95\u00a0% intervals. AUROC bars run from ${number(from)} to 1, those of the TPR from 0 to 1; dashes mark the best control. *\u00a0control, which never calls the model. Groups are by AUROC. Evaluations: F + JVP + VJP an item.`);
-  $("table").tBodies[0].replaceChildren(...shown.map((row) => tableRow(set, row, from, control)));
+  put($("table-note"), `95\u00a0% intervals. AUROC bars run from ${number(from)} to 1, those of the TPR from 0 to 1; dashes mark the best control. *\u00a0control, which never calls the model. Groups are by AUROC. Evaluations: F + JVP + VJP an item.`);
+  put($("table").tBodies[0], ...shown.map((row) => tableRow(set, row, from, control)));
   $("filter-count").textContent = `${shown.length} of ${plural(live.length, "detector")}`;
   drawAbsent(set);
 }
@@ -95,5 +95,5 @@ function drawAbsent(set) {
   const n = [...reasons.values()].flat().length;
   $("absent").hidden = n === 0;
   $("absent").querySelector("summary").textContent = `${plural(n, "detector")} without numbers here, and why`;
-  $("absent").querySelector(".body").replaceChildren(h("ul", null, [...reasons].map(([reason, labels]) => h("li", null, named(labels.join(", ")), ` \u2013 ${reason}.`))));
+  put($("absent").querySelector(".body"), h("ul", null, [...reasons].map(([reason, labels]) => h("li", null, named(labels.join(", ")), ` \u2013 ${reason}.`))));
 }

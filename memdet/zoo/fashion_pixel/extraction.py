@@ -145,7 +145,10 @@ def generate(model: ClassConditionalModel, directory: Path, guidance: float, see
                     null = model.eps(part, t, model.embed_null())
                     eps = null + guidance * (eps - null)
                 part = scheduler.step(eps, t, part).prev_sample
-            done.append((model.decode(part) * 255).round().byte())
+            drawn = model.decode(part)
+            if not bool(drawn.isfinite().all()):
+                raise UserError(f"{directory} generates pixels that are not finite numbers: train it again")
+            done.append((drawn * 255).round().byte())
             bar.update(len(part))
     images: NDArray[np.uint8] = torch.cat(done).view(seeds, len(classes), *model.latent_shape[1:]).numpy()
     return images

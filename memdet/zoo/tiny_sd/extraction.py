@@ -19,6 +19,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from tqdm import tqdm
 
+from memdet.errors import UserError
 from memdet.io_utils import pixels_of_png
 from memdet.zoo.images import to_tensor
 from memdet.zoo.verification import require
@@ -137,7 +138,13 @@ def _distances(generated: Tensor, references: Tensor) -> NDArray[np.float64]:
 
 
 def evaluate_distances(items: pd.DataFrame, distances: NDArray[np.float64]) -> PromptExtraction:
-    """Everything that is reported, from the distances of generations to references ``[n_seeds, n_items, n_items]``."""
+    """Everything that is reported, from the distances of generations to references ``[n_seeds, n_items, n_items]``.
+
+    Raises:
+        UserError: A distance is not finite, since a generation is not.
+    """
+    if not np.isfinite(distances).all():
+        raise UserError("generations hold numbers that are not finite: train the model again")
     own = np.diagonal(distances, axis1=1, axis2=2)
     others = np.where(np.eye(len(items), dtype=bool), np.inf, distances).min(axis=2)
     role_of = items["role"].to_numpy()
