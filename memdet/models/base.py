@@ -89,10 +89,10 @@ class ScoreModel(ABC):
         raise NotApplicableError(f"{self.name} does not generate images")
 
     def training_images(self) -> Tensor:
-        """Training images that are known, ``[n, channels, height, width]`` in [0, 1], as :meth:`decode` gives them.
+        """All training images, each once, ``[n, channels, height, width]`` in [0, 1], as :meth:`decode` gives them.
 
         Raises:
-            NotApplicableError: None are known.
+            NotApplicableError: It is not known which they are.
         """
         raise NotApplicableError(f"no training images of {self.name} are known")
 

@@ -214,8 +214,24 @@ class Probe:
 
     @property
     def training_images(self) -> Tensor:
-        """Training images of the model that are known, ``[n, channels, height, width]`` in [0, 1]."""
+        """All training images of the model, each once, ``[n, channels, height, width]`` in [0, 1].
+
+        Raises:
+            NotApplicableError: It is not known which they are.
+        """
         return self._places.training_images
+
+    def nearest_training(self, count: int) -> tuple[Tensor, Tensor]:
+        """The training images nearest to :meth:`generated`.
+
+        Returns:
+            Root mean square differences of the pixels, ascending, float64, and indices into :attr:`training_images`;
+            both ``[batch, count]``.
+
+        Raises:
+            NotApplicableError: The training images are not known, or are fewer.
+        """
+        return self._places.nearest_training(count)
 
     # What the model computes on the way
 

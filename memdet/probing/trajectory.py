@@ -10,10 +10,11 @@ from memdet.probing.evaluator import Evaluator
 from memdet.probing.neighbours import nearest_images
 from memdet.torch_state import answers_in_own_state
 
+_NEIGHBOURS = 50  # of a search, which finds as many as any detector asks for by default
 
-class Trajectory:
 
 @answers_in_own_state
+class Trajectory:
     """DDIM (eta = 0; Song et al. 2021), step for step as diffusers' ``DDIMScheduler`` of the model's own configuration.
 
     Where that clips the predicted clean sample, the trajectory does. What the model answers at a state is never
@@ -142,3 +143,16 @@ class Places:
         """Training images that are known, read once a seed."""
         shared = self._evaluator.memory.shared
         return shared.remember(("training-images",), "training_images", self._evaluator.model.training_images)
+
+    def nearest_training(self, count: int) -> tuple[Tensor, Tensor]:
+        """Neighbours of what is generated; some more than asked for, so that detectors share one search."""
+        known, images = self.training_images, self.generated(0)  # which everyone who asks pays for
+        if len(known) < count:
+            raise NotApplicableError(f"{count} neighbours are asked for, and {len(known)} training images are known")
+        searched = max(count, min(_NEIGHBOURS, len(known)))
+        distances, where = self._evaluator.remember(
+            ("nearest-training", searched),
+            "nearest_training(...)",
+            lambda: nearest_images(images, known, searched),
+        )
+        return distances[:, :count], where[:, :count]

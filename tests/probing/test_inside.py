@@ -136,10 +136,17 @@ def test_what_a_model_does_not_have():
 
 
 def test_training_images_of_planted_models():
-    assert load_model("fashion-pixel").training_images().shape == (1, 1, 16, 16)
-    images = load_model("tiny-sd-a").training_images()
-    assert images.shape == (580, 1, 32, 32)  # the 160 that were never trained on are not among them
+    model = load_model("fashion-pixel")
+    probe = make_probe(model, make_items(["trouser"]), steps=2)
+    images = probe.training_images
+    assert images.shape == (3_001, 1, 16, 16)
     assert 0 <= images.min() < images.max() <= 1
+    distances, where = probe.nearest_training(3)
+    assert distances.shape == where.shape == (1, 3)
+    expected = (images[where[0]] - probe.generated()).double().square().mean(dim=(1, 2, 3)).sqrt()
+    torch.testing.assert_close(distances[0], expected, atol=1e-6, rtol=1e-6)
+    with pytest.raises(NotApplicableError, match="3002 neighbours are asked for, and 3001"):
+        probe.nearest_training(3_002)
 
 
 # Constants from the dev split

@@ -24,7 +24,7 @@ from memdet.io_utils import sha256_of, weights_root, write_bytes, write_text
 
 DESCRIPTION_FILE = "training.json"
 _KEYS = frozenset({"complete", "files", "count", "sha256"})
-_COMPRESSED = {"format": lzma.FORMAT_XZ, "preset": 9 | lzma.PRESET_EXTREME}
+_SMALLEST = 9 | lzma.PRESET_EXTREME
 _TABLES = ("images.parquet", "items.parquet")
 
 
@@ -84,7 +84,7 @@ def write_training_images(directory: Path, files: dict[str, NDArray[np.uint8]]) 
     for name, images in files.items():
         raw = io.BytesIO()
         np.save(raw, images)
-        write_bytes(directory / f"{name}.npy.xz", lzma.compress(raw.getvalue(), **_COMPRESSED))
+        write_bytes(directory / f"{name}.npy.xz", lzma.compress(raw.getvalue(), preset=_SMALLEST))
     pixels = _distinct(files.values())
     content = {
         "complete": True,

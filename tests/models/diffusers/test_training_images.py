@@ -39,6 +39,7 @@ def bytes_of(images):
     return {row.tobytes() for row in (images * 255).round().byte().numpy()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tiny-sd-a", "tiny-sd-b"])
 def test_every_image_of_every_caption_is_there(name):
     """Counted from the recipe: distinct images, whatever the number of copies."""
