@@ -15,6 +15,8 @@ UNITS = ("F", "JVP", "VJP")
 def cost_of(detector: Detector, timesteps: Sequence[int]) -> dict[str, float]:
     """Evaluate the declared cost of a detector with its options.
 
+    An option that is None counts as the steps of the trajectory; ``t`` is the first timestep then.
+
     Args:
         detector: Configured.
         timesteps: Of the protocol's trajectory, first to last.
@@ -29,6 +31,7 @@ def cost_of(detector: Detector, timesteps: Sequence[int]) -> dict[str, float]:
     """
     options = {name: getattr(detector, name) for name in detector.option_types()}
     numbers = {name: value for name, value in options.items() if isinstance(value, int | float)}
+    numbers = {name: len(timesteps) for name, value in options.items() if value is None and name != "t"} | numbers
     t = numbers.get("t", timesteps[0])
     to_t = min(range(len(timesteps)), key=lambda index: abs(timesteps[index] - t))
     return declared_cost(detector.info.cost, numbers | {"T": len(timesteps), "to_t": to_t})

@@ -43,9 +43,9 @@ COSTS = {
     "eigenvalue-gap@krylov=3,t=781": (10 + 2, 0, 0, 0, 3 + 3, 0),
     "metric2": (1, 1, 0, 0, 1, 1),
     "metric2@t=781": (10 + 2, 0, 0, 0, 2, 0),
-    "lhsd@c=0.5": (47 + 1, 0, 0, 0, 6, 0),  # 47 unguided steps lead to t = 41
-    "lhsd@t=981,probes=3,krylov=2,c=0.5": (1, 0, 0, 0, 6, 0),
-    "curvature-map": (50 + 49, 1, 0, 0, 4 + 4, 0),  # the last of 50 guided steps is looked at and not made
+    "lhsd@c=0.5": (50 + 49 + 1, 1, 0, 0, 8 * 5, 0),  # at the end of 50 guided steps, on the null branch
+    "lhsd@t=981,probes=3,krylov=2,c=0.5": (50 + 49 + 1, 1, 0, 0, 6, 0),
+    "curvature-map": (50 + 49, 1, 0, 0, 16 + 16, 0),  # the last of 50 guided steps is looked at and not made
     "curvature-map@probes=1,t=781": (10 + 9 + 2, 1, 0, 0, 2, 0),
     "flipd": (50 + 49 + 1, 1, 0, 0, 4, 0),
     "flipd@probes=1,backend=fd": (50 + 49 + 1 + 2, 1, 0, 0),

@@ -13,11 +13,11 @@ from memdet.errors import NotApplicableError, UserError
 from memdet.models import GaussianMixture, NoiseSchedule, load_model
 from memdet.models.closed_form.dct import DCTGaussian
 from memdet.probing import Items, SeedMemory
-from tests.helpers.naive import ALPHA_BAR, OfMixture, OfNetwork
+from tests.helpers.naive import ALPHA_BAR, Naive, OfMixture, OfNetwork
 from tests.helpers.problems import MIXTURES, make_items, make_mixture, make_probe, scaled_linear_betas, select
 
 PROMPTS = ["plain blue shirt on a table", "an old leather boot", ""]
-# Detector, and method and arguments of its naive twin; m stands for ten Krylov steps, or d if that is less.
+# Detector, and method and arguments of its naive twin; m stands for ten Krylov steps, five for five, or d if less.
 TWINS = {
     "wen2024@t=500": ("wen2024", 500),
     "hessian-cubic": ("hessian_cubic", None),
@@ -30,11 +30,11 @@ TWINS = {
     "eigenvalue-gap@estimator=exact,t=500": ("exact_eigenvalue_gap", 500),
     "metric2": ("metric2", None),
     "metric2@t=500": ("metric2", 500),
-    "lhsd@c=0.5": ("lhsd", 50, 1, "m"),
-    "lhsd@t=500,probes=3,c=0.8,p=2": ("lhsd", 500, 3, "m", 0.8, 2),
-    "lhsd@t=981,c=0.5": ("lhsd", None, 1, "m"),
+    "lhsd@c=0.5": ("lhsd", 50, 8, "five"),
+    "lhsd@t=500,probes=3,krylov=10,c=0.8,p=2": ("lhsd", 500, 3, "m", 0.8, 2),
+    "lhsd@t=981,probes=1,krylov=10,c=0.5": ("lhsd", 981, 1, "m"),
     "lhsd@estimator=exact,t=500,c=0.5": ("exact_lhsd", 500),
-    "curvature-map": ("curvature", 4),
+    "curvature-map": ("curvature", 16),
     "curvature-map@probes=1": ("curvature", 1),
     "curvature-map@estimator=exact": ("curvature", None),
     "flipd": ("flipd", 50, 4),
@@ -49,7 +49,10 @@ def ask(text, probe):
 
 def twins(text, naives, d):
     method, *arguments = TWINS[text]
-    arguments = [min(10, d) if argument == "m" else argument for argument in arguments]
+    arguments = [
+        min({"m": 10, "five": 5}.get(argument, argument), d) if isinstance(argument, str) else argument
+        for argument in arguments
+    ]
     return [getattr(naive, method)(*arguments) for naive in naives]
 
 
@@ -88,7 +91,7 @@ def test_on_a_trained_network_the_map_is_that_of_every_pixel(trained):
     detector = make_detector("curvature-map", detector_classes())
     found = detector.map(probe)
     assert found.shape == (2, 8, 8)
-    expected = torch.stack([naive.curvature_map(4).mean(dim=0) for naive in naives])
+    expected = torch.stack([naive.curvature_map(16) for naive in naives])
     # diffusers rounds its alphas to single precision, which 1 - alpha^2 at t = 1 magnifies.
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(found.mean(dim=(1, 2)), detector.score(probe))
@@ -179,6 +182,11 @@ def test_intrinsic_dimension_at_low_noise():
     assert ask("lhsd@t=1,estimator=exact,c=0.5", make_probe(model, items)) == pytest.approx(
         [-SUBSPACE - 11 / 17] * 2, abs=0.01
     )
+    # The thinnest place of that spectrum lies anywhere between its two ends.
+    images = Items(items.ids, items.conditions, items.clusters, items.labels, False, images=items.images)
+    assert ask("lhsd@t=1,estimator=exact", make_probe(model, images, dev=images)) == ask(
+        "lhsd@t=1,estimator=exact,c=0.5", make_probe(model, images)
+    )
     # There are two distinct eigenvalues, so that two products of a start are exact for that start.
     assert ask("lhsd@t=1,probes=150,krylov=2,c=0.5", make_probe(model, items)) == pytest.approx(
         [-SUBSPACE - 11 / 17] * 2, rel=0.1
@@ -229,7 +237,7 @@ def test_images_are_scored(text):
 # Items do not know of each other
 
 ALONE = ["wen2024@t=500", "hessian-cubic", "trace-gap", "eigenvalue-gap@krylov=3", "metric2", "metric2@t=500"]
-ALONE += ["lhsd@krylov=3,c=0.5", "curvature-map", "flipd"]
+ALONE += ["lhsd@probes=1,krylov=3,c=0.5", "curvature-map", "flipd"]
 
 
 @pytest.mark.parametrize("noise", ["shared", "per-item"])
@@ -264,6 +272,30 @@ PLANTED = GaussianMixture(
 )
 
 
+class OfPlanted(Naive):
+    """A condition of ``PLANTED``, from the log density of two Gaussians by autograd."""
+
+    def __init__(self, condition):
+        super().__init__((8,), 0, 50, end=(1.0, 0.0))
+        self.weights = {"cond": [1.0, 0.0] if condition == "memorized" else [0.0, 1.0], "null": [0.05, 0.95]}
+
+    def log_density(self, x, t, branch):
+        alpha, sigma = self.levels(t)
+        terms = []
+        for mean, std, weight in zip((-0.5, 0.2), (0.02, 1.0), self.weights[branch], strict=True):
+            variance = alpha**2 * std**2 + sigma**2
+            square = (x - alpha * mean).square().sum() / variance
+            terms.append(torch.log(torch.tensor(weight)) - square / 2 - 4 * np.log(variance))
+        return torch.logsumexp(torch.stack(terms), dim=0)
+
+    def score(self, x, t, branch):
+        x = x.detach().requires_grad_(True)
+        return torch.autograd.grad(self.log_density(x, t, branch), x)[0]
+
+    def jacobian(self, x, t, branch):
+        return torch.autograd.functional.hessian(lambda z: self.log_density(z, t, branch), x.detach())
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -271,7 +303,6 @@ PLANTED = GaussianMixture(
         "trace-gap",
         "eigenvalue-gap",
         "metric2",
-        "lhsd@c=0.5",
         "flipd",
         # Not at its last step: there the null branch of a mixture sees the same peak, and the difference vanishes. A
         # network's null branch does not know the peak so well.
@@ -284,18 +315,26 @@ def test_memorized_is_larger(text):
         assert memorized > other
 
 
-def test_the_cut_off_comes_from_the_dev_split_alone():
-    """The scores are those of the cut-off of the grid that tells the dev items best."""
+def test_the_image_of_a_peak_has_a_low_dimension():
+    """No prompt is needed: the null branch sees the peak at the end of the memorized trajectory."""
+    for seed in range(3):
+        memorized, other = ask("lhsd@c=0.5", make_probe(PLANTED, make_items(["memorized", "not"]), seed=seed))
+        assert memorized > other
+
+
+def test_the_cut_off_is_where_the_spectrum_of_the_dev_items_is_thinnest():
+    """Whole spectra, and a count of eigenvalues near each cut-off; labels change nothing."""
     items, dev = make_items(["memorized", "not"] * 2), make_items(["memorized", "not", "not"], labels=[0, 1, 1])
-    label = [0, 1, 1]
-    areas = {}
+    t, naives = 241, [OfPlanted(condition) for condition in ("memorized", "not", "not")]
+    near = {}
     for c in np.arange(1, 10) / 10:
-        scores = ask(f"lhsd@c={c:.1f}", make_probe(PLANTED, dev))
-        areas[c] = np.mean([(scores[i] > scores[0]) + 0.5 * (scores[i] == scores[0]) for i in (1, 2) if label[i]])
-    best = min((c for c in areas if areas[c] == max(areas.values())), key=lambda c: abs(c - 0.5))
-    found = ask("lhsd", make_probe(PLANTED, items, dev=dev))
-    assert found == ask(f"lhsd@c={best:.1f}", make_probe(PLANTED, items))
+        kappa = c / (1 - ALPHA_BAR[t])
+        near[c] = sum(abs(abs(float(v)) - kappa) <= 0.2 * kappa for one in naives for v in one.null_spectrum(t))
+    best = min((c for c in near if near[c] == min(near.values())), key=lambda c: abs(c - 0.5))
+    text = f"lhsd@t={t},estimator=exact"
+    found = ask(text, make_probe(PLANTED, items, dev=dev))
+    assert found == ask(f"{text},c={best:.1f}", make_probe(PLANTED, items))
+    others = make_items(["memorized", "not", "not"], labels=[1, 1, 1])
+    assert ask(text, make_probe(PLANTED, items, dev=others)) == found
     with pytest.raises(NotApplicableError, match="no dev split"):
         ask("lhsd", make_probe(PLANTED, items))
-    with pytest.raises(NotApplicableError, match="one label only"):
-        ask("lhsd", make_probe(PLANTED, items, dev=make_items(["memorized"] * 2, labels=[1, 1])))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from memdet.detectors import detector_classes, make_detector
+from memdet.detectors.methods.jain2025_basin import _first_local_minimum
 from memdet.errors import NotApplicableError
 from memdet.models import load_model
 from memdet.probing import Items
@@ -21,7 +22,7 @@ from tests.helpers.one_item import (
     network_world,
     random_images,
 )
-from tests.helpers.problems import make_items, make_probe
+from tests.helpers.problems import make_probe
 
 
 def ask(text, probe):
@@ -35,20 +36,21 @@ def asthana_by_hand(world, seed, noise):
     return [float(weights @ one.asthana_terms()) for one in world.singly("test", seed, noise)]
 
 
-def broken_memories_by_hand(world, seed, noise):
+def broken_memories_by_hand(world, seed, noise, first=None):
     singles = zip(world.singly("dev", seed, noise), world.dev.labels, strict=True)
-    reference = list(zip(*[one.lengths() for one, label in singles if label == 0], strict=True))
+    reference = list(zip(*[one.lengths(first) for one, label in singles if label == 0], strict=True))
     return [
         max(
             abs(length - statistics.fmean(others)) / statistics.stdev(others)
-            for length, others in zip(one.lengths(), reference, strict=True)
+            for length, others in zip(one.lengths(first), reference, strict=True)
         )
         for one in world.singly("test", seed, noise)
     ]
 
 
-def position_of_minimum(curve):
-    return curve.index(min(curve))
+def first_local_minimum(curve):
+    inner = [i for i in range(1, len(curve) - 1) if curve[i - 1] > curve[i] < curve[i + 1]]
+    return inner[0] if inner else len(curve)
 
 
 def each(method):
@@ -56,23 +58,27 @@ def each(method):
 
 
 BY_HAND = {
-    "asthana2026": asthana_by_hand,
-    "asthana2026@weights=published": each(lambda one: one.asthana_terms()[0] + 2 * one.asthana_terms()[1]),
+    "asthana2026@weights=dev": asthana_by_hand,
+    "asthana2026": each(lambda one: one.asthana_terms()[0] + 2 * one.asthana_terms()[1]),
     "dsm": each(lambda one: one.dsm(1)),
     "dsm@k=0": each(lambda one: one.dsm(0)),
+    "dsm@of=gap": each(lambda one: one.dsm_of_gap(1)),
+    "dsm@k=0,of=gap": each(lambda one: one.dsm_of_gap(0)),
     "webster2023": each(lambda one: one.webster()),
-    "webster2023@scaled=True": each(lambda one: one.webster(scaled=True)),
     "broken-memories": broken_memories_by_hand,
+    "broken-memories@first=3": lambda world, seed, noise: broken_memories_by_hand(world, seed, noise, 3),
+    "score-difference-map": each(lambda one: one.score_difference()),
     "condition-jacobian": each(lambda one: one.condition_jacobian()),
     "condition-jacobian@t=700": each(lambda one: one.condition_jacobian(700)),
     "jain2025": each(lambda one: max(one.curve(0.0))),
     "jain2025@guidance=1": each(lambda one: max(one.curve(1.0))),
-    "jain2025@statistic=minimum-position": each(lambda one: position_of_minimum(one.curve(0.0))),
+    "jain2025@statistic=transition": each(lambda one: first_local_minimum(one.curve(0.0))),
     "nemo2024@draws=3": each(lambda one: one.nemo(3)),
-    "nemo2024@draws=3,of=noise": each(lambda one: one.nemo(3, "noise")),
-    "p-laplace": each(lambda one: one.p_laplace(10, 0.01, 1)),
+    "nemo2024@draws=3,step=1": each(lambda one: one.nemo(3, 1)),
+    "p-laplace@directions=5": each(lambda one: one.p_laplace(5, 1.0, 10)),
     "p-laplace@directions=4,radius=0.2,t=700": each(lambda one: one.p_laplace(4, 0.2, 700)),
 }
+CALIBRATED = {"asthana2026@weights=dev", "broken-memories", "broken-memories@first=3"}
 IMAGES_BY_HAND = {
     "loss-threshold": each(lambda one: one.loss(200)),
     "loss-threshold@t=640": each(lambda one: one.loss(640)),
@@ -80,7 +86,7 @@ IMAGES_BY_HAND = {
     "secmi@t=50,stride=20": each(lambda one: one.secmi(50, 20)),
     "pia": each(lambda one: one.pia(200)),
     "pia@t=777": each(lambda one: one.pia(777)),
-    "p-laplace@directions=3,t=200": each(lambda one: one.p_laplace(3, 0.01, 200)),
+    "p-laplace@directions=3,t=200": each(lambda one: one.p_laplace(3, 1.0, 200)),
 }
 
 
@@ -113,7 +119,7 @@ def test_prompts_of_a_mixture(prompts_of_mixture, text, seed, noise):
     assert found == pytest.approx(BY_HAND[text](world, seed, noise), rel=1e-4)
 
 
-@pytest.mark.parametrize("text", [text for text in BY_HAND if text not in {"asthana2026", "broken-memories"}])
+@pytest.mark.parametrize("text", [text for text in BY_HAND if text not in CALIBRATED])
 def test_prompts_of_a_mixture_under_shared_noise(prompts_of_mixture, text):
     world = prompts_of_mixture
     assert ask(text, world.probe(seed=1)) == pytest.approx(BY_HAND[text](world, 1, "shared"), rel=1e-4)
@@ -150,12 +156,12 @@ def test_images_of_a_network(images_of_network, text):
 @pytest.mark.parametrize(
     "text",
     [
-        "asthana2026@weights=published",
+        "asthana2026",
         "webster2023",
-        "webster2023@scaled=True",
         "condition-jacobian",
         "jain2025",
-        "p-laplace",
+        "p-laplace@directions=8",
+        "score-difference-map@t=700",  # at the last step the null branch of a mixture sees the same peak
     ],
 )
 def test_a_condition_that_asks_for_one_point_scores_higher(text, noise):
@@ -165,7 +171,7 @@ def test_a_condition_that_asks_for_one_point_scores_higher(text, noise):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("text", ["asthana2026", "broken-memories"])
+@pytest.mark.parametrize("text", ["asthana2026@weights=dev", "broken-memories"])
 def test_calibrated_methods_score_it_higher(prompts_of_mixture, text):
     dev, test = prompts_of_mixture.dev, prompts_of_mixture.test
     for seed in range(3):
@@ -174,7 +180,7 @@ def test_calibrated_methods_score_it_higher(prompts_of_mixture, text):
 
 
 def test_differences_towards_one_image_are_alike():
-    """Of a point D is its image at every noise; of a Gaussian that is centred as the null branch D is the noise."""
+    """Of a point ``e_c - x_T`` is its image and a little noise; of a centred Gaussian it is the noise."""
     means = torch.stack([0 * MEANS[0], 0 * MEANS[0], MEANS[2]])
     weights = {"null": [1.0, 0.0, 0.0], "broad": [0.0, 1.0, 0.0], "tight": [0.0, 0.0, 1.0]}
     model = mixture(means=means, stds=[0.9, 0.2, 0.0], weights=weights)
@@ -196,10 +202,10 @@ def test_a_training_image_scores_higher_than_one_between_two(text):
 
 # Mistakes that ours do not have
 
-SEEDED = ["asthana2026@weights=published", "dsm", "webster2023", "condition-jacobian", "jain2025", "nemo2024@draws=3"]
+SEEDED = ["asthana2026", "dsm", "webster2023", "condition-jacobian", "jain2025", "nemo2024@draws=3"]
 
 
-@pytest.mark.parametrize("text", [*SEEDED, "p-laplace", "loss-threshold"])
+@pytest.mark.parametrize("text", [*SEEDED, "p-laplace@directions=8", "loss-threshold"])
 def test_noise_of_its_own_gives_each_item_its_own_score(text):
     images = random_images(1, SHAPE).expand(2, *SHAPE) if text == "loss-threshold" else None
     twins = items(["tight", "tight"], images)
@@ -218,13 +224,15 @@ def test_deterministic_membership_draws_no_noise(images_of_mixture, text):
 
 
 VISITS = {
-    "asthana2026@weights=published": [(981, "cond"), (981, "null"), (41, "cond"), (41, "null")],
-    "webster2023": [(981, "cond"), (981, "null")],
+    "asthana2026": [(981, "cond"), (981, "null"), (41, "cond"), (41, "null")],
+    "webster2023": [(999, "cond"), (999, "null")],
+    "nemo2024@draws=2": [(981, "cond"), (981, "cond")],
+    "nemo2024@draws=2,step=1": [(961, "cond"), (961, "cond")],
     "dsm@k=0": [(981, "cond"), (981, "null"), (961, "cond")],
     "dsm": [(981, "cond"), (981, "null"), (961, "cond"), (961, "null"), (941, "cond")],
     "jain2025": [(t, branch) for t in range(981, 0, -20) for branch in ("cond", "null")],
     "jain2025@guidance=1": [(t, branch) for t in range(981, 0, -20) for branch in ("cond", "null")],
-    "p-laplace@t=941,directions=2": [(981, "cond"), (961, "cond"), (941, "cond"), (941, "cond")],
+    "p-laplace@directions=2": [(t, b) for t in range(981, 0, -20) for b in ("cond", "null")] + [(10, "cond")] * 2,
     "loss-threshold": [(201, "cond")],
     "secmi": [(t, "cond") for t in range(0, 120, 10)],
     "pia": [(0, "cond"), (200, "cond")],
@@ -240,19 +248,19 @@ def test_the_network_is_asked_where_the_formula_says_and_nowhere_else(text):
     assert sorted((t, branch) for t, branch, _ in model.calls) == sorted(VISITS[text])
 
 
-def test_the_minimum_position_counts_from_zero_at_the_noise():
-    model = load_model("mixture-2d")
-    scores = ask("jain2025@statistic=minimum-position,guidance=1", make_probe(model, make_items(["tight", "broad"])))
-    curve = [
-        [float(norm) for norm in probe_norms(make_probe(model, make_items([name])))] for name in ("tight", "broad")
-    ]
-    assert scores == [position_of_minimum(one) for one in curve]
-    assert all(score in range(50) for score in scores)
-
-
-def probe_norms(probe):
-    trajectory = probe.trajectory(guidance=1.0)
-    return [probe.difference(trajectory.state(i), t).norm() for i, t in enumerate(trajectory.timesteps)]
+@pytest.mark.parametrize(
+    ("curve", "expected"),
+    [
+        ([3.0, 2.0, 2.5, 1.0, 4.0], 1),  # the first local minimum, not the smallest value
+        ([1.0, 2.0, 1.5, 3.0, 0.5], 2),  # neither end is one
+        ([5.0, 4.0, 3.0, 2.0, 1.0], 5),  # never left
+        ([1.0, 2.0, 3.0, 4.0, 5.0], 5),
+        ([3.0, 2.0, 2.0, 3.0, 4.0], 5),  # a plateau is below neither neighbour
+    ],
+)
+def test_the_transition_is_the_first_local_minimum(curve, expected):
+    assert _first_local_minimum(torch.tensor([curve])).tolist() == [expected]
+    assert first_local_minimum(curve) == expected
 
 
 # What they cannot score
@@ -267,7 +275,7 @@ def test_membership_needs_images(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["asthana2026", "asthana2026@weights=published", "dsm", "webster2023", "broken-memories", "jain2025", "nemo2024"],
+    ["asthana2026@weights=dev", "asthana2026", "dsm", "webster2023", "broken-memories", "jain2025", "nemo2024"],
 )
 def test_trajectories_from_noise_refuse_images(images_of_mixture, text):
     dev = items(["broad"] * 3, random_images(3, SHAPE), labels=[0, 0, 1])
@@ -286,9 +294,7 @@ def test_ssim_windows_shrink_to_the_picture():
         assert -1 <= ask("nemo2024@draws=2", make_probe(mixture(shape), items(["tight"])))[0] <= 1
 
 
-@pytest.mark.parametrize(
-    "text", ["nemo2024@draws=2", "asthana2026@weights=published", "condition-jacobian", "jain2025"]
-)
+@pytest.mark.parametrize("text", ["asthana2026", "condition-jacobian", "jain2025", "score-difference-map"])
 def test_the_null_condition_is_no_copy(text):
     (empty,) = ask(text, make_probe(mixture(), items(["null"])))
     assert empty == 0
@@ -303,7 +309,7 @@ def test_vectors_have_one_pixel_and_one_channel_has_signs():
         if len(shape) == 3:
             cosine = (null * difference).sign().mean()
         expected = probe.difference(x, probe.timesteps[0]).norm() + 2 * cosine
-        assert ask("asthana2026@weights=published", probe) == pytest.approx([float(expected)])
+        assert ask("asthana2026", probe) == pytest.approx([float(expected)])
 
 
 @pytest.mark.parametrize(
@@ -314,10 +320,12 @@ def test_timesteps_beyond_the_schedule(images_of_mixture, text, reason):
         ask(text, images_of_mixture.probe())
 
 
-@pytest.mark.parametrize(("text", "steps"), [("dsm", 2), ("asthana2026@weights=published", 2)])
+@pytest.mark.parametrize(
+    ("text", "steps"), [("dsm", 2), ("asthana2026", 2), ("broken-memories@first=3", 2), ("nemo2024@step=1", 1)]
+)
 def test_trajectories_that_are_too_short(text, steps):
     with pytest.raises(NotApplicableError, match="trajectory has"):
-        ask(text, make_probe(mixture(), items(["tight"]), steps=steps))
+        ask(text, make_probe(mixture(), items(["tight"]), steps=steps, dev=items(["broad"] * 3)))
 
 
 def test_class_numbers_have_no_derivative():

@@ -141,25 +141,37 @@ class Naive:
         kappa = c / self.levels(t)[1] ** 2
         return torch.tensor([1 / (1 + (abs(float(value)) / kappa) ** p) for value in values], dtype=torch.float64)
 
+    def image(self, t, guidance=7.5):
+        """The end of the guided trajectory, scaled as at t."""
+        return self.levels(t)[0] * self.guided(len(self.timesteps), guidance)
+
     def lhsd(self, t, probes, steps, c=0.5, p=4):
-        x, t = self.at(t)
-        total = 0.0
+        matrix, total = self.jacobian(self.image(t), t, "null"), 0.0
         for v in self.signs(probes):
-            values, weights = self.ritz(self.jacobian(x, t, "cond"), v, steps)
+            values, weights = self.ritz(matrix, v, steps)
             total += len(v) * float((weights * self.filtered(values, t, c, p)).sum())
         return -total / probes
 
     def exact_lhsd(self, t, c=0.5, p=4):
-        x, t = self.at(t)
-        matrix = self.jacobian(x, t, "cond")
-        return -float(self.filtered(torch.linalg.eigvalsh((matrix + matrix.T) / 2), t, c, p).sum())
+        return -float(self.filtered(self.null_spectrum(t), t, c, p).sum())
+
+    def null_spectrum(self, t):
+        matrix = self.jacobian(self.image(t), t, "null")
+        return torch.linalg.eigvalsh((matrix + matrix.T) / 2)
 
     def curvature_map(self, probes, guidance=7.5):
-        """``relu(-diag J_D)`` in the shape of a sample."""
+        """``relu(-sum_channels diag J_D)``, for pictures a number a pixel, else a number a coordinate."""
         last = len(self.timesteps) - 1
         gap = self.gap(self.guided(last, guidance), self.timesteps[last])
         diagonal = gap.diagonal() if probes is None else sum(v * (gap.T @ v) for v in self.signs(probes)) / probes
-        return torch.clamp(-diagonal, min=0).view(self.shape)
+        if len(self.shape) < 3:
+            return torch.clamp(-diagonal, min=0)
+        (channels, height, width), found = self.shape, torch.zeros(self.shape[1:], dtype=diagonal.dtype)
+        for row in range(height):
+            for column in range(width):
+                at = [(k * height + row) * width + column for k in range(channels)]
+                found[row, column] = max(0.0, -sum(float(diagonal[i]) for i in at))
+        return found
 
     def curvature(self, probes):
         return float(self.curvature_map(probes).mean())

@@ -106,17 +106,37 @@ class OneItem:
         late, early = (self.eps(states[i], self.timesteps[i], "cond") for i in (k + 1, k))
         return float((late - early).norm())
 
-    def webster(self, scaled=False):
-        x, t = self.noise(), self.timesteps[0]
-        alpha, sigma = self.levels(t)
-        eps = (1 - self.guidance) * self.eps(x, t, "null") + self.guidance * self.eps(x, t, "cond")
-        if scaled:
-            return float((sigma / alpha * eps).square().mean())
-        return float(((x - sigma * eps) / alpha - x).square().mean())
+    def dsm_of_gap(self, k):
+        states = self.states(self.guidance, k + 1)
+        late, early = (self.difference(states[i], t) / self.levels(t)[1] for i, t in self.steps_from(k))
+        return float((late - early).norm())
 
-    def lengths(self):
+    def steps_from(self, k):
+        return [(k + 1, self.timesteps[k + 1]), (k, self.timesteps[k])]
+
+    def webster(self):
+        """One Euler step in variance-exploding units, from the last timestep of the schedule to no noise at all."""
+        t = len(self.alpha_bar) - 1
+        alpha, sigma = self.levels(t)
+        largest = sigma / alpha
+        z = largest * self.noise()
+        x = alpha * z
+        eps = (1 - self.guidance) * self.eps(x, t, "null") + self.guidance * self.eps(x, t, "cond")
+        denoised = z - largest * eps
+        return float((z - denoised).square().mean())
+
+    def lengths(self, first=None):
         states = self.states(self.guidance, len(self.timesteps))
-        return [float((states[i] - states[i + 1]).norm()) for i in range(len(self.timesteps))]
+        return [float((states[i] - states[i + 1]).norm()) for i in range(first or len(self.timesteps))]
+
+    def score_difference(self):
+        last = len(self.timesteps) - 1
+        x, t = self.states(self.guidance, last)[-1], self.timesteps[last]
+        square = (self.difference(x, t) / self.levels(t)[1]) ** 2
+        return float(sum(square[:, i, j].sum() for i in range(x.shape[1]) for j in range(x.shape[2]))) / x[0].numel()
+
+    def clean(self):
+        return self.image if self.image is not None else self.states(self.guidance, len(self.timesteps))[-1]
 
     def condition_jacobian(self, t=None):
         x, t = self.place(self.timesteps[0] if t is None else t)
@@ -127,21 +147,20 @@ class OneItem:
         states = self.states(guidance, len(self.timesteps) - 1)
         return [float(self.difference(x, t).norm()) for x, t in zip(states, self.timesteps, strict=True)]
 
-    def nemo(self, count, of="guidance"):
+    def nemo(self, count, step=0):
         differences = []
         for x in map(self.noise, range(count)):
-            difference = self.difference(x, self.timesteps[0])
-            if of == "noise":
-                difference = self.eps(x, self.timesteps[0], "cond") - x
-                for channel in difference:
-                    channel -= channel.min().item()
-                    channel /= channel.max().item()
+            difference = self.eps(x, self.timesteps[step], "cond") - x
+            for channel in difference:
+                channel -= channel.min().item()
+                channel /= channel.max().item()
             differences.append(difference.numpy())
         return max(ssim(differences[i], differences[j]) for i in range(count) for j in range(i))
 
     def p_laplace(self, count, radius, t):
-        x, t = self.place(self.timesteps[0] if t is None else t)
-        r, total = radius * math.sqrt(x.numel()), 0.0
+        alpha, sigma = self.levels(t)
+        x = alpha * self.clean()
+        r, total = radius * sigma * math.sqrt(x.numel()), 0.0
         for k in range(count):
             u = draws.gaussian(self.shape, self.seed, k).double()
             u = u / u.norm()
@@ -174,8 +193,7 @@ class OneItem:
 
 def ssim(one, other):
     """Wang et al. 2004 with uniform windows and sample covariances, window by window."""
-    span = max(one.max(), other.max()) - min(one.min(), other.min())
-    c1, c2, values = (0.01 * span) ** 2, (0.03 * span) ** 2, []
+    c1, c2, values = 0.01**2, 0.03**2, []  # both lie in [0, 1]
     for a, b in zip(one, other, strict=True):
         for row in range(a.shape[0] - 6):
             for column in range(a.shape[1] - 6):

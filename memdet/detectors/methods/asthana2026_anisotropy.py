@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import Detector, DetectorInfo, Headline
 from memdet.errors import NotApplicableError
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ class NormAndAnisotropy(Detector):
     are plain vectors are one pixel.
 
     Attributes:
-        weights: ``dev``: g1, g2 from the dev split, by logistic regression (scikit-learn, C = 1) of the labels on the
-            two standardised terms; a term that does not vary gets weight 0. ``published``: the paper's (1, 2), made for
-            Stable Diffusion; the scale of the norm grows with the number of dimensions.
+        weights: ``published``: the paper's (1, 2), made for Stable Diffusion; the scale of the norm grows with the
+            number of dimensions. ``dev``: g1, g2 from the dev split, by logistic regression (scikit-learn, C = 1) of
+            the labels on the two standardised terms; a term that does not vary gets weight 0.
     """
 
     info = DetectorInfo(
@@ -32,10 +32,13 @@ class NormAndAnisotropy(Detector):
         title="norm of the score difference plus its cosine to the null prediction, at pure noise",
         paper="asthana2026anisotropy",
         year=2026,
+        version=2,
         access="score",
         cost="4 F (half of it with shared noise)",
+        fidelity="faithful",
+        headline=Headline(seeds=4, source="weights (1, 2), n = 4; no guidance is involved"),
     )
-    weights: Literal["dev", "published"] = "dev"
+    weights: Literal["published", "dev"] = "published"
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""

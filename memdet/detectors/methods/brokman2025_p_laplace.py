@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import Detector, DetectorInfo, Headline
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,19 +15,22 @@ if TYPE_CHECKING:
 
 
 class InwardFlux(Detector):
-    """``-mean_k u_k . n(x + r u_k)`` with ``n = s_c / norm(s_c)``, ``r = radius sqrt(d)`` and u_k unit vectors.
+    """``-mean_k u_k . n(x + r u_k)`` with ``n = s_c / norm(s_c)``, ``r = radius sigma_t sqrt(d)`` and u_k unit vectors.
+
+    The centre is ``x = alpha_t x_0``, where x_0 is the item's image, or the latent of the finished guided image.
 
     Paper: Brokman et al., "Identifying Memorization of Diffusion Models through p-Laplace Analysis", 2025, arXiv
     2505.08246, for p = 1: by the divergence theorem ``div n = lim d / r mean_u u . n(x + r u)``, which is the
     1-Laplacian of log p. Around a sharp peak the score points inward everywhere. The factor ``d / r``, the same for all
-    items, is left out: the score lies between -1 and 1. The u_k are Gaussian vectors of unit length, uniform on the
-    sphere, the same for all items of a seed.
+    items, is left out: the score lies between -1 and 1. The radius is that of the noise at t, so a point of the sphere
+    is where a noisy version of the image lies. The u_k are Gaussian vectors of unit length, uniform on the sphere, the
+    same for all items of a seed. The paper's 8 batches of 128 directions are many; ``directions=32`` is a cheap
+    variant.
 
     Attributes:
         directions: N.
-        radius: Of the sphere, in units of sqrt(d): as a share of the length of unit noise.
-        t: Timestep on the unguided conditional trajectory; none means pure noise and the first step. The paper looks
-            at samples that are already generated, hence 1.
+        radius: Of the sphere, in units of ``sigma_t sqrt(d)``.
+        t: Timestep, any of the schedule.
         draw: Which random vectors; another number takes others at the same noise.
     """
 
@@ -36,23 +39,28 @@ class InwardFlux(Detector):
         title="inward flux of the normalised score over a small sphere",
         paper="brokman2025identifying",
         year=2025,
+        version=2,
         access="score",
-        cost="directions F + to_t F",
+        cost="2 T F + directions F (no trajectory for images)",
+        fidelity="faithful",
+        headline=Headline("directions=1024,t=10", guidance=7.5, source="8 x 128 directions on the finished image"),
     )
-    directions: PositiveInt = 10
-    radius: PositiveFloat = 0.01
-    t: int | None = 1
+    directions: PositiveInt = 1024
+    radius: PositiveFloat = 1.0
+    t: NonNegativeInt = 10
     draw: NonNegativeInt = 0
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
-        import torch
-
-        x, t = probe.at(self.t)
-        r = self.radius * x[0].numel() ** 0.5
-        inward = []
+        schedule = probe.model.schedule
+        schedule.check(self.t)
+        x = schedule.alpha(self.t) * probe.clean()
+        r = self.radius * schedule.sigma(self.t) * x[0].numel() ** 0.5
+        total: Tensor | None = None
         for gaussian in probe.directions(self.directions, "gaussian", draw=self.draw):
             u = gaussian / gaussian[0].norm()
-            score = probe.score(x + r * u, t, "cond").double().flatten(1)
-            inward.append(-(u.double().flatten(1) * score).sum(dim=1) / score.norm(dim=1))
-        return torch.stack(inward).mean(dim=0)
+            score = probe.score(x + r * u, self.t, "cond").double().flatten(1)
+            inward = -(u.double().flatten(1) * score).sum(dim=1) / score.norm(dim=1)
+            total = inward if total is None else total + inward
+        assert total is not None
+        return total / self.directions

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, PositiveInt
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import Detector, DetectorInfo, Headline
 from memdet.errors import NotApplicableError
 
 if TYPE_CHECKING:
@@ -36,6 +36,12 @@ class TiledL2(Detector):
         access="samples",
         task="prompt",
         cost="2 generations T F (1 F less a generation with shared noise)",
+        fidelity="deviates",
+        deviation=(
+            "the paper looks for cliques of ten or more near-equal generations among 500, which takes 500 trajectories "
+            "a prompt. The mean distance over few generations is what later papers compare with."
+        ),
+        headline=Headline("generations=4", guidance=7.5, source="n = 4 of later papers' baseline; the paper takes 500"),
     )
     generations: Annotated[int, Field(ge=2)] = 4
     tiles: PositiveInt = 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import Detector, DetectorInfo, Headline
 from memdet.errors import NotApplicableError
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class BrightEnding(Detector):
         access="attention",
         task="prompt",
         cost="2 T F (1 F less with shared noise)",
+        fidelity="faithful",
+        headline=Headline(seeds=16, guidance=7.5, source="all 50 steps, n = 16"),
     )
 
     def map(self, probe: Probe) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import Detector, DetectorInfo, Headline
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +29,8 @@ class ConditionJacobian(Detector):
         year=2026,
         access="gradient",
         cost="1 JVP",
+        fidelity="faithful",
+        headline=Headline(source="first step; the paper is known to us by its formula"),
     )
     t: int | None = None
 

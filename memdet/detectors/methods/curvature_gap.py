@@ -35,6 +35,7 @@ class CurvatureGap(Detector):
         year=2026,
         access="score",
         cost="2 F + 2 probes F (half of it with shared noise)",
+        fidelity="ours",
     )
     probes: PositiveInt = 1
     t: int | None = None

@@ -1,10 +1,10 @@
-"""Change of the conditional prediction from one guided step to the next (anonymous, ICML 2026 submission)."""
+"""Change of the prediction from one guided step to the next (anonymous, ICML 2026)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import Detector, DetectorInfo, Headline
 from memdet.errors import NotApplicableError
 
 if TYPE_CHECKING:
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 class PredictionChange(Detector):
     """``norm(e_c(x_{k+1}, t_{k+1}) - e_c(x_k, t_k))`` along the guided trajectory, which starts at step 0.
 
-    Paper: "Early Detection of Memorization in Diffusion Models" (anonymous, 2026), where it is the dynamical
+    Paper: "Early Detection of Memorization in Diffusion Models" (anonymous, ICML 2026), where it is the dynamical
     singularity metric. The official code squares the norm, which orders the items of one seed alike. No null prediction
     is made at the later of the two steps, which the score does not need.
 
     Attributes:
         k: The earlier step, 0 or 1; the paper's best figures are of 1.
+        of: What changes: ``prediction``, the conditional one; ``gap``, a second public reading, the score difference
+            ``s_c - s_u``, which takes one forward more.
     """
 
     info = DetectorInfo(
@@ -30,17 +32,26 @@ class PredictionChange(Detector):
         paper="anonymous2026early",
         year=2026,
         access="score",
-        cost="(2 k + 3) F (1 F less with shared noise)",
+        cost="(2 k + 3) F (1 F less with shared noise, 1 F more for the gap)",
+        fidelity="faithful",
+        headline=Headline("k=1", guidance=7.5, source="the paper's best figures"),
     )
     k: Literal[0, 1] = 1
+    of: Literal["prediction", "gap"] = "prediction"
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
-        trajectory = probe.trajectory()
-        earlier, later = self.k, self.k + 1
-        if later >= len(trajectory.timesteps):
-            raise NotApplicableError(f"the protocol's trajectory has no step {later}")
-        change = probe.eps(trajectory.state(later), trajectory.timesteps[later], "cond").double()
-        change = change - probe.eps(trajectory.state(earlier), trajectory.timesteps[earlier], "cond").double()
-        norm: Tensor = change.flatten(1).norm(dim=1)
+        steps = len(probe.timesteps)
+        if self.k + 1 >= steps:
+            raise NotApplicableError(f"the protocol's trajectory has no step {self.k + 1}")
+        change = (self._at(probe, self.k + 1) - self._at(probe, self.k)).flatten(1)
+        norm: Tensor = change.norm(dim=1)
         return norm
+
+    def _at(self, probe: Probe, index: int) -> Tensor:
+        """What changes, at one guided step."""
+        trajectory = probe.trajectory()
+        x, t = trajectory.state(index), trajectory.timesteps[index]
+        if self.of == "gap":
+            return -probe.difference(x, t).double() / probe.model.schedule.sigma(t)
+        return probe.eps(x, t, "cond").double()

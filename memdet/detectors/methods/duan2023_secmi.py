@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import PositiveInt
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import Detector, DetectorInfo, Headline
 from memdet.errors import NotApplicableError
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class StepwiseError(Detector):
         task="image",
         cost="(t / stride + 2) F",
         seeded=False,
+        fidelity="faithful",
+        headline=Headline("t=100,stride=10", source="the paper's timestep and stride"),
     )
     t: PositiveInt = 100
     stride: PositiveInt = 10

@@ -37,6 +37,7 @@ class EigenvalueGap(Detector):
         version=2,
         access="gradient",
         cost="2 F + 2 krylov VJP",
+        fidelity="ours",
     )
     t: int | None = None
     krylov: PositiveInt = 10

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 class HessianCubic(Detector):
     """``norm(J_c s_c)^2`` at one time.
 
-    Paper: Jeon, Kim, No, ICML 2025, arXiv 2412.04140: for a Gaussian ``E norm(H s)^2 = -tr H^3``, so large negative
-    eigenvalues count with their cube. This is the conditional branch alone; ``jeon2025`` takes the difference of the
-    branches. J s is a Jacobian-vector product: J is not symmetric in a trained network.
+    Derived from a lemma of Jeon, Kim, No, ICML 2025, arXiv 2412.04140, who do not propose it as a detector: for a
+    Gaussian ``E norm(H s)^2 = -tr H^3``, so large negative eigenvalues count with their cube. This is the conditional
+    branch alone; ``jeon2025`` takes the difference of the branches. J s is a Jacobian-vector product: J is not
+    symmetric in a trained network.
 
     Attributes:
         t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
@@ -31,6 +32,7 @@ class HessianCubic(Detector):
         year=2025,
         access="gradient",
         cost="1 F + 1 JVP",
+        fidelity="derived",
     )
     t: int | None = None
     backend: Literal["jvp", "fd", "fd-one-sided", "closed-form"] = "jvp"

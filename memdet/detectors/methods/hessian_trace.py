@@ -1,4 +1,4 @@
-"""Minus the trace of the conditional Hessian (the mean curvature of arXiv 2412.04140)."""
+"""Minus the trace of the conditional Hessian (derived from a lemma of arXiv 2412.04140)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 class HessianTrace(Detector):
     """``-tr J_c`` at one time.
 
-    Paper: Jeon, Kim, No, arXiv 2412.04140: by integration by parts ``E norm(s)^2 = -E tr H``, so the norm of the score
-    measures curvature; here the trace itself is estimated at one point. Probes are Rademacher vectors, whose variance
-    sees off-diagonal entries only (Hutchinson 1990), the same for all items of a seed.
+    Derived from a lemma of Jeon, Kim, No, arXiv 2412.04140, who do not propose it as a detector: by integration by
+    parts ``E norm(s)^2 = -E tr H``, so the norm of the score measures curvature; here the trace itself is estimated at
+    one point. Probes are Rademacher vectors, whose variance sees off-diagonal entries only (Hutchinson 1990), the same
+    for all items of a seed.
 
     Attributes:
         t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
@@ -41,6 +42,7 @@ class HessianTrace(Detector):
         year=2025,
         access="gradient",
         cost="1 F + probes VJP",
+        fidelity="derived",
     )
     t: int | None = None
     probes: PositiveInt = 4

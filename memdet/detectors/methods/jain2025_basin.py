@@ -16,26 +16,29 @@ class AttractionBasin(Detector):
     """A statistic of ``norm(D(x_i, t_i))``, i = 0 .. steps - 1, along the trajectory without guidance.
 
     Paper: Jain et al., "Classifier-Free Guidance Inside the Attraction Basin May Cause Memorization", CVPR 2025, arXiv
-    2411.16738. A memorized condition pulls all trajectories into its basin: norm(D) is large there, and falls at a
-    transition point where the trajectory leaves the basin. The paper mitigates with this curve; to score prompts by its
-    statistics is memdet's reading.
+    2411.16738. A memorized condition pulls all trajectories into its basin: norm(D) is large there, and falls until
+    the trajectory leaves the basin. The paper mitigates with this curve. Its dynamic transition point is the first
+    **local** minimum of norm(D), from which guidance sets in; its static one is a fixed timestep, 650 or 500, up to
+    which the null branch is followed. To score prompts by the curve is memdet's reading.
 
     Attributes:
-        statistic: ``peak``: the largest norm. ``minimum-position``: the step of the smallest norm, counted from 0 at
-            the noise. The basin keeps a memorized condition's norm up, so its minimum comes late: later is more
-            memorized. Where the curve rises from its first step on, the minimum is step 0 and says nothing.
+        statistic: ``peak``: the largest norm. ``transition``: the step of the first local minimum, counted from 0 at
+            the noise, which is smaller than both its neighbours; a curve without one never leaves the basin and counts
+            its length. A later transition is more memorized.
         guidance: 0 follows the null branch, as the official code does before the transition point; 1 the condition.
     """
 
     info = DetectorInfo(
         name="jain2025",
-        title="peak or minimum of the score difference along the unguided trajectory",
+        title="peak or first local minimum of the score difference along the unguided trajectory",
         paper="jain2025classifier",
         year=2025,
+        version=2,
         access="score",
         cost="2 T F (half of it with shared noise)",
+        fidelity="derived",
     )
-    statistic: Literal["peak", "minimum-position"] = "peak"
+    statistic: Literal["peak", "transition"] = "peak"
     guidance: Literal[0, 1] = 0
 
     def score(self, probe: Probe) -> Tensor:
@@ -48,4 +51,14 @@ class AttractionBasin(Detector):
             for index, t in enumerate(trajectory.timesteps)
         ]
         curve = torch.stack(norms, dim=1)
-        return curve.amax(dim=1) if self.statistic == "peak" else curve.argmin(dim=1)
+        return curve.amax(dim=1) if self.statistic == "peak" else _first_local_minimum(curve)
+
+
+def _first_local_minimum(curve: Tensor) -> Tensor:
+    """Index of the first value below both its neighbours, ``[batch]``; the length of the curve where there is none."""
+    import torch
+
+    falls, rises = curve[:, 1:-1] < curve[:, :-2], curve[:, 1:-1] < curve[:, 2:]
+    never = torch.ones(len(curve), 1, dtype=torch.bool, device=curve.device)
+    found = torch.cat([falls & rises, never], dim=1).int().argmax(dim=1)
+    return torch.where(found < curve.shape[1] - 2, found + 1, curve.shape[1])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import Detector, DetectorInfo, Headline
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +41,8 @@ class Eigenvalues(Detector):
         version=2,
         access="gradient",
         cost="1 F + krylov VJP",
+        fidelity="faithful",
+        headline=Headline("statistic=positive,t=1", source="positive eigenvalues near the end of the trajectory"),
     )
     statistic: Literal["smallest", "count-below", "positive"] = "smallest"
     t: int | None = None

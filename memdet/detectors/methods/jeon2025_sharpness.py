@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import Detector, DetectorInfo, Headline
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +34,8 @@ class Sharpness(Detector):
         year=2025,
         access="gradient",
         cost="2 F + 2 JVP",
+        fidelity="faithful",
+        headline=Headline(seeds=4, source="first step, n = 4; no guidance is involved; the official code has power=1"),
     )
     power: Literal[1, 2] = 2
     t: int | None = None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import Detector, DetectorInfo, Headline
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +41,8 @@ class Flipd(Detector):
         year=2024,
         access="gradient",
         cost="2 T F + 1 F + probes VJP (no trajectory for images)",
+        fidelity="faithful",
+        headline=Headline("t=50", guidance=7.5, source="local intrinsic dimension at low noise, of the finished image"),
     )
     t: int = 50
     probes: PositiveInt = 4

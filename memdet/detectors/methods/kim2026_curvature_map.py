@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import Detector, DetectorInfo, Headline
 from memdet.errors import NotApplicableError
 
 if TYPE_CHECKING:
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class CurvatureMap(Detector):
-    """Mean of ``relu(-diag J_D)`` with ``J_D = J_c - J_u``, at the last step of the guided trajectory.
+    """Mean over pixels of ``relu(sum_channels -diag J_D)`` with ``J_D = J_c - J_u``, at the last guided step.
 
     Paper: Kim, Lee, "Localizing Memorized Regions in Diffusion Models via Coordinate-Wise Curvature Differences", ICML
     2026, arXiv 2605.26756: where a region is memorized its coordinates have lost their variance under the condition and
     kept it under the null. The diagonal is the mean of ``v * J_D v`` over Rademacher vectors (Bekas et al. 2007), the
-    same on both branches. The relu is taken of every coordinate of this mean, channels are averaged after it:
-    :meth:`map` gives that, and the score is its spatial mean. The relu of a noisy estimate is biased upward where the
-    diagonal is near zero; more probes lessen it.
+    same on both branches. Channels are summed before the relu: :meth:`map` gives that, and the score is its spatial
+    mean, which is memdet's: the paper draws maps. The relu of a noisy estimate is biased upward where the diagonal is
+    near zero; more probes lessen it. A sample that is no image is one pixel a coordinate.
 
     Attributes:
         probes: Products per branch.
@@ -39,11 +39,13 @@ class CurvatureMap(Detector):
         title="mean of the map of curvature differences",
         paper="kim2026localizing",
         year=2026,
-        version=2,
+        version=3,
         access="gradient",
         cost="2 T F + 2 probes VJP",
+        fidelity="faithful",
+        headline=Headline("probes=16", guidance=7.5, source="the paper's maps"),
     )
-    probes: PositiveInt = 4
+    probes: PositiveInt = 16
     t: int | None = None
     backend: Literal["vjp", "jvp", "fd", "fd-one-sided"] = "vjp"
     estimator: Literal["probes", "exact"] = "probes"
@@ -62,20 +64,24 @@ class CurvatureMap(Detector):
         """
         if len(probe.model.latent_shape) != 3:
             raise NotApplicableError(f"{probe.model.name} does not generate images, so there is no map of one")
-        mean: Tensor = self._excess(probe).mean(dim=1)
-        return mean
+        return self._excess(probe)
 
     def _excess(self, probe: Probe) -> Tensor:
-        """``relu(-diag J_D)``, ``[batch, *latent_shape]``."""
+        """The map, ``[batch, height, width]``; of samples that are no images ``[batch, *latent_shape]``."""
         from memdet.curvature import diagonal
 
         x, t = probe.at(probe.timesteps[-1] if self.t is None else self.t, probe.guidance)
         if self.estimator == "exact":
             matrix = probe.jacobian_matrix(x, t, "cond") - probe.jacobian_matrix(x, t, "null")
-            return (-matrix.double().diagonal(dim1=1, dim2=2)).relu().view(x.shape)
+            return _excess_of(matrix.double().diagonal(dim1=1, dim2=2).view(x.shape))
 
         def product(v: Tensor) -> Tensor:
             cond, null = probe.both_products(x, t, v, self.backend)
             return cond - null
 
-        return (-diagonal(product, probe.directions(self.probes, draw=self.draw)).value).relu()
+        return _excess_of(diagonal(product, probe.directions(self.probes, draw=self.draw)).value)
+
+
+def _excess_of(diagonal: Tensor) -> Tensor:
+    """``relu(-sum_channels diagonal)``; there are channels in images alone."""
+    return (-(diagonal.sum(dim=1) if diagonal.dim() == 4 else diagonal)).relu()

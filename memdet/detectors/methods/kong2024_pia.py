@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import NonNegativeInt
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import Detector, DetectorInfo, Headline
 from memdet.errors import NotApplicableError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class ProximalInitialization(Detector):
     Paper: Kong et al., "An Efficient Membership Inference Attack for the Diffusion Model by Proximal Initialization",
     ICLR 2024, arXiv 2305.18355. The prediction at the image takes the place of noise, so none is drawn: a member's
     prediction does not change from there to a_t. norm_4 is the 4-norm over all dimensions. The variant that normalises
-    the prediction (PIAN) is not here.
+    the prediction (PIAN) is `pian`.
 
     Attributes:
         t: Timestep.
@@ -36,6 +36,8 @@ class ProximalInitialization(Detector):
         task="image",
         cost="2 F",
         seeded=False,
+        fidelity="faithful",
+        headline=Headline("t=200", source="the paper's timestep"),
     )
     t: NonNegativeInt = 200
 

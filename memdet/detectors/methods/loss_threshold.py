@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import Detector, DetectorInfo, Headline
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +30,8 @@ class LossThreshold(Detector):
         access="score",
         task="image",
         cost="1 F",
+        fidelity="faithful",
+        headline=Headline("t=200", source="one timestep; which one is memdet's choice"),
     )
     t: int = 200
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import Detector, DetectorInfo, Headline
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 class Metric2(Detector):
     """``norm(J_c^T e_c - J_u^T e_u)^2`` at one time.
 
-    Paper: anonymous, ICML 2026. ``J^T e`` is, up to a factor, the gradient in x
-    of ``norm(e)^2``: each branch has its own direction, where ``jeon2025`` takes one direction for both. It is a
-    vector-Jacobian product; J is not symmetric in a trained network, and ``J e`` would be another detector.
+    Paper: "Early Detection of Memorization in Diffusion Models" (anonymous, ICML 2026), beside `dsm`. ``J^T e`` is, up
+    to a factor, the gradient in x of ``norm(e)^2``: each branch has its own direction, where ``jeon2025`` takes one
+    direction for both. It is a vector-Jacobian product; J is not symmetric in a trained network, and ``J e`` would be
+    another detector.
 
     Attributes:
         t: Timestep on the unguided conditional trajectory; none means pure noise and the first step, as in the paper.
@@ -26,10 +27,12 @@ class Metric2(Detector):
     info = DetectorInfo(
         name="metric2",
         title="squared norm of the difference of the transposed Hessians times the noise predictions",
-        paper="anonymous2026metric2",
+        paper="anonymous2026early",
         year=2026,
         access="gradient",
         cost="2 F + 2 VJP (half of it with shared noise)",
+        fidelity="faithful",
+        headline=Headline(source="first step; no guidance is involved"),
     )
     t: int | None = None
 

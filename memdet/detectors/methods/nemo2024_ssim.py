@@ -1,4 +1,4 @@
-"""Similarity of first-step score differences across seeds (NeMo, Hintersdorf et al., NeurIPS 2024)."""
+"""Similarity of first noise differences across seeds (NeMo, Hintersdorf et al., NeurIPS 2024)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import Detector, DetectorInfo, Headline
 from memdet.errors import NotApplicableError
 
 if TYPE_CHECKING:
@@ -22,30 +22,40 @@ SMALLEST_WINDOW = 3
 
 
 class DifferenceSimilarity(Detector):
-    """``max_{i < j} SSIM(D_i, D_j)`` with D_i a difference at the first step from the i-th starting noise.
+    """``max_{i < j} SSIM(delta_i, delta_j)`` with ``delta_i = eps_c(x_T, T) - x_T`` from the i-th starting noise.
 
-    Paper: Hintersdorf, Struppek et al., "Finding NeMo", NeurIPS 2024: a memorized prompt denoises every noise towards
-    one image, so its first differences look alike. SSIM (Wang et al. 2004) is scikit-image's, the mean over channels
-    and over all windows inside the image: uniform windows of 7 x 7, or of the largest odd size that fits; the data
-    range is largest minus smallest value of the two differences together. Two differences without any contrast count 0.
-    The official code takes three scales and a Gaussian window of 11 x 11, which latents of few pixels do not hold.
+    The conditional branch alone is asked, so no guidance is involved. Each channel of a delta is scaled to [0, 1] by
+    its own smallest and largest value; a channel without contrast is 0 everywhere.
+
+    Paper: Hintersdorf, Struppek et al., "Finding NeMo: Localizing Neurons Responsible for Memorization in Diffusion
+    Models", NeurIPS 2024, arXiv 2406.02366: a memorized prompt denoises every noise towards one image, so its first
+    noise differences look alike. SSIM (Wang et al. 2004) is scikit-image's, the mean over channels and over all windows
+    inside the image.
 
     Attributes:
         draws: Starting noises a seed, the seed's own among them.
-        of: ``guidance``: ``D = e_c - e_u``. ``noise``: ``D = e_c - x_T``, each channel scaled to [0, 1], which is what
-            the official code compares; one forward a draw.
+        step: Whose timestep the prediction is made at, still at x_T: 0 is the first, as the paper writes; the official
+            code takes that of the second step, 1.
     """
 
     info = DetectorInfo(
         name="nemo2024",
-        title="largest SSIM of the first score differences of several noises",
+        title="largest SSIM of the first noise differences of several starting noises",
         paper="hintersdorf2024finding",
         year=2024,
+        version=2,
         access="score",
-        cost="2 draws F (half of it with shared noise or of=noise)",
+        cost="draws F",
+        fidelity="deviates",
+        deviation=(
+            "SSIM has one scale and uniform windows of 7 x 7, or of the largest odd size that fits. The official code "
+            "takes three scales and a Gaussian window of 11 x 11, which latents of fewer than 44 pixels a side do not "
+            "hold."
+        ),
+        headline=Headline("draws=10", source="10 noises a prompt; the first step knows no guidance"),
     )
     draws: Annotated[int, Field(ge=2)] = 10
-    of: Literal["guidance", "noise"] = "guidance"
+    step: Literal[0, 1] = 0
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
@@ -57,6 +67,8 @@ class DifferenceSimilarity(Detector):
         smallest = min(shape[1:])
         if smallest < SMALLEST_WINDOW:
             raise NotApplicableError(f"SSIM needs 3 x 3 pixels, the model's samples have {shape[1]} x {shape[2]}")
+        if self.step >= len(probe.timesteps):
+            raise NotApplicableError(f"the protocol's trajectory has no step {self.step}")
         window = min(WINDOW, smallest - 1 + smallest % 2)
         items = torch.stack([self._difference(probe, draw) for draw in range(self.draws)], dim=1).cpu().numpy()
         return torch.tensor(
@@ -65,19 +77,13 @@ class DifferenceSimilarity(Detector):
         )
 
     def _difference(self, probe: Probe, draw: int) -> Tensor:
-        trajectory = probe.trajectory(draw=draw)
-        x, t = trajectory.state(0), trajectory.timesteps[0]
-        if self.of == "guidance":
-            return probe.difference(x, t).double()
-        change = (probe.eps(x, t, "cond") - x).double()
+        x = probe.trajectory(draw=draw).state(0)
+        change = (probe.eps(x, probe.timesteps[self.step], "cond") - x).double()
         least, most = change.amin(dim=(2, 3), keepdim=True), change.amax(dim=(2, 3), keepdim=True)
-        return (change - least) / (most - least)
+        return (change - least) / (most - least).where(most > least, 1.0)
 
 
 def _similarity(one: NDArray[np.float64], other: NDArray[np.float64], window: int) -> float:
     from skimage.metrics import structural_similarity
 
-    span = max(one.max(), other.max()) - min(one.min(), other.min())
-    if span == 0:
-        return 0.0
-    return float(structural_similarity(one, other, win_size=window, data_range=span, channel_axis=0))
+    return float(structural_similarity(one, other, win_size=window, data_range=1.0, channel_axis=0))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from memdet.detectors.base import Detector, DetectorInfo
-from memdet.errors import NotApplicableError
+from memdet.detectors.base import Detector, DetectorInfo, Headline
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,23 +16,28 @@ if TYPE_CHECKING:
     from memdet.probing import Probe
 
 CUTOFFS = tuple(round(0.1 * index, 1) for index in range(1, 10))
+NEIGHBOURHOOD = 0.2  # of kappa, on either side
 
 
 class LocalHessianSpectralDimension(Detector):
-    """``-tr f(-S_c)`` with ``f(l) = 1 / (1 + (abs(l) / kappa)^p)`` and ``kappa = c / sigma^2``, at one time.
+    """``-tr f(-S)`` with ``f(l) = 1 / (1 + (abs(l) / kappa)^p)`` and ``kappa = c / sigma^2``, at the image.
+
+    S is the symmetric part of the Jacobian of the **unconditional** score at ``alpha x_0``, where x_0 is the item's
+    image, or the end of the guided trajectory.
 
     Paper: Osada, "Local Hessian Spectral Filtering for Robust Intrinsic Dimension Estimation", ICML 2026, arXiv
     2605.01221: directions normal to the data have eigenvalues near ``-1 / sigma^2``, tangent ones near zero. The filter
     counts the latter, which is the local intrinsic dimension; memorized means a low one. The trace is estimated by
-    stochastic Lanczos quadrature on the symmetric part of J from ``probes`` Rademacher starts.
+    stochastic Lanczos quadrature from ``probes`` Rademacher starts of ``krylov`` products each.
 
     Attributes:
-        t: Timestep on the unguided conditional trajectory; none means pure noise and the first step. There are tangent
-            directions to count at low noise only.
+        t: Timestep, any of the schedule. There are tangent directions to count at low noise only.
         probes: Random starts.
         krylov: Jacobian products per start.
-        c: Cut-off of the filter, in units of ``1 / sigma^2``; ``dev`` takes the one of .1, .2, ... .9 that tells the
-            items of the dev split best.
+        c: Cut-off of the filter, in units of ``1 / sigma^2``. ``transition`` takes the one of .1, .2, ... .9 that cuts
+            the spectrum where it is thinnest: the share of eigenvalues within 20 % of kappa is smallest. The share is
+            the mean over the items of the dev split, whose labels are not looked at; of several the one nearest to a
+            half.
         p: Steepness of the filter.
         estimator: ``lanczos``, or ``exact``: the whole spectrum, of closed forms and small networks.
         backend: ``vjp`` (reverse AD: J^T has the same symmetric part, and cheaper products) or ``jvp`` (forward AD).
@@ -45,14 +49,16 @@ class LocalHessianSpectralDimension(Detector):
         title="minus the local intrinsic dimension, by a filter on the Hessian's spectrum",
         paper="osada2026lhsd",
         year=2026,
-        version=2,
+        version=3,
         access="gradient",
-        cost="to_t F + 1 F + probes krylov VJP",
+        cost="2 T F + 1 F + probes krylov VJP (no trajectory for images)",
+        fidelity="faithful",
+        headline=Headline("probes=8,krylov=5", guidance=7.5, source="6 to 8 starts, m = 5, at the image"),
     )
-    t: int | None = 50
-    probes: PositiveInt = 1
-    krylov: PositiveInt = 10
-    c: PositiveFloat | Literal["dev"] = "dev"
+    t: NonNegativeInt = 50
+    probes: PositiveInt = 8
+    krylov: PositiveInt = 5
+    c: PositiveFloat | Literal["transition"] = "transition"
     p: PositiveFloat = 4.0
     estimator: Literal["lanczos", "exact"] = "lanczos"
     backend: Literal["vjp", "jvp"] = "vjp"
@@ -60,34 +66,36 @@ class LocalHessianSpectralDimension(Detector):
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
-        c = probe.calibrate(self.label, self._fit) if self.c == "dev" else self.c
-        return -self._dimensions(probe, [c])[0]
+        c = probe.calibrate(self.label, self._transition) if self.c == "transition" else self.c
+        kappa = c * probe.model.schedule.sigma(self.t) ** -2
+        return -self._traces(probe, [partial(_keep, kappa=kappa, p=self.p)])[0]
 
-    def _dimensions(self, probe: Probe, cutoffs: Sequence[float]) -> list[Tensor]:
-        """What each cut-off counts, ``[batch]`` each; the products are made once."""
+    def _traces(self, probe: Probe, filters: Sequence[Callable[[Tensor], Tensor]]) -> list[Tensor]:
+        """Trace of each filter of S, ``[batch]`` each; the products are made once."""
         from memdet.curvature import spectral_density
 
-        x, t = probe.at(self.t)
-        bound = probe.model.schedule.sigma(t) ** -2
-        filters = [partial(_keep, kappa=c * bound, p=self.p) for c in cutoffs]
+        schedule = probe.model.schedule
+        schedule.check(self.t)
+        x = schedule.alpha(self.t) * probe.clean()
         if self.estimator == "exact":
-            spectrum = probe.spectrum(x, t, "cond")
+            spectrum = probe.spectrum(x, self.t, "null")
             return [keep(spectrum).sum(dim=1) for keep in filters]
         steps = min(self.krylov, x[0].numel())
         starts = probe.directions(self.probes, draw=self.draw)
-        density = spectral_density(lambda v: probe.jacobian_product(x, t, "cond", v, self.backend), starts, steps)
+        density = spectral_density(lambda v: probe.jacobian_product(x, self.t, "null", v, self.backend), starts, steps)
         return [density.trace(keep).value for keep in filters]
 
-    def _fit(self, dev: Probe) -> float:
-        """The cut-off with the largest AUROC; of several the one nearest to a half."""
-        from sklearn.metrics import roc_auc_score
-
-        if len(set(dev.labels)) < 2:
-            raise NotApplicableError("the dev split holds one label only, so no cut-off can be fitted")
-        dimensions = self._dimensions(dev, CUTOFFS)
-        areas = [round(roc_auc_score(dev.labels, -value.double().cpu().numpy()), 9) for value in dimensions]
-        return max(zip(areas, CUTOFFS, strict=True), key=lambda pair: (pair[0], -abs(pair[1] - 0.5)))[1]
+    def _transition(self, dev: Probe) -> float:
+        """The cut-off around which fewest eigenvalues of the dev items lie."""
+        bound = dev.model.schedule.sigma(self.t) ** -2
+        near = self._traces(dev, [partial(_is_near, kappa=c * bound) for c in CUTOFFS])
+        shares = [round(float(share.double().mean()), 9) for share in near]
+        return min(zip(shares, CUTOFFS, strict=True), key=lambda pair: (pair[0], abs(pair[1] - 0.5)))[1]
 
 
 def _keep(values: Tensor, kappa: float, p: float) -> Tensor:
     return 1 / (1 + (values.abs() / kappa) ** p)
+
+
+def _is_near(values: Tensor, kappa: float) -> Tensor:
+    return ((values.abs() - kappa).abs() <= NEIGHBOURHOOD * kappa).to(values.dtype)

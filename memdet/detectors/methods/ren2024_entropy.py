@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import Detector, DetectorInfo, Headline
+from memdet.detectors.sink import Sink, demand_sink
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,49 +14,60 @@ if TYPE_CHECKING:
 
 
 class AttentionEntropy(Detector):
-    """``mean_i E_i + mean_i P_i - P_first`` over the last fifth of the guided steps i.
+    """``mean_i E_i + mean_i abs(P_i - P_first)`` over the last fifth of the guided steps i.
 
-    ``E_i = sum_k -a_k log a_k`` over all tokens k and ``P_i`` the same sum over the padding alone, with a_k the
-    conditional branch's cross-attention at step i, averaged over heads, pixels and all layers before the entropy is
-    taken.
+    ``E_i = sum_k -a_k log a_k`` over all tokens k and ``P_i`` the same sum over the summary tokens, which are the end
+    token and the padding after it. a_k is the conditional branch's cross-attention at step i, averaged over heads,
+    pixels and all layers before the entropy is taken.
 
     Paper: Ren et al., "Unveiling and Mitigating Memorization in Text-to-image Diffusion Models through Cross
-    Attention", ECCV 2024, arXiv 2403.11052: late in the trajectory attention otherwise gathers on the start token,
-    and with a memorized prompt it stays on others. Their code averages maps of different resolutions after repeating
-    the small ones, which is the mean of the layers' means, as here. It counts the end token among the padding;
-    ``padding="with-end"`` does.
+    Attention", ECCV 2024, arXiv 2403.11052: late in the trajectory the attention of an ordinary prompt gathers on the
+    first token, and with a memorized prompt it stays on others. Their code averages maps of different resolutions after
+    repeating the small ones, which is the mean of the layers' means, as here. Where ordinary prompts have no such sink
+    the paper's reason does not hold, see ``sink``.
 
     Attributes:
-        padding: The tokens after the end token, or those and the end token.
+        change: ``absolute``, as the paper writes; ``signed``: ``mean_i P_i - P_first``, as the official code computes.
+        sink: ``required``: not applicable unless the first token takes more than half of the attention of ordinary
+            prompts. ``any``: scored all the same.
     """
 
     info = DetectorInfo(
         name="ren2024-entropy",
-        title="entropy of cross-attention over the last steps, and the growth of its part on padding",
+        title="entropy of cross-attention over the last steps, and the change of its part on the summary tokens",
         paper="ren2024unveiling",
         year=2024,
+        version=2,
         access="attention",
         task="prompt",
         cost="(2 T - 1) F (1 F less with shared noise)",
+        fidelity="faithful",
+        headline=Headline(guidance=7.5, source="last 10 of 50 steps"),
     )
-    padding: Literal["after-end", "with-end"] = "after-end"
+    change: Literal["absolute", "signed"] = "absolute"
+    sink: Sink = "required"
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
         import torch
 
         trajectory, ends = probe.trajectory(), probe.end_positions
-        first_padding = ends + 1 if self.padding == "after-end" else ends
+        steps = len(trajectory.timesteps)
+        if self.sink == "required":
+            demand_sink(probe, steps - 1)
 
         def entropies(index: int) -> tuple[Tensor, Tensor]:
-            """Of all tokens and of the padding, at one step."""
+            """Of all tokens and of the summary tokens, at one step."""
             layers = probe.attention(trajectory.state(index), trajectory.timesteps[index], "cond")
             attention = torch.stack([layer.weights.double().flatten(1, 2).mean(dim=1) for layer in layers]).mean(dim=0)
             terms = torch.special.entr(attention)
-            is_padding = torch.arange(terms.shape[1], device=terms.device) >= first_padding[:, None]
-            return terms.sum(dim=1), (terms * is_padding).sum(dim=1)
+            is_summary = torch.arange(terms.shape[1], device=terms.device) >= ends[:, None]
+            return terms.sum(dim=1), (terms * is_summary).sum(dim=1)
 
-        steps = len(trajectory.timesteps)
         _, early = entropies(0)
-        late = [entropies(index) for index in range(steps - max(1, steps // 5), steps)]
-        return torch.stack([total + padding for total, padding in late]).mean(dim=0) - early
+        scores = []
+        for index in range(steps - max(1, steps // 5), steps):
+            total, summary = entropies(index)
+            change = summary - early
+            scores.append(total + (change.abs() if self.change == "absolute" else change))
+        return torch.stack(scores).mean(dim=0)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import PositiveInt
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import Detector, DetectorInfo, Headline
+from memdet.detectors.sink import Sink, demand_sink
 from memdet.errors import NotApplicableError
 
 if TYPE_CHECKING:
@@ -16,33 +17,38 @@ if TYPE_CHECKING:
 
 
 class LayerEntropy(Detector):
-    """``sign * sum_k -a_k log a_k`` with a_k the attention that one layer pays to token k at the first step.
+    """``sum_k -a_k log a_k`` with a_k the attention that one layer pays to token k at the first step.
 
     The attention is that of the conditional branch at the starting noise, averaged over heads and pixels before the
     entropy is taken.
 
     Paper: Ren et al., "Unveiling and Mitigating Memorization in Text-to-image Diffusion Models through Cross
-    Attention", ECCV 2024, arXiv 2403.11052: attention of memorized prompts falls on a few trigger tokens, and the
-    fourth layer on the way down shows it before any step is taken. Their code scores plus the entropy; minus is the
-    default here, since attention on few tokens has little of it.
+    Attention", ECCV 2024, arXiv 2403.11052: with an ordinary prompt the first token takes nearly all attention, and
+    the entropy is low; with a memorized prompt attention stays on other tokens, and the entropy is **higher**. The
+    fourth cross-attention layer on the way down shows it before any step is taken. Where ordinary prompts have no such
+    sink the paper's reason does not hold, see ``sink``.
 
     Attributes:
-        layer: Cross-attention layer on the way down, in the order of execution, from 1. The paper's is the fourth; a
-            network with fewer answers with its last.
-        sign: Of the entropy.
+        layer: Cross-attention layer on the way down, in the order of execution, from 1. A network that has fewer has no
+            score.
+        sink: ``required``: not applicable unless the first token takes more than half of the attention of ordinary
+            prompts. ``any``: scored all the same.
     """
 
     info = DetectorInfo(
         name="ren2024-layer-entropy",
-        title="minus the entropy of one layer's cross-attention, first step",
+        title="entropy of one layer's cross-attention, first step",
         paper="ren2024unveiling",
         year=2024,
+        version=2,
         access="attention",
         task="prompt",
         cost="1 F",
+        fidelity="faithful",
+        headline=Headline("layer=4", source="first step, mean over generations; no guidance is involved"),
     )
     layer: PositiveInt = 4
-    sign: Literal["minus", "plus"] = "minus"
+    sink: Sink = "required"
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
@@ -51,8 +57,12 @@ class LayerEntropy(Detector):
         trajectory = probe.trajectory()
         layers = probe.attention(trajectory.state(0), trajectory.timesteps[0], "cond")
         down = [layer for layer in layers if layer.name.startswith("down_blocks")]
-        if not down:
-            raise NotApplicableError("the network has no cross-attention on the way down")
-        attention = down[min(self.layer, len(down)) - 1].weights.double().flatten(1, 2).mean(dim=1)
+        if self.layer > len(down):
+            raise NotApplicableError(
+                f"the network has {len(down)} cross-attention layers on the way down, so there is no layer {self.layer}"
+            )
+        if self.sink == "required":
+            demand_sink(probe, 0)
+        attention = down[self.layer - 1].weights.double().flatten(1, 2).mean(dim=1)
         entropy: Tensor = torch.special.entr(attention).sum(dim=1)
-        return -entropy if self.sign == "minus" else entropy
+        return entropy

@@ -36,6 +36,7 @@ class TraceGap(Detector):
         year=2026,
         access="gradient",
         cost="2 F + 2 probes VJP (half of it with shared noise)",
+        fidelity="ours",
     )
     t: int | None = None
     probes: PositiveInt = 4

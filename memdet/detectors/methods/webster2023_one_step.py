@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import Detector, DetectorInfo, Headline
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,34 +13,37 @@ if TYPE_CHECKING:
 
 
 class OneStepDistance(Detector):
-    """``mean (x0_hat - x_T)^2`` with ``x0_hat = (x_T - sigma_T e) / alpha_T`` and e the guided prediction.
+    """``mean (z_0 - x0_hat)^2``: how far one Euler step from the largest noise level moves.
+
+    ``z_0 = sigma_max n`` is the starting noise n in variance-exploding units, ``sigma_max = sigma / alpha`` at the last
+    timestep of the schedule, and ``x0_hat = z_0 - sigma_max e`` with e the guided prediction there.
 
     Paper: Webster, "A Reproducible Extraction of Training Images from Diffusion Models", 2023, arXiv 2305.08694, the
     denoising confidence score of its white-box attack. A copy is synthesised in one step, at full contrast, where other
-    prompts give a blurred mean near zero; so a larger distance means memorized, and the paper takes the highest scores.
-    Guidance is that of the protocol: two forwards.
-
-    Attributes:
-        scaled: Compare with ``x_T / alpha_T`` instead, as the official code does: its sampler holds latents in
-            variance-exploding units, in which x_T has the standard deviation sigma_T / alpha_T. The score then is
-            ``(sigma_T / alpha_T)^2 mean e^2``.
+    prompts give a blurred mean; so a larger distance means memorized, and the paper takes the highest scores. The
+    network sees ``sigma n``, as the official code's sampler hands it over. Guidance is that of the protocol.
     """
 
     info = DetectorInfo(
         name="webster2023",
-        title="distance of the one-step prediction from its starting noise",
+        title="squared length of one Euler step from the largest noise level",
         paper="webster2023reproducible",
         year=2023,
+        version=2,
         access="score",
         cost="2 F (1 F less with shared noise)",
+        fidelity="faithful",
+        headline=Headline(guidance=7.5, source="one Euler step, as the white-box attack"),
     )
-    scaled: bool = False
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
-        trajectory = probe.trajectory()
-        x, t, eps = trajectory.state(0).double(), trajectory.timesteps[0], trajectory.guided_eps(0).double()
-        alpha, sigma = probe.model.schedule.alpha(t), probe.model.schedule.sigma(t)
-        noise = x / alpha if self.scaled else x
-        distance: Tensor = ((x - sigma * eps) / alpha - noise).flatten(1).square().mean(dim=1)
+        probe.trajectory()  # it starts from noise, not from an image
+        schedule = probe.model.schedule
+        t = len(schedule.alphas) - 1
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        x = probe.step(("webster2023",), lambda noise, _: sigma * noise, probe.noise, probe.noise)
+        cond, null = probe.both(x, t)
+        eps = (null + probe.guidance * (cond - null)).double()
+        distance: Tensor = (sigma / alpha * eps).flatten(1).square().mean(dim=1)
         return distance

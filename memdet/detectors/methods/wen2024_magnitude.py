@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import Detector, DetectorInfo, Headline
 from memdet.errors import NotApplicableError, UserError
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class ScoreDifferenceNorm(Detector):
         year=2024,
         access="score",
         cost="2 steps F (1 F less with shared noise)",
+        fidelity="faithful",
+        headline=Headline("steps=50", seeds=4, guidance=7.5, source="mean of all 50 steps, n = 4"),
     )
     steps: PositiveInt = 1
     t: int | None = None

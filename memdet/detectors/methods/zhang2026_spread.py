@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from memdet.detectors.base import Detector, DetectorInfo
+from pydantic import NonNegativeInt
+
+from memdet.detectors.base import Detector, DetectorInfo, Headline
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,16 +15,18 @@ if TYPE_CHECKING:
 
 
 class BottleneckSpread(Detector):
-    """Standard deviation over all units of the middle block's activation, at a low noise level.
+    """Standard deviation over all units of the middle block's activation, at the generated image with little noise.
+
+    No prompt is used: the image, which is the item's own or the end of the guided trajectory, is noised to ``t``, and
+    the null branch looks at it.
 
     Paper: Zhang et al., "Generalization of Diffusion Models Arises with a Balanced Representation Space", ICLR 2026,
     arXiv 2512.20963: a memorized sample is stored in few units, whose activation stands out, while others have a
-    balanced representation. Units are channels and pixels together, and the deviation is that of the population.
+    balanced representation. Units are channels and pixels together, and the deviation is that of the population. A
+    latent is noised as it was generated, without decoding and encoding it in between.
 
     Attributes:
-        t: Timestep, the nearest of the trajectory: of the item's image with noise in the task ``image``, else on the
-            unguided conditional trajectory.
-        branch: Of the model.
+        t: Timestep, any of the schedule.
     """
 
     info = DetectorInfo(
@@ -30,13 +34,17 @@ class BottleneckSpread(Detector):
         title="standard deviation of the bottleneck activation at low noise",
         paper="zhang2026generalization",
         year=2026,
+        version=2,
         access="activations",
-        cost="1 F + to_t F (1 F for images)",
+        cost="2 T F + 1 F (no trajectory for images)",
+        fidelity="faithful",
+        headline=Headline("t=50", guidance=7.5, source="the generated image, re-noised"),
     )
-    t: int = 50
-    branch: Literal["cond", "null"] = "cond"
+    t: NonNegativeInt = 50
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
-        x, t = probe.at(self.t)
-        return probe.bottleneck(x, t, self.branch).double().flatten(1).std(dim=1, correction=0)
+        schedule = probe.model.schedule
+        schedule.check(self.t)
+        x = schedule.alpha(self.t) * probe.clean() + schedule.sigma(self.t) * probe.noise
+        return probe.bottleneck(x, self.t, "null").double().flatten(1).std(dim=1, correction=0)
