@@ -25,7 +25,7 @@ from memdet.metrics._placements import effective_number
 from memdet.metrics._ties import Ties, area_ties, tie_groups
 from memdet.metrics._variance import VarianceSplit, variance_split
 
-METRICS_VERSION = "2"
+METRICS_VERSION = "3"
 
 __all__ = [
     "METRICS_VERSION",

@@ -226,6 +226,18 @@ def best_rates(ranked: Ranking, weights: Floats, fpr: float) -> Floats:
     return rates
 
 
+def flagged_at(scores: Floats, labels: Ints, fpr: float) -> Floats:
+    """Which positives the threshold of :func:`tpr_at_fpr` flags in each row of ``scores`` ``[rows, n]``.
+
+    Returns:
+        1 or 0, ``[rows, positives]``; the rate is resolvable.
+    """
+    positive, negative = scores[:, labels == 1], scores[:, labels == 0]
+    first_not = negative.shape[1] - 1 - int((fpr + _SLACK) * negative.shape[1])
+    above = np.partition(negative, first_not, axis=1)[:, first_not, None]  # the highest negative that may not be
+    return (positive > above).astype(np.float64)
+
+
 def weighted_auroc(scores: Floats, labels: Ints, weights: Floats) -> Floats:
     """AUROC ``[draws]`` of each row of ``weights`` ``[draws, n]``: an item counts as often as its weight says."""
     return area_of(*roc_counts(scores, labels, weights))

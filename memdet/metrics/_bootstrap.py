@@ -1,8 +1,7 @@
-"""Intervals, whose independent units are clusters: by their variance, or by drawing them again."""
+"""Intervals, whose independent units are clusters and noise draws: by their variance, or by drawing clusters again."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,8 +19,9 @@ from memdet.metrics._auroc import (
     validated,
     validated_clusters,
 )
-from memdet.metrics._distributions import beta_ppf, student_isf
-from memdet.metrics._placements import NO_VARIANCE, Layout, contributions, difference_bounds, layout, variance
+from memdet.metrics._distributions import beta_ppf
+from memdet.metrics._draws import DrawPart, area_moves, difference_bounds, rate_moves, reach_of, validated_draws
+from memdet.metrics._placements import NO_VARIANCE, Layout, contributions, layout, variance
 
 DRAWS = 2_000
 LEVEL = 0.95
@@ -65,15 +65,22 @@ def evaluate_scores(
     labels: ArrayLike,
     clusters: ArrayLike,
     *,
+    by_seed: ArrayLike | None = None,
     draws: int = DRAWS,
     seed: int = 0,
     level: float = LEVEL,
 ) -> Evaluation:
-    """AUROC and TPR at 1 % FPR with intervals that take clusters for the independent units.
+    """AUROC and TPR at 1 % FPR with intervals that take clusters and noise draws for the independent units.
 
     The AUROC's is Student's t on the logit scale, with the variance of Obuchowski (1997), which is DeLong's where a
     cluster is one item, and Satterthwaite's degrees of freedom. Percentiles of a bootstrap would cover the truth in
     87 to 94 % of sets instead of 95 % where the AUROC is high or clusters are few.
+
+    A noise draw that all items share moves them together, and clusters do not tell of it. With ``by_seed`` the
+    intervals hold other draws too: of the mean over as many. Each draw is left out once (a jackknife); from its
+    variance is taken what a draw does to each cluster by itself, which the clusters' variance holds. What is left has
+    the quantile of Student's t for the number of draws less 1. The squares of the two reaches add up. Without
+    ``by_seed``, or with one seed, the intervals are those of these very draws.
 
     The TPR's comes from a bootstrap over clusters, drawn with replacement within each label; where a cluster holds both
     labels, all clusters are drawn from one pot. Its distribution is coarse and skewed, and neither of two intervals is
@@ -93,6 +100,7 @@ def evaluate_scores(
         scores: ``[n]``, finite.
         labels: ``[n]``, 1 or 0.
         clusters: ``[n]``, names that NumPy can sort: numbers or strings.
+        by_seed: ``[n, seeds]``, scores of each noise seed, of which ``scores`` are the means.
         draws: Of the bootstrap, at least 1.
         seed: Of its generator.
         level: Of the intervals, in (0, 1).
@@ -110,7 +118,7 @@ def evaluate_scores(
         (1.0, 0.158, 1.0)
     """
     validated(scores, labels)
-    return evaluate_table([scores], labels, clusters, draws=draws, seed=seed, level=level)[0]
+    return evaluate_table([scores], labels, clusters, by_seed=[by_seed], draws=draws, seed=seed, level=level)[0]
 
 
 def evaluate_table(
@@ -118,6 +126,7 @@ def evaluate_table(
     labels: ArrayLike,
     clusters: ArrayLike,
     *,
+    by_seed: Sequence[ArrayLike | None] | None = None,
     draws: int = DRAWS,
     seed: int = 0,
     level: float = LEVEL,
@@ -127,6 +136,8 @@ def evaluate_table(
     Args:
         scores: ``[n]`` each, of the same items in the same order.
         labels, clusters, draws, seed, level: As for :func:`evaluate_scores`.
+        by_seed: One a detector, with the same seeds in the same columns, of which those at which it was not scored are
+            NaN; None for a detector that does not depend on the seed.
 
     Raises:
         ValueError: As for :func:`evaluate_scores`.
@@ -137,34 +148,47 @@ def evaluate_table(
     table, y = [s for s, _ in columns], columns[0][1]
     names = validated_clusters(clusters, y.shape)
     check(draws, level)
+    by_draw = validated_draws(by_seed, table)
     where = layout(y, names)
     points = [operating_point(s, y, 0.01) for s in table]
     found: list[list[Floats]] = [[] for _ in table]
+    moved = DrawPart.nothing(len(table))
     if not np.isnan(points[0][0]):
+        moved = rate_moves(by_draw, where, 0.01).of_rows()
         shared = y.astype(np.float64)
         rankings = [ranking(s, shared) for s in table]
         for weights in resample(y, names, draws, seed):
             for ranked, of_detector in zip(rankings, found, strict=True):
                 of_detector.append(best_rates(ranked, weights, 0.01))
+    areas = _intervals_of_areas(np.stack(table), where, by_draw, level)
     return [
         Evaluation(
             n_positive=int(y.sum()),
             n_negative=int((1 - y).sum()),
             n_clusters=where.clusters[0],
             n_effective=min(where.effective),
-            auroc=_interval_of_area(s, where, level),
-            tpr_at_1_fpr=interval_of_rate(rate, np.concatenate(rates or [np.empty(0)]), where.effective[1], level),
+            auroc=areas[row],
+            tpr_at_1_fpr=interval_of_rate(
+                rate, np.concatenate(found[row] or [np.empty(0)]), where.effective[1], level, moved.row(row)
+            ),
             realised_fpr=fpr,
         )
-        for s, (rate, fpr), rates in zip(table, points, found, strict=True)
+        for row, (rate, fpr) in enumerate(points)
     ]
 
 
-def auroc_interval(scores: ArrayLike, labels: ArrayLike, clusters: ArrayLike, *, level: float = LEVEL) -> Interval:
-    """AUROC with the interval of :func:`evaluate_scores`, which needs no draws.
+def auroc_interval(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    by_seed: ArrayLike | None = None,
+    level: float = LEVEL,
+) -> Interval:
+    """AUROC with the interval of :func:`evaluate_scores`, which needs no bootstrap.
 
     Args:
-        scores, labels, clusters, level: As for :func:`evaluate_scores`.
+        scores, labels, clusters, by_seed, level: As for :func:`evaluate_scores`.
 
     Raises:
         ValueError: As for :func:`evaluate_scores`.
@@ -177,7 +201,7 @@ def auroc_interval(scores: ArrayLike, labels: ArrayLike, clusters: ArrayLike, *,
     s, y = validated(scores, labels)
     names = validated_clusters(clusters, y.shape)
     check(1, level)
-    return _interval_of_area(s, layout(y, names), level)
+    return _intervals_of_areas(s[None], layout(y, names), validated_draws([by_seed], [s]), level)[0]
 
 
 def gain(
@@ -186,16 +210,19 @@ def gain(
     labels: ArrayLike,
     clusters: ArrayLike,
     *,
+    by_seed: tuple[ArrayLike | None, ArrayLike | None] = (None, None),
     level: float = LEVEL,
 ) -> Interval:
     """AUROC of a detector minus that of a control on the same items, with a paired interval.
 
     The interval is Student's t with the variance of :func:`~memdet.metrics.delong` for clusters: it leaves out 0 where
-    that test has ``p < 1 - level``.
+    that test has ``p < 1 - level``. With ``by_seed`` it holds noise draws too, as in :func:`evaluate_scores`: what a
+    draw does to both alike leaves the difference as it is.
 
     Args:
         scores, control_scores: ``[n]`` each, of the same items in the same order.
         labels, clusters, level: As for :func:`evaluate_scores`.
+        by_seed: ``[n, seeds]`` of the two, as for :func:`evaluate_table`.
 
     Returns:
         The difference and its interval, in [-1, 1]; NaN where a class is missing. Where nothing varies (both perfect,
@@ -211,8 +238,10 @@ def gain(
     if not 0 < y.sum() < len(y):
         return Interval(float("nan"), float("nan"), float("nan"))
     where = layout(y, names)
-    found = contributions(np.stack([s, c]), where).differences(np.array([0]), np.array([1]))
-    low, high = difference_bounds(found, where, level)
+    first, second = np.array([0]), np.array([1])
+    found = contributions(np.stack([s, c]), where).differences(first, second)
+    moved = area_moves(validated_draws(by_seed, [s, c]), where).of_differences(first, second)
+    low, high = difference_bounds(found, where, moved, level)
     return Interval(float(found.areas[0]), float(low[0]), float(high[0]))
 
 
@@ -303,29 +332,51 @@ def check(draws: int, level: float) -> None:
         raise ValueError(f"level is a share in (0, 1), such as 0.95, got {level}")
 
 
-def _interval_of_area(scores: Floats, where: Layout, level: float) -> Interval:
+def _intervals_of_areas(
+    scores: Floats, where: Layout, by_seed: Sequence[Floats | None], level: float
+) -> list[Interval]:
     if 0 in where.effective:
-        return Interval(float("nan"), float("nan"), float("nan"))
-    found = contributions(scores[None], where)
-    value = float(found.areas[0])
-    spread, freedom = (float(part[0]) for part in variance(found, where))
+        return [Interval(float("nan"), float("nan"), float("nan")) for _ in scores]
+    found = contributions(scores, where)
+    draws = area_moves(by_seed, where).of_rows()
+    spread, freedom = variance(found, where)
+    return [
+        _interval_of_area(float(value), float(spread[row]), float(freedom[row]), draws.row(row), where, level)
+        for row, value in enumerate(found.areas)
+    ]
+
+
+def _interval_of_area(
+    value: float, spread: float, freedom: float, draws: DrawPart, where: Layout, level: float
+) -> Interval:
     if not spread > NO_VARIANCE:
-        return _clopper_pearson(value, min(where.effective), level)
-    reach = float(student_isf((1 - level) / 2, freedom)) * math.sqrt(spread) / (value * (1 - value))
+        return _widened(_clopper_pearson(value, min(where.effective), level), draws, level)
+    reach = float(reach_of(level, spread, freedom, draws)[0]) / (value * (1 - value))
     low, high = special.expit(special.logit(value) + np.array([-reach, reach]))
     return Interval(value, float(low), float(high))
 
 
-def interval_of_rate(value: float, values: Floats, n: float, level: float) -> Interval:
-    """Of a share of ``n`` positives, from its values in bootstrap draws; NaN where it is."""
+def _widened(interval: Interval, draws: DrawPart, level: float) -> Interval:
+    """An interval of items whose spread is unknown, and as far on each side as draws reach."""
+    reach = float(reach_of(level, 0.0, 1.0, draws)[0])
+    return Interval(interval.value, max(0.0, interval.low - reach), min(1.0, interval.high + reach))
+
+
+def interval_of_rate(value: float, values: Floats, n: float, level: float, draws: DrawPart) -> Interval:
+    """Of a share of ``n`` positives, from its values in the bootstrap and the draws' part; NaN where it is."""
     if np.isnan(value):
         return Interval(value, float("nan"), float("nan"))
     if values.min() == values.max():
-        return _clopper_pearson(value, n, level)
-    centre = (value * n + 2) / (n + 4)
-    reach = float(student_isf((1 - level) / 2, max(n - 1, 1)) * values.std()) / (centre * (1 - centre))
-    around = special.expit(special.logit(centre) + np.array([-reach, reach])).clip(values.min(), values.max())
-    percentiles = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+        return _widened(_clopper_pearson(value, n, level), draws, level)
+    centre, spread, freedom = (value * n + 2) / (n + 4), float(values.var()), max(n - 1, 1)
+    whole = float(reach_of(level, spread, freedom, draws)[0])
+    # How much further draws make it: of percentiles, and of what some draw of the bootstrap gave.
+    stretch = whole / float(reach_of(level, spread, freedom, DrawPart.nothing(1))[0])
+    least, *percentiles, most = np.clip(
+        value + stretch * (np.quantile(values, [0, (1 - level) / 2, (1 + level) / 2, 1]) - value), 0, 1
+    )
+    reach = whole / (centre * (1 - centre))
+    around = special.expit(special.logit(centre) + np.array([-reach, reach])).clip(least, most)
     low, high = min(value, around[0], percentiles[0]), max(value, around[1], percentiles[1])
     return Interval(value, float(low), float(high))
 

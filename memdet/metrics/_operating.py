@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from memdet.metrics._auroc import Floats, Ints, Names, best_rates, ranking, tpr_at_fpr, validated, validated_clusters
 from memdet.metrics._bootstrap import DRAWS, LEVEL, Interval, check, interval_of_rate, resample
+from memdet.metrics._draws import rate_moves, validated_draws
 from memdet.metrics._placements import layout
 from memdet.metrics._ties import Ties, rate_ties
 
@@ -35,6 +36,7 @@ def evaluate_rates(
     clusters: ArrayLike,
     fprs: Sequence[float],
     *,
+    by_seed: Sequence[ArrayLike | None] | None = None,
     draws: int = DRAWS,
     seed: int = 0,
     level: float = LEVEL,
@@ -48,6 +50,7 @@ def evaluate_rates(
     Args:
         scores: ``[k, n]``, finite; a row a detector.
         labels, clusters, draws, seed, level: As for :func:`~memdet.metrics.evaluate_scores`.
+        by_seed: As for :func:`~memdet.metrics.evaluate_table`.
         fprs: False positive rates in (0, 1).
 
     Returns:
@@ -70,16 +73,17 @@ def evaluate_rates(
     resolved = np.flatnonzero(~np.isnan(values).any(axis=1)) if len(table) else np.empty(0, dtype=np.int64)
     drawn = np.full((len(fprs), len(table), draws), np.nan)
     drawn[resolved] = _drawn(table, y, names, [fprs[index] for index in resolved.tolist()], draws, seed)
-    where = layout(y, names)
-    n = where.effective[1]
-    return [
-        RateEvaluation(
-            fpr,
-            [interval_of_rate(value, own, n, level) for value, own in zip(rates.tolist(), by_row, strict=True)],
-            rate_ties(rates, table, by_row, where, fpr),
-        )
-        for fpr, rates, by_row in zip(fprs, values, drawn, strict=True)
-    ]
+    where, by_draw = layout(y, names), validated_draws(by_seed, list(table))
+    found = []
+    for index, (fpr, rates) in enumerate(zip(fprs, values, strict=True)):
+        moves = rate_moves(by_draw if index in resolved else [None] * len(table), where, fpr)
+        part, own = moves.of_rows(), drawn[index]
+        tpr = [
+            interval_of_rate(value, own[row], where.effective[1], level, part.row(row))
+            for row, value in enumerate(rates.tolist())
+        ]
+        found.append(RateEvaluation(fpr, tpr, rate_ties(rates, table, own, moves, where, fpr)))
+    return found
 
 
 def _drawn(table: Floats, labels: Ints, clusters: Names, fprs: Sequence[float], draws: int, seed: int) -> Floats:

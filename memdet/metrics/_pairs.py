@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from memdet.metrics._auroc import Floats, Ints, auroc, validated, validated_clusters
 from memdet.metrics._bootstrap import LEVEL
-from memdet.metrics._distributions import average_ranks, normal_sf, student_sf
+from memdet.metrics._distributions import average_ranks, normal_sf
+from memdet.metrics._draws import DrawPart, area_moves, difference_bounds, p_of, validated_draws
 from memdet.metrics._placements import (
+    ENTRIES_AT_ONCE,
     NO_VARIANCE,
     Contributions,
     Layout,
     contributions,
-    difference_bounds,
     layout,
     variance,
 )
-
-ENTRIES_AT_ONCE = 500_000  # ranks or contributions held at once
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def delong(
     names = np.arange(len(y)) if clusters is None else validated_clusters(clusters, y.shape)
     where, scores = layout(y, names), np.stack([a, b])
     found = contributions(scores, where).differences(np.array([0]), np.array([1]))
-    p = _p_values(found, where, normal=clusters is None)
+    p = _p_values(found, where, DrawPart.nothing(1), normal=clusters is None)
     if not where.testable:
         return float(found.areas[0]), paired_permutation(a, b, y, clusters=names)
     return float(found.areas[0]), float(p[0])
@@ -85,14 +85,18 @@ def paired_tests(
     labels: ArrayLike,
     clusters: ArrayLike,
     *,
+    by_seed: Sequence[ArrayLike | None] | None = None,
     against: int | None = None,
     level: float = LEVEL,
 ) -> PairedTests:
     """:func:`delong` with clusters, of every pair of detectors, or of one against each other one.
 
+    With ``by_seed`` intervals and p-values hold noise draws too, as in :func:`~memdet.metrics.gain`.
+
     Args:
         scores: ``[k, n]``, finite; a row a detector.
         labels, clusters: ``[n]`` each; both labels are there.
+        by_seed: As for :func:`~memdet.metrics.evaluate_table`.
         against: Row that is the second of every pair; None takes every pair once, the earlier row first.
         level: Of the intervals.
 
@@ -112,10 +116,13 @@ def paired_tests(
         first = np.delete(np.arange(len(table)), against)
         second = np.full(len(first), against)
     each, parts = contributions(table, where), []
+    moves = area_moves(validated_draws(by_seed, list(table)), where)
     size = max(1, ENTRIES_AT_ONCE // len(y))
     for start in range(0, len(first), size):
-        found = each.differences(first[start : start + size], second[start : start + size])
-        parts.append((found.areas, *difference_bounds(found, where, level), _p_values(found, where, normal=False)))
+        pairs = first[start : start + size], second[start : start + size]
+        found, draws = each.differences(*pairs), moves.of_differences(*pairs)
+        p = _p_values(found, where, draws, normal=False)
+        parts.append((found.areas, *difference_bounds(found, where, draws, level), p))
     areas, low, high, p = (np.concatenate(column) for column in zip(*parts, strict=True)) if parts else np.empty((4, 0))
     if not where.testable:
         p = np.array(
@@ -253,21 +260,25 @@ def _check_draws(draws: int) -> None:
         raise ValueError(f"draws is at least 1, got {draws}")
 
 
-def _p_values(found: Contributions, where: Layout, *, normal: bool) -> Floats:
+def _p_values(found: Contributions, where: Layout, draws: DrawPart, *, normal: bool) -> Floats:
     spread, freedom = variance(found, where)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        statistic = np.abs(found.areas) / np.sqrt(spread)
-        p: Floats = 2 * (normal_sf(statistic) if normal else student_sf(statistic, freedom))
-    return np.where(spread <= NO_VARIANCE, p_where_nothing_varies(found.areas, where), p)
+    if normal:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            p: Floats = 2 * normal_sf(np.abs(found.areas) / np.sqrt(spread))
+    else:
+        p = p_of(found.areas, spread, freedom, draws)
+    return where_constant(p, spread <= NO_VARIANCE, found.areas, draws, where)
 
 
-def p_where_nothing_varies(gaps: Floats, where: Layout) -> Floats:
-    """Two-sided p-values ``[pairs]`` of differences in which all clusters are alike.
+def where_constant(p: Floats, constant: NDArray[np.bool_], gaps: Floats, draws: DrawPart, where: Layout) -> Floats:
+    """p-values ``[pairs]`` with those of differences in which all clusters are alike set right.
 
-    Of the exact sign test over the clusters of the label that has fewer of them; 1 where there is no difference.
+    These are of the exact sign test over the clusters of the label that has fewer of them, 1 where there is no
+    difference. Where noise draws vary, the larger p-value counts.
     """
-    p: Floats = np.where(gaps == 0, 1.0, 2.0 ** (1 - min(where.clusters[1:])))
-    return p
+    by_sign = np.where(gaps == 0, 1.0, 2.0 ** (1 - min(where.clusters[1:])))
+    moved: Floats = np.where(draws.variance > NO_VARIANCE, np.maximum(p, by_sign), by_sign)
+    return np.where(constant, moved, p)
 
 
 def _area_gaps(ranks_a: Ints, ranks_b: Ints, labels: Ints) -> Floats:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from memdet.metrics._auroc import Floats, Ints, Names
-from memdet.metrics._distributions import average_ranks, student_isf
 
+ENTRIES_AT_ONCE = 500_000  # scores ranked at once
 NO_VARIANCE = 1e-20  # one tie among 10^4 x 10^4 pairs gives more, rounding less
 
 
@@ -81,34 +81,72 @@ def effective_number(clusters: ArrayLike) -> float:
     return float(sizes.sum() ** 2 / np.square(sizes).sum()) if len(sizes) else 0.0
 
 
-def placements(scores: Floats, labels: Ints) -> tuple[Floats, Floats]:
-    """For each positive the share of negatives below it, for each negative the share of positives above it.
-
-    From mid-ranks (Sun and Xu 2014), ties counting half. The mean of either is the AUROC.
-    """
-    positive, negative = scores[labels == 1], scores[labels == 0]
-    ranks = average_ranks(np.concatenate([positive, negative]))
-    m, n = len(positive), len(negative)
-    above = (ranks[:m] - average_ranks(positive)) / n
-    below = 1 - (ranks[m:] - average_ranks(negative)) / m
-    return above, below
-
-
 def contributions(scores: Floats, where: Layout) -> Contributions:
     """Contributions of the clusters to the AUROC of each row of ``scores`` ``[rows, n]``; both labels are present."""
-    k, y = where.clusters[0], where.labels
-    families = where.family[y == 1], where.family[y == 0]
-    areas = np.empty(len(scores))
-    sums = np.empty((2, len(scores), k))
-    for row, values in enumerate(scores):
-        placed = placements(values, y)
-        # From whole numbers (twice the placements times the other label's items), so that a perfect score is exactly 1.
-        m, n = len(placed[0]), len(placed[1])
-        areas[row] = np.rint(placed[0] * 2 * n).sum() / (2 * m * n)
-        for part in (0, 1):
-            shares = (placed[part] - areas[row]) / len(placed[part])
-            sums[part, row] = np.bincount(families[part], weights=shares, minlength=k)
-    return Contributions(areas, sums[0], sums[1])
+    size = max(1, ENTRIES_AT_ONCE // len(where.labels))
+    starts = range(0, max(1, len(scores)), size)
+    blocks = [_contributions(scores[start : start + size], where) for start in starts]
+    return Contributions(
+        np.concatenate([block.areas for block in blocks]),
+        np.concatenate([block.positive for block in blocks]),
+        np.concatenate([block.negative for block in blocks]),
+    )
+
+
+def _contributions(scores: Floats, where: Layout) -> Contributions:
+    """From placements: of a positive the share of negatives below it, of a negative that of positives above it.
+
+    Ties count half. The mean of either is the AUROC.
+    """
+    y, rows, k = where.labels, len(scores), where.clusters[0]
+    beaten = _twice_beaten(scores, y)
+    m, n = int(y.sum()), int((1 - y).sum())
+    # From whole numbers (twice the placements times the other label's items), so that a perfect score is exactly 1.
+    areas = beaten[:, y == 1].sum(axis=1) / (2 * m * n)
+    placed = beaten[:, y == 1] / 2 / n, 1 - beaten[:, y == 0] / 2 / m
+    cells = where.family + k * np.arange(rows)[:, None]
+    positive, negative = (
+        np.bincount(
+            cells[:, y == label].ravel(),
+            weights=((shares - areas[:, None]) / shares.shape[1]).ravel(),
+            minlength=k * rows,
+        ).reshape(rows, k)
+        for label, shares in zip((1, 0), placed, strict=True)
+    )
+    return Contributions(areas, positive.astype(np.float64), negative.astype(np.float64))
+
+
+def by_cluster(flagged: Floats, rate: float, where: Layout) -> Floats:
+    """How far each cluster's positives ``[clusters]`` move a true positive rate away from its value at a threshold.
+
+    Args:
+        flagged: Whether each positive is, ``[positives]`` of 0 and 1.
+        rate: The share of them.
+        where: The items.
+    """
+    family = where.family[where.labels == 1]
+    moved = np.bincount(family, weights=(flagged - rate) / len(family), minlength=where.clusters[0])
+    return moved.astype(np.float64)
+
+
+def _twice_beaten(scores: Floats, labels: Ints) -> Ints:
+    """Twice the number of items of the other label that score below each, ties counting half, ``[rows, n]``."""
+    order = np.argsort(scores, axis=1)
+    ranked, places = np.take_along_axis(scores, order, axis=1), np.arange(scores.shape[1])
+    starts = np.ones(scores.shape, dtype=bool)
+    starts[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
+    ends = np.ones_like(starts)
+    ends[:, :-1] = starts[:, 1:]
+    first = np.maximum.accumulate(np.where(starts, places, 0), axis=1)
+    last = np.minimum.accumulate(np.where(ends, places, len(places))[:, ::-1], axis=1)[:, ::-1]
+    positive = labels[order]
+    below = np.zeros((len(scores), len(places) + 1), dtype=np.int64)  # positives before each place
+    np.cumsum(positive, axis=1, out=below[:, 1:])
+    of_positives = np.take_along_axis(below, first, axis=1) + np.take_along_axis(below, last + 1, axis=1)
+    beaten = np.where(positive == 1, first + last + 1 - of_positives, of_positives)
+    found = np.empty_like(beaten)
+    np.put_along_axis(found, order, beaten, axis=1)
+    return found
 
 
 def variance(found: Contributions, where: Layout) -> tuple[Floats, Floats]:
@@ -133,10 +171,3 @@ def variance(found: Contributions, where: Layout) -> tuple[Floats, Floats]:
     with np.errstate(invalid="ignore"):
         freedom = np.square(of_positive + of_negative) / (np.square(of_positive) / e1 + np.square(of_negative) / e0)
     return total, np.clip(np.nan_to_num(freedom, nan=1.0), 1, k - 1)
-
-
-def difference_bounds(found: Contributions, where: Layout, level: float) -> tuple[Floats, Floats]:
-    """Bounds ``[rows]`` of differences of AUROCs by Student's t, in [-1, 1]; NaN where :func:`variance` is."""
-    spread, freedom = variance(found, where)
-    reach = student_isf((1 - level) / 2, freedom) * np.sqrt(spread)
-    return np.maximum(found.areas - reach, -1), np.minimum(found.areas + reach, 1)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from memdet.metrics._auroc import Floats, Ints, auroc
-from memdet.metrics._distributions import student_sf
-from memdet.metrics._pairs import PairedTests, holm, p_where_nothing_varies, paired_tests
-from memdet.metrics._placements import NO_VARIANCE, Layout
+from memdet.metrics._draws import DrawMoves, p_of
+from memdet.metrics._pairs import PairedTests, holm, paired_tests, where_constant
+from memdet.metrics._placements import NO_VARIANCE, Layout, by_cluster
 
 ALPHA = 0.05
 """Probability of one wrong separation in a whole table."""
@@ -75,12 +76,19 @@ def tie_groups(areas: ArrayLike, tests: PairedTests, *, alpha: float = ALPHA) ->
     return Ties.of_pairs(areas, tests.first, tests.second, tests.p, alpha=alpha).groups
 
 
-def area_ties(scores: ArrayLike, labels: ArrayLike, clusters: ArrayLike) -> Ties:
+def area_ties(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    by_seed: Sequence[ArrayLike | None] | None = None,
+) -> Ties:
     """Who is told apart by AUROC: :func:`~memdet.metrics.paired_tests` of all pairs, adjusted together.
 
     Args:
         scores: ``[k, n]``, finite; a row a detector.
         labels, clusters: ``[n]`` each.
+        by_seed: As for :func:`~memdet.metrics.evaluate_table`.
 
     Returns:
         Of the ``k`` detectors; nobody is told apart where a label is missing.
@@ -98,7 +106,7 @@ def area_ties(scores: ArrayLike, labels: ArrayLike, clusters: ArrayLike) -> Ties
     areas = [auroc(row, labels) for row in table]
     if np.isnan(areas).any() or not areas:
         return untested(areas)
-    tests = paired_tests(table, labels, clusters)
+    tests = paired_tests(table, labels, clusters, by_seed=by_seed)
     return Ties.of_pairs(areas, tests.first, tests.second, tests.p)
 
 
@@ -109,7 +117,9 @@ def untested(values: ArrayLike) -> Ties:
     return Ties.of_pairs(measured, first, second, np.full(len(first), np.nan))
 
 
-def rate_ties(values: Floats, scores: Floats, draws: Floats, where: Layout, fpr: float) -> Ties:
+def rate_ties(  # what a bootstrap gave, what noise draws gave, and of what
+    values: Floats, scores: Floats, draws: Floats, moves: DrawMoves, where: Layout, fpr: float
+) -> Ties:
     """Who is told apart by the true positive rate at a false positive rate, from draws that the detectors share.
 
     The difference of two rates over its standard error is referred to Student's t. Percentiles of the draws could not
@@ -126,12 +136,15 @@ def rate_ties(values: Floats, scores: Floats, draws: Floats, where: Layout, fpr:
     effective number of clusters of negatives, so this part has ``2 (1 + fpr * m)``. With ``n - 1`` for all of it the
     test is wrong in one table of ten at 1 % FPR among 120 negatives.
 
+    To what items add comes what noise draws add, as for AUROCs (:func:`~memdet.metrics.paired_tests`).
+
     Where the difference never varies the convention is that of :func:`~memdet.metrics.delong`.
 
     Args:
         values: The rates, ``[k]``.
         scores: ``[k, n]``.
         draws: The rates in each draw of a bootstrap over clusters, ``[k, draws]``.
+        moves: How noise draws move the rates.
         where: The items.
         fpr: In (0, 1).
 
@@ -155,17 +168,16 @@ def rate_ties(values: Floats, scores: Floats, draws: Floats, where: Layout, fpr:
     n, m = max(of_positives - 1, 1), 2 * (1 + fpr * of_negatives)
     with np.errstate(invalid="ignore"):
         freedom = np.square(total) / (np.square(fixed) / n + np.square(total - fixed) / m)
-    p = 2 * student_sf(np.abs(gaps) / np.sqrt(spread), np.clip(np.nan_to_num(freedom, nan=1.0), 1, n))
-    return Ties.of_pairs(values, first, second, np.where(constant, p_where_nothing_varies(gaps, where), p))
+    part = moves.of_differences(first, second)
+    p = p_of(gaps, spread, np.clip(np.nan_to_num(freedom, nan=1.0), 1, n), part)
+    return Ties.of_pairs(values, first, second, where_constant(p, constant, gaps, part, where))
 
 
 def _moved_by_clusters(values: Floats, scores: Floats, where: Layout) -> Floats:
     """How far each cluster's positives move a rate away from its value at its threshold, ``[k, clusters]``."""
-    positive = where.labels == 1
-    n, family = int(positive.sum()), where.family[positive]
     moved = np.empty((len(values), where.clusters[0]))
     for row, (value, of_all) in enumerate(zip(values, scores, strict=True)):
-        own = of_all[positive]
-        flagged = own > np.inf if value == 0 else own >= np.sort(own)[n - round(value * n)]
-        moved[row] = np.bincount(family, weights=(flagged - value) / n, minlength=where.clusters[0])
+        own = of_all[where.labels == 1]
+        flagged = own > np.inf if value == 0 else own >= np.sort(own)[len(own) - round(value * len(own))]
+        moved[row] = by_cluster(flagged.astype(np.float64), float(value), where)
     return moved
