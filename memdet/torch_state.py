@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 R = TypeVar("R")
-C = TypeVar("C", bound=type)
+C = TypeVar("C", bound=Callable[..., Any])
 
 _BACKENDS = tuple((backend, op) for backend in ("cuda", "mkldnn") for op in ("all", "matmul", "conv", "rnn"))
 _AUTOCAST = ("cpu", "cuda", "mps", "xpu")
@@ -119,11 +119,14 @@ def in_own_state(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def answers_in_own_state(cls: C) -> C:
-    """Have the constructor, public methods and properties of a class answer under :func:`own_state`.
+def answers_in_own_state(given: C) -> C:
+    """Have a function answer under :func:`own_state`, or of a class constructor, public methods and properties.
 
     Tensors from a caller's inference mode are cloned: nothing can be derived in them, and they count no changes.
     """
+    if not isinstance(given, type):
+        return cast("C", _answering(given))
+    cls: Any = given
     for name, member in list(vars(cls).items()):
         if name.startswith("_") and name != "__init__":
             continue
@@ -133,7 +136,7 @@ def answers_in_own_state(cls: C) -> C:
             setattr(cls, name, classmethod(_answering(member.__func__)))
         elif isinstance(member, FunctionType):
             setattr(cls, name, _answering(member))
-    return cls
+    return given
 
 
 def _answering(function: Callable[..., Any]) -> Callable[..., Any]:

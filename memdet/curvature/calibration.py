@@ -19,6 +19,7 @@ from memdet.curvature.products import (
     default_step,
     difference_of_halves,
 )
+from memdet.torch_state import answers_in_own_state
 
 Function = Callable[[Tensor], Tensor]
 
@@ -48,6 +49,7 @@ class Calibration:
         return f"{self.backend}, the fastest product within {self.tolerance:.0e}: {measured}"
 
 
+@answers_in_own_state
 def calibrate(f: Function, x: Tensor, *, tolerance: float = 1e-3, rounds: int = 5) -> Calibration:
     """Time the backends that give ``J v``, in turn, and compare them with forward AD.
 
@@ -83,6 +85,7 @@ def calibrate(f: Function, x: Tensor, *, tolerance: float = 1e-3, rounds: int = 
     return Calibration(min(good, key=lambda name: seconds[name]), step, seconds, errors, tolerance)
 
 
+@answers_in_own_state
 def fastest_operator(
     f: Function,
     x: Tensor,
@@ -115,6 +118,7 @@ def fastest_operator(
     return JacobianOperator(f, x, found.backend, pair=pair, known=known, check=check, count=count), found
 
 
+@answers_in_own_state
 def measured_step(f: Function, x: Tensor, v: Tensor) -> float:
     """Step of central differences that balances the measured noise of ``f`` against its third derivative.
 

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from memdet.curvature.checks import finite
+from memdet.torch_state import answers_in_own_state
 
 Product = Callable[[Tensor], Tensor]
 
 
+@answers_in_own_state
 def jacobian_matrix(product: Product, like: Tensor, memory: int | None = None) -> Tensor:
     """The matrix whose columns are the products with the unit vectors, ``[batch, d, d]``; d products.
 
@@ -42,6 +44,7 @@ def jacobian_matrix(product: Product, like: Tensor, memory: int | None = None) -
     return matrix
 
 
+@answers_in_own_state
 def full_spectrum(product: Product, like: Tensor, chunk: int = 8, memory: int | None = None) -> Tensor:
     """All eigenvalues of the symmetric part of each item, ascending, ``[batch, d]`` float64. Exact; d products.
 
@@ -57,6 +60,7 @@ def full_spectrum(product: Product, like: Tensor, chunk: int = 8, memory: int | 
     return eigenvalues(jacobian_matrix(product, like, memory), chunk)
 
 
+@answers_in_own_state
 def eigenvalues(matrix: Tensor, chunk: int = 8) -> Tensor:
     """Eigenvalues of the symmetric part of each matrix ``[batch, d, d]``, ascending, ``[batch, d]`` float64.
 

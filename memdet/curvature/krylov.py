@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from memdet.curvature.estimate import Estimate
+from memdet.torch_state import answers_in_own_state
 
 Product = Callable[[Tensor], Tensor]
 
@@ -30,6 +31,7 @@ class Extreme:
     products: int
 
 
+@answers_in_own_state
 @dataclass(frozen=True)
 class KrylovSpace:
     """Projection of J on the Krylov space of each item.
@@ -86,6 +88,7 @@ class KrylovSpace:
         return self.dimension * share
 
 
+@answers_in_own_state
 def krylov(product: Product, start: Tensor, steps: int) -> KrylovSpace:
     """Arnoldi on every item at once, and the symmetric part of the Hessenberg matrix.
 
@@ -141,6 +144,7 @@ def krylov(product: Product, start: Tensor, steps: int) -> KrylovSpace:
     return KrylovSpace(square, hessenberg[:, steps, steps - 1] + mark, values + mark[:, None], coordinates, d, steps)
 
 
+@answers_in_own_state
 @dataclass(frozen=True)
 class SpectralDensity:
     """Spectral measure of S by stochastic Lanczos quadrature.
@@ -174,6 +178,7 @@ class SpectralDensity:
         return density
 
 
+@answers_in_own_state
 def spectral_density(product: Product, starts: Sequence[Tensor], steps: int) -> SpectralDensity:
     """Stochastic Lanczos quadrature (Ubaru, Chen, Saad 2017) over one Krylov space a start.
 

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from memdet.curvature.estimate import Estimate
+from memdet.torch_state import answers_in_own_state
 
 Product = Callable[[Tensor], Tensor]
 
 
+@answers_in_own_state
 def hutchinson(product: Product, probes: Sequence[Tensor]) -> Estimate:
     """``tr J`` as the mean of ``v . J v`` (Hutchinson 1990).
 
@@ -33,6 +35,7 @@ def hutchinson(product: Product, probes: Sequence[Tensor]) -> Estimate:
     return Estimate.of_samples(forms, len(probes))
 
 
+@answers_in_own_state
 def frobenius(product: Product, probes: Sequence[Tensor]) -> Estimate:
     """Frobenius norm of J, the root of the mean of ``norm(J v)^2``; its standard error to first order."""
     squares = torch.stack([_dot(w, w) for w in map(product, probes)])
@@ -41,12 +44,14 @@ def frobenius(product: Product, probes: Sequence[Tensor]) -> Estimate:
     return Estimate(norm, mean.standard_error / (2 * norm.clamp_min(1e-300)), len(probes))
 
 
+@answers_in_own_state
 def diagonal(product: Product, probes: Sequence[Tensor]) -> Estimate:
     """Diagonal of J as the mean of ``v * J v`` (Bekas et al. 2007), ``[batch, ...]``."""
     samples = torch.stack([v.double() * product(v).double() for v in probes])
     return Estimate.of_samples(samples, len(probes))
 
 
+@answers_in_own_state
 def hutch_plus_plus(product: Product, probes: Sequence[Tensor], shift: Tensor | float = 0.0) -> Estimate:
     """Hutch++ (Meyer et al. 2021) on ``J + shift I``: exact on the range of a sketch, Hutchinson on the rest.
 
@@ -79,6 +84,7 @@ def hutch_plus_plus(product: Product, probes: Sequence[Tensor], shift: Tensor | 
     return Estimate(captured + rest.value - shift * omega.shape[1], rest.standard_error, rest.products)
 
 
+@answers_in_own_state
 def xtrace(product: Product, probes: Sequence[Tensor], shift: Tensor | float = 0.0) -> Estimate:
     """XTrace (Epperly, Tropp, Webber 2024) on ``J + shift I``: every probe sketches for all others and tests them.
 
