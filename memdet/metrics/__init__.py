@@ -11,6 +11,7 @@ from memdet.metrics._bootstrap import (
     mean_interval,
 )
 from memdet.metrics._conformal import Threshold, at_least_as_high, conformal_threshold, one_of_each
+from memdet.metrics._copying import DataCopying, authenticity, data_copying, likelihood_gap, memorized_share
 from memdet.metrics._distributions import average_ranks, student_sf
 from memdet.metrics._operating import RateEvaluation, evaluate_rates
 from memdet.metrics._pairs import (
@@ -29,6 +30,7 @@ METRICS_VERSION = "3"
 
 __all__ = [
     "METRICS_VERSION",
+    "DataCopying",
     "Evaluation",
     "Interval",
     "PairedTests",
@@ -41,7 +43,9 @@ __all__ = [
     "auroc",
     "average_ranks",
     "auroc_interval",
+    "authenticity",
     "conformal_threshold",
+    "data_copying",
     "delong",
     "effective_number",
     "evaluate_rates",
@@ -49,7 +53,9 @@ __all__ = [
     "evaluate_table",
     "gain",
     "holm",
+    "likelihood_gap",
     "mean_interval",
+    "memorized_share",
     "one_of_each",
     "paired_permutation",
     "paired_tests",
