@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from memdet.detectors.base import is_control
+from memdet.page.render import ONE_ANSWER
+from memdet.results.scale import scale_sentence
 from memdet.samplesets import SampleSetSpec, load_spec, sample_set_ids
 from memdet.tables.formats import markdown
 from memdet.tables.numbers import UNDEFINED, number
@@ -15,6 +17,7 @@ from memdet.tables.run_table import (
     COLUMNS,
     COST,
     GROUP,
+    INTERVALS,
     cells_of,
     evaluation_parts,
     notes_of,
@@ -32,8 +35,9 @@ INTRODUCTION = """\
 Made by `memdet report results --leaderboard` from the score files in this directory, and by nothing else. To add a row,
 see [docs/submitting.md](../docs/submitting.md). The numbers are also in `leaderboard.json`.
 
-Sample sets ask different questions, so there is no overall rank: read a column, not a row. Detectors stand in the order
-of their cost, the cheapest first.
+{scale}{one_answer}
+That page is `leaderboard.html`. Here, read a column, not a row. Detectors stand in the order of their cost, the
+cheapest first.
 
 - **bold**: the highest AUROC of a set, and every one whose interval reaches it
 - *italics*: not shown to beat the best control, which never calls the model (the interval of the gain reaches 0)
@@ -44,7 +48,7 @@ of their cost, the cheapest first.
 """
 
 _LEGEND = f"""\
-95 % intervals in brackets. {GROUP}
+{INTERVALS} {GROUP}
 gain: AUROC minus that of the table's best control. rank corr.: Spearman, scores against the measured share of copies.
 F, JVP, VJP: {COST}.
 ms / item: likewise, standalone, on the machine that the run's `run.json` names. seeds: over which scores were averaged.
@@ -65,7 +69,9 @@ def leaderboard_markdown(rows: Sequence[Row]) -> str:
     run_on = Counter(row["detector"] for key in current for row in tables[key])
     controls = {row["detector"] for key in current for row in tables[key] if is_control(row["access"])}
     common = controls | {label for label, sets in run_on.items() if 2 * sets >= len(current)}
-    parts = [INTRODUCTION]
+    specs = [spec for key in tables if (spec := _spec(key)) is not None]
+    scale = scale_sentence(spec.model for spec in specs)
+    parts = [INTRODUCTION.format(scale=scale and f"{scale}\n\n", one_answer=ONE_ANSWER)]
     for title, keys in (
         ("Sets of prompts", prompts),
         ("Sets of class labels, images and closed forms", others),

@@ -20,10 +20,12 @@ from memdet.page.training import Training, training_of
 from memdet.results.conditions import Source
 from memdet.results.manifest import DetectorEntry, Manifest
 from memdet.results.run import Run
+from memdet.results.scale import scale_sentence
+from memdet.results.scores import on_common_seeds, scores_by_seed
 from memdet.tables.rows import FIELDS, Row, rows_of
-from memdet.tables.set_statistics import bound_to_seeds
 
 Scores = NDArray[np.float64]
+Draws = Sequence[Scores | None]  # of each noise seed, as `memdet.metrics` asks for them
 Facts = Sequence[Training | None]
 RATES = (0.01, 0.05, 0.1)
 """False positive rates of the page's choice; at others the sets in use resolve nothing, or nobody asks."""
@@ -72,8 +74,16 @@ def payload_of(runs: Sequence[Run], *, generations: int, picture_bytes: int) -> 
             pictures.add(described, source, facts, run.images)
             data["sets"].append(described)
     data["conditions"] = list(conditions)
+    models = [name for run in runs for source in run.sources.values() for name in _models(source)]
+    data["scale"] = scale_sentence(models, {key: image for run in runs for key, image in run.images.items()})
     data["pictures"] = pictures.encode(picture_bytes)
     return data
+
+
+def _models(source: Source) -> set[str]:
+    """Of the items, as far as they are known; else that of the set."""
+    stated = source.entry.model if source.entry is not None else None
+    return set(source.model.values()) or ({stated} if stated else set())
 
 
 def _circumstances(manifest: Manifest) -> dict[str, Any]:
@@ -96,7 +106,7 @@ def _detector(entry: DetectorEntry, classes: Mapping[str, type[Detector]]) -> di
     """What the table says of a detector; of one that is not installed here, what the run knows."""
     cls = classes.get(entry.label.partition("@")[0])
     known = {} if cls is None else {key: getattr(cls.info, key) for key in ("title", "paper", "year", "task", "cost")}
-    return {"access": entry.access, "control": entry.is_control, "seeded": bound_to_seeds(entry), **known}
+    return {"access": entry.access, "control": entry.is_control, "seeded": entry.bound_to_seeds, **known}
 
 
 def _set(name: str, of_set: pd.DataFrame, rows: list[Row], source: Source, training: Facts) -> dict[str, Any]:
@@ -113,7 +123,12 @@ def _set(name: str, of_set: pd.DataFrame, rows: list[Row], source: Source, train
         table["cluster"].to_numpy(str),
     )
     ranked = [row["ranked"] for row in rows if row["status"] == "ok"]
-    measures = _measures(*of_items, np.array(ranked, dtype=np.bool_))
+    by_label = dict(iter(of_set[of_set["detector"].isin(usable)].groupby("detector", sort=False)))
+    moved = {row["detector"] for row in rows if row["draws"] is not None}
+    draws = on_common_seeds(
+        [scores_by_seed(by_label[label], table.index) if label in moved else None for label in usable]
+    )
+    measures = _measures(*of_items, np.array(ranked, dtype=np.bool_), draws)
     items = {
         "id": table.index.tolist(),
         "label": table["label"].tolist(),
@@ -127,6 +142,7 @@ def _set(name: str, of_set: pd.DataFrame, rows: list[Row], source: Source, train
         "id": name,
         "title": spec.title if spec else "",
         "task": spec.task if spec else None,
+        "order": spec.order if spec else None,
         "label_rule": spec.label_rule if spec else "",
         "known_problems": spec.known_problems if spec else [],
         "protocol": {key: getattr(source.entry, key, None) for key in ("model", "steps", "guidance", "noise")},
@@ -135,7 +151,7 @@ def _set(name: str, of_set: pd.DataFrame, rows: list[Row], source: Source, train
         "tied": measures.tied,
         "strata": strata,
         "items": items,
-        "dose": _dose(items, strata, scores, table),
+        "dose": _dose(items, strata, scores, table, draws),
         "scores": {label: _packed(values) for label, values in scores.items()},
     }
 
@@ -154,18 +170,21 @@ class _Measures:
 
 
 def _measures(
-    scores: Scores, labels: NDArray[np.int64], clusters: NDArray[np.str_], ranked: NDArray[np.bool_]
+    scores: Scores, labels: NDArray[np.int64], clusters: NDArray[np.str_], ranked: NDArray[np.bool_], draws: Draws
 ) -> _Measures:
     """Measures of all detectors; tested against each other, and tied, are the ranked ones alone."""
     tpr: list[list[list[float | None]]] = [[] for _ in ranked]
     ties: list[Ties] = []
     for kept in (ranked, ~ranked):
-        at_rates = evaluate_rates(scores[kept], labels, clusters, RATES) if kept.any() else []
+        own = [draws[index] for index in np.flatnonzero(kept).tolist()]
+        at_rates = evaluate_rates(scores[kept], labels, clusters, RATES, by_seed=own) if kept.any() else []
         for place, index in enumerate(np.flatnonzero(kept).tolist()):
             tpr[index] = [_numbers(at_rate.tpr[place]) for at_rate in at_rates]
         if kept is ranked:
             ties = (
-                [area_ties(scores[kept], labels, clusters), *(at_rate.ties for at_rate in at_rates)] if at_rates else []
+                [area_ties(scores[kept], labels, clusters, by_seed=own), *(at_rate.ties for at_rate in at_rates)]
+                if at_rates
+                else []
             )
     return _Measures(tpr, [_cells(of_measure, ranked) for of_measure in ties])
 
@@ -184,7 +203,7 @@ def _ranks(scores: list[Scores]) -> dict[str, list[float]]:
 
 
 def _dose(
-    items: dict[str, Any], strata: list[str], scores: dict[str, Scores], table: pd.DataFrame
+    items: dict[str, Any], strata: list[str], scores: dict[str, Scores], table: pd.DataFrame, draws: Draws
 ) -> dict[str, Any] | None:
     """AUROC of each stratum of memorized items against all others, by its dose; None where strata have no doses.
 
@@ -209,8 +228,9 @@ def _dose(
     labels, clusters = table["label"].to_numpy(np.int64), table["cluster"].to_numpy(str)
     for stratum in order:
         kept = ((table["stratum"] == names[stratum]) & (table["label"] == 1) | (table["label"] == 0)).to_numpy()
-        for label, values in scores.items():
-            points[label].append(_numbers(auroc_interval(values[kept], labels[kept], clusters[kept])))
+        for (label, values), of_seeds in zip(scores.items(), draws, strict=True):
+            by_seed = None if of_seeds is None else of_seeds[kept]
+            points[label].append(_numbers(auroc_interval(values[kept], labels[kept], clusters[kept], by_seed=by_seed)))
     return {
         "word": word,
         "doses": [min(doses[stratum]) for stratum in order],

@@ -18,6 +18,12 @@ from memdet.page.payload import payload_of
 from memdet.results.run import Run
 
 PICTURE_BYTES = 1_200_000
+ONE_ANSWER = (
+    "Sample sets ask different questions, so there is no overall rank. The page names one detector to start with, the "
+    "one that finds the highest mean share of memorized items over a list of sets that no budget changes, and the sets "
+    "on which that one fails."
+)
+"""What page and leaderboard say of ranks."""
 SCRIPTS = ("data", "dom", "metrics", "svg", "answer", "table", "plots", "items", "main")
 STYLES = ("base", "page")
 
@@ -58,6 +64,8 @@ def render(data: dict[str, Any], title: str = "") -> str:
     )
     return environment.get_template("page.html.j2").render(
         title=title or "Detectors of memorization, compared",
+        scale=data["scale"],
+        one_answer=ONE_ANSWER,
         data=embedded(data),
         style=style,
         script=script,

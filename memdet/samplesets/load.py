@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+UNHASHED = {"published", "order"}  # what a spec says of the set, and not of its scores
+
 
 def sample_set_ids() -> list[str]:
     """Ids of the sample sets that memdet knows, sorted."""
@@ -102,7 +104,7 @@ def load_sample_set(reference: str | Path, *, fetcher: Fetcher | None = None) ->
             stated=spec.columns.cluster is not None,
         ),
         has_prompts=spec.columns.prompt is not None,
-        content_hash=content_hash(spec.model_dump(mode="json", exclude_defaults=True, exclude={"published"}), sha256),
+        content_hash=content_hash(spec.model_dump(mode="json", exclude_defaults=True, exclude=UNHASHED), sha256),
         spec=spec,
     )
 

@@ -230,6 +230,9 @@ class SampleSetSpec(_Strict):
         max_length=4,
         description="Part of the image that is memorized: left, top, right, bottom as shares of its width and height.",
     )
+    order: int | None = Field(
+        default=None, ge=1, description="Place among the sets of a page, which opens on the first; not hashed."
+    )
     licence: Text
     citation: Text
     provenance: Text

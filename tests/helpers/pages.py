@@ -91,6 +91,64 @@ def write_run(path, *, seeds=2):
     return path
 
 
+def write_sets(path, sets, detectors, *, seeds=1, draws=3):
+    """A run of several sample sets with 100 + 60 items each.
+
+    Args:
+        path: Of the run.
+        sets: Names.
+        detectors: Label: access, forwards an item and seed, and by set how far it separates; None is not applicable.
+        seeds: Of all, or by label.
+        draws: Seed of the scores.
+    """
+    rng = np.random.default_rng(draws)
+    labels, rows, messages = np.repeat([0, 1], [100, 60]), [], {}
+    of_label = seeds if isinstance(seeds, dict) else dict.fromkeys(detectors, seeds)
+    for name in sets:
+        messages[name] = {
+            label: ["it needs images"] for label, (*_, shifts) in detectors.items() if shifts[name] is None
+        }
+        for label, (_, forwards, shifts) in detectors.items():
+            for seed in range(of_label[label]):
+                absent = shifts[name] is None
+                values = rng.normal(size=160) + (0 if absent else shifts[name]) * labels
+                rows.append(
+                    pa.table(
+                        {
+                            "sample_set": [name] * 160,
+                            "sample_set_version": [1] * 160,
+                            "item_id": [f"i{index:03d}" for index in range(160)],
+                            "cluster": [f"c{index}" for index in range(160)],
+                            "stratum": ["one" if label else "none" for label in labels],
+                            "extraction": [None] * 160,
+                            "label": labels.tolist(),
+                            "detector": [label] * 160,
+                            "detector_version": [1] * 160,
+                            "seed": [seed] * 160,
+                            "score": [float("nan")] * 160 if absent else values.tolist(),
+                            "status": ["not-applicable" if absent else "ok"] * 160,
+                            "forwards": [forwards] * 160,
+                            "jvps": [0.0] * 160,
+                            "vjps": [0.0] * 160,
+                        },
+                        schema=SCORES,
+                    )
+                )
+    path.mkdir(parents=True)
+    pq.write_table(pa.concat_tables(rows), path / "scores.parquet")
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "settings": {
+            "sample_sets": [{"id": name} for name in sets],
+            "detectors": [{"label": label, "access": access} for label, (access, *_) in detectors.items()],
+        },
+        "messages": messages,
+        "finished": True,
+    }
+    (path / "run.json").write_text(json.dumps(manifest))
+    return path
+
+
 def tied_with_the_best(described, measure, fields, *, controls=True):
     """Labels of those that the payload of a set does not tell apart from the best; the first leads, as in tables.
 

@@ -18,13 +18,15 @@ from PIL import Image
 
 from memdet.metrics import evaluate_rates, evaluate_table
 from memdet.page import to_html
-from memdet.page.render import PICTURE_BYTES
+from memdet.page.payload import payload_of
+from memdet.page.render import PICTURE_BYTES, render
 from memdet.results import Run
 from memdet.results.images import FILE, key_of
 from memdet.results.schema import IMAGES
+from memdet.samplesets import load_spec
 from memdet.tables import report_rows
 from memdet.tables.numbers import interval, number
-from tests.helpers.pages import EVIL, HOSTILE, SCRIPT, STRATA, tied_with_the_best, write_run
+from tests.helpers.pages import EVIL, HOSTILE, SCRIPT, STRATA, tied_with_the_best, write_run, write_sets
 
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = {"auroc": "AUROC", "tpr_at_1_fpr": "TPR at 1\u00a0% FPR", "gain_over_control": "Gain over control"}
@@ -197,6 +199,8 @@ def test_without_a_budget_the_answer_names_the_first_group(visit, file, rate, co
         usable = [row for row in rows if row["status"] == "ok"]
         measure = 0 if "not resolvable" in cells.nth(1).inner_text() else 1 + data["rates"].index(rate / 100)
         expected = tied_with_the_best(described, measure, data["fields"], controls=False)
+        if measure:  # who finds nothing is not named beside one that does
+            expected = {label for label in expected if described["tpr"][label][measure - 1][0] > 0}
         if measure == 0:
             first = [row for row in usable if row["tie_group"] == 1]
             best = max(usable, key=lambda row: row["auroc"])
@@ -205,6 +209,202 @@ def test_without_a_budget_the_answer_names_the_first_group(visit, file, rate, co
                 assert expected == {row["detector"] for row in first if row["access"] not in {"none", "text"}}
         assert sorted(", ".join(names).split(", ")) == sorted(expected), described["id"]
     assert by_auroc or rate > 1
+
+
+SETS = ("a", "b", "c", "d", "unsolved")
+
+
+@pytest.fixture(scope="module")
+def random_file(tmp_path_factory):
+    """Detectors of random cost and power on several sets, some of which they do not apply to."""
+    rng = np.random.default_rng(11)
+    detectors = {"chance": ("none", 0.0, dict.fromkeys(SETS, 0.0))}
+    for index in range(14):
+        shifts = {name: None if rng.random() < 0.15 else float(rng.exponential(1.2)) for name in SETS}
+        access = str(rng.choice(["score", "gradient", "samples"]))
+        detectors[f"d{index}"] = (access, float(np.round(rng.exponential(30), 2)), shifts | {"unsolved": -1.0})
+    folder = tmp_path_factory.mktemp("random")
+    run = write_sets(folder / "run", SETS, detectors)
+    (folder / "page.html").write_text(to_html([run]), encoding="utf-8")
+    return folder / "page.html"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("left_out", [(), ("gradient",), ("score", "samples")])
+def test_more_budget_never_finds_less(visit, random_file, left_out):
+    page = visit(random_file)
+    for access in left_out:
+        page.uncheck(f"#ask-access input[value={access}]")
+    for rate in ("1\u00a0%", "10\u00a0%"):
+        page.select_option("#ask-rate", label=rate)
+        found, sets = [], set()
+        for budget in (*range(0, 20), *range(20, 200, 9), ""):
+            page.fill("#ask-budget", str(budget))
+            data = page.locator("#verdict").evaluate("element => ({...element.dataset})")
+            found.append(float(data["mean"]))
+            sets.add(data["sets"])
+        assert found == sorted(found)
+        assert len(set(found)) > 1
+        assert sets == {"a b c d"}  # nothing solves the last, and no budget changes the list
+
+
+FAILING = {  # label: access, forwards, and by set how far it separates
+    "chance": ("none", 0.0, {"a": 0.0, "b": 0.0, "c": 0.0, "d": 0.0}),
+    "broad": ("score", 2.01, {"a": 5.0, "b": 5.0, "c": -1.0, "d": None}),
+    "narrow": ("score", 50.0, {"a": -1.0, "b": -1.0, "c": 6.0, "d": 3.0}),
+}
+
+
+@pytest.fixture(scope="module")
+def failing_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("failing")
+    run = write_sets(folder / "run", "abcd", FAILING)
+    (folder / "page.html").write_text(to_html([run]), encoding="utf-8")
+    return folder / "page.html"
+
+
+@pytest.mark.slow
+def test_the_verdict_names_the_sets_on_which_its_pick_fails(visit, failing_file):
+    page = visit(failing_file)
+    page.fill("#ask-budget", "2")  # whole evaluations, as they are shown: 2.01 are 2
+    assert "Use broad" in page.inner_text("#verdict")
+    fails = page.inner_text("#fails")
+    assert re.search(r"fails on c \(AUROC \.\d+, not shown to beat the best control\) and d \(does not apply\)", fails)
+    assert "over the 4 sets" in page.inner_text("#verdict")
+    evaluations = page.locator("#answers tbody tr").nth(0).locator("td").nth(3)
+    assert (evaluations.inner_text(), evaluations.get_attribute("title")) == ("2", "2.01 F")
+    page.fill("#filter-cost", "2")
+    assert names_of(page) == ["broad", "chance"]
+    page.fill("#ask-budget", "1")
+    assert "None." in page.inner_text("#verdict")
+    assert page.get_attribute("#verdict", "data-sets") == "a b c d"
+
+
+@pytest.mark.slow
+def test_who_finds_nothing_is_not_named_beside_the_best(visit, tmp_path):
+    """One negative above nearly all memorized items makes the best rate uncertain; nought is then not told apart."""
+    shifts = {"good": 2.2, "other": 2.2, "nothing": -3.0}
+    detectors = {"chance": ("none", 0.0, {"a": 0.0})} | {name: ("score", 1.0, {"a": s}) for name, s in shifts.items()}
+    run = write_sets(tmp_path / "run", "a", detectors)
+    data = payload_of([Run.load(run)], generations=0, picture_bytes=0)
+    (described,) = data["sets"]
+    assert described["tpr"]["nothing"][0][0] == 0
+    for line, label in zip(described["tied"][1], described["tpr"], strict=True):
+        if label != "chance":
+            described["tied"][1][list(described["tpr"]).index(label)] = "1" * len(line)  # as if nobody were told apart
+    (tmp_path / "page.html").write_text(render(data), encoding="utf-8")
+    page = visit(tmp_path / "page.html")
+    row = page.locator("#answers tbody tr").first.inner_text()
+    assert "good" in row
+    assert "other" in row
+    assert "nothing" not in row
+
+
+@pytest.mark.slow
+def test_rows_of_other_noise_seeds_are_shown_and_not_ranked(visit, tmp_path):
+    detectors = {
+        "chance": ("none", 0.0, {"a": 0.0}),
+        "one": ("score", 2.0, {"a": 1.0}),
+        "two": ("score", 2.0, {"a": 1.2}),
+        "many": ("score", 2.0, {"a": 4.0}),
+    }
+    run = write_sets(tmp_path / "run", "a", detectors, seeds={"chance": 1, "one": 2, "two": 2, "many": 5})
+    (tmp_path / "page.html").write_text(to_html([run]), encoding="utf-8")
+    page = visit(tmp_path / "page.html")
+    assert names_of(page)[0] == "many"
+    assert cells_of(page, "Group")["many"] == "5 seeds"
+    assert cells_of(page, "Group")["two"] == "1"
+    assert "not ranked" in page.inner_text("#table-note")
+    page.fill("#ask-budget", "")
+    assert "Use two" in page.inner_text("#verdict")
+    assert "many" not in page.inner_text("#answers")
+    assert page.inner_text("#set-size").endswith("2 noise seeds")
+    assert "2 noise seeds" in page.inner_text("#ran")
+    assert "many" not in page.text_content("#cost-numbers")
+
+
+WORDLESS = re.compile(r"\b(?:null|undefined|NaN|Infinity|\[object \w+\])\b")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hostile", "random", "failing", "bare"])
+def test_nothing_that_is_missing_becomes_a_word(visit, file, random_file, failing_file, name, tmp_path):
+    bare = tmp_path / "bare.html"
+    if name == "bare":  # nothing but scores, with one detector
+        run = write_sets(tmp_path / "run", "a", {"alone": ("score", 1.0, {"a": 2.0})})
+        bare.write_text(to_html([run]), encoding="utf-8")
+    page = visit({"hostile": file, "random": random_file, "failing": failing_file, "bare": bare}[name])
+
+    def check():
+        said = page.evaluate(
+            """() => [...document.querySelectorAll("main, main *, header, header *, footer")].flatMap((element) => [
+                ...[...element.childNodes].filter((n) => n.nodeType === 3).map((n) => n.data),
+                ...[...element.attributes].map((a) => a.value)])"""
+        )
+        assert [text for text in said if WORDLESS.search(text)] == []
+
+    for summary in page.locator("details:not([open]) > summary:visible").all()[:8]:
+        summary.click()
+    for option in page.locator("#set option").all_inner_texts():
+        page.select_option("#set", label=option)
+        page.select_option("#score-axis", "rank")
+        check()
+    for rate in ("1\u00a0%", "5\u00a0%", "10\u00a0%"):
+        page.select_option("#ask-rate", label=rate)
+        for budget in ("", "0", "2", "9"):
+            page.fill("#ask-budget", budget)
+            check()
+    for box in page.locator("#ask-access input").all():
+        box.uncheck()
+    check()
+    assert "None." in page.inner_text("#verdict") or "No answer" in page.inner_text("#verdict")
+
+
+@pytest.mark.slow
+def test_the_head_counts_those_that_ran_and_says_how_small_the_models_are(visit, file, tmp_path):
+    page = visit()
+    assert page.inner_text("#ran") == "5 detectors and 1 control on 2 sample sets: 250 items, 2 noise seeds. " + (
+        "1 more has no numbers on any of them."
+    )
+    assert page.locator("#scale").count() == 0  # nothing is known of its model
+    data = payload_of([write_small(tmp_path / "run")], generations=0, picture_bytes=0)
+    (tmp_path / "page.html").write_text(render(data), encoding="utf-8")
+    page = visit(tmp_path / "page.html")
+    assert "32 x 32 pixels" in page.inner_text("#scale")
+    assert page.locator("#scale").bounding_box()["y"] < 900  # on the first screen
+    assert page.locator("#set").evaluate("element => element.selectedOptions[0].text") == "tiny-sd-b-verbatim"
+
+
+def write_small(path):
+    """A run of two shipped sets, of which the second is declared to be the first of a page."""
+    names = ("tiny-sd-a-dose", "tiny-sd-b-verbatim")
+    write_sets(path, names, {"wen2024": ("score", 1.0, dict.fromkeys(names, 1.0))})
+    manifest = json.loads((path / "run.json").read_text())
+    for entry in manifest["settings"]["sample_sets"]:
+        spec = load_spec(entry["id"])
+        entry |= {"version": spec.version, "model": spec.model}
+    (path / "run.json").write_text(json.dumps(manifest))
+    return Run.load(path)
+
+
+@pytest.mark.slow
+def test_a_planted_item_that_is_not_given_back_is_called_so(visit, run, tmp_path):
+    data = payload_of([Run.load(run)], generations=0, picture_bytes=0)
+    items = data["sets"][0]["items"]
+    first, second = [index for index, label in enumerate(items["label"]) if label == 1][:2]
+    items["copies"][first], items["extraction"][first] = 64, 0
+    items["copies"][second], items["extraction"][second] = 64, 0.5
+    (tmp_path / "page.html").write_text(render(data), encoding="utf-8")
+    page = visit(tmp_path / "page.html")
+
+    def card(index):
+        page.fill("#item-text", items["id"][index])
+        return page.inner_text("#item-list")
+
+    assert "planted 64 times, not given back" in card(first)
+    assert "copied" not in card(first)
+    assert "50\u00a0% copied" in card(second)
+    assert "planted" not in card(second)
 
 
 def test_the_answer_says_where_a_rate_is_not_resolved(visit):

@@ -34,7 +34,7 @@ const loud = (values, sign) => h("span", null, number(values[0], sign), values[1
 const count = (value) => String(Math.round(value * 100) / 100);
 const whole = (value) => String(Math.round(value));
 const percent = (rate) => `${Math.round(rate * 1000) / 10}\u00a0%`;
-const plural = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
+const plural = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 || word === "more" ? "" : "s"}`;
 const listed = (words) => (words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words[words.length - 1]}`);
 
 /** Four significant digits of a score. */

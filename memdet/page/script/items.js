@@ -51,7 +51,7 @@ function drawItems() {
   listing.order = kept;
   const shown = kept.slice(0, listing.shown);
   put($("item-list"), ...shown.map((item) => itemRow(set, item, detector)));
-  $("item-count").textContent = `${plural(kept.length, "item")} of ${set.n}.`;
+  $("item-count").textContent = `${plural(kept.length, "item")} of ${set.n.toLocaleString("en")}.`;
   $("item-more").hidden = shown.length === kept.length;
   $("item-more").textContent = `Show ${Math.min(STEP, kept.length - shown.length)} more`;
 }
@@ -61,18 +61,28 @@ function itemRow(set, item, detector) {
   const details = h("details", null, h("summary", null,
     entry ? h("span", { class: "thumbs" }, [...(entry.training || []).slice(0, 1), ...(entry.own || entry.generated || []).slice(0, 2)].filter(Boolean).map((tile) => picture(tile))) : null,
     h("span", { class: "what" }, h("span", { class: "prompt" }, prompt ?? item.id), h("span", { class: "meta" },
-      h("span", { class: item.label ? "tag yes" : "tag no" }, item.label ? "memorized" : "not memorized"),
+      h("span", { class: item.label ? "tag yes" : "tag no" }, standing(set, index)),
       prompt === null || prompt === item.id ? null : h("span", null, item.id), h("span", null, set.strata[items.stratum[index]]),
-      item.extraction === null ? null : h("span", null, `${percent(item.extraction)} copied`),
+      item.extraction === null || unreturned(set, index) ? null : h("span", null, `${percent(item.extraction)} copied`),
       item.disagreement === undefined ? null : h("span", null, `disagreement ${Math.round(item.disagreement)}`),
       detector ? h("span", null, `rank ${Math.round(item.own)} by ${detector}`) : null))));
   details.addEventListener("toggle", () => { if (details.open && details.children.length === 1) details.append(itemBody(set, item, entry)); });
   return h("li", { "data-item": item.id }, details);
 }
 
+/** Whether an item has the label memorized for its copies in the training set, while no generation was measured to copy it. */
+const unreturned = (set, index) => set.items.label[index] === 1 && set.items.copies[index] > 0 && set.items.extraction[index] === 0;
+
+/** What an item is, in the words of a card: its label, or where that says more than was measured, what is known. */
+function standing(set, index) {
+  const copies = set.items.copies[index];
+  if (unreturned(set, index)) return `planted ${copies === 1 ? "once" : `${copies} times`}, not given back`;
+  return set.items.label[index] ? "memorized" : "not memorized";
+}
+
 function itemBody(set, item, entry) {
   const { items } = set, { index } = item, copies = items.copies[index], variants = items.variants[index];
-  const facts = [["id", item.id], ["label", item.label ? "memorized" : "not memorized"], ["stratum", set.strata[items.stratum[index]]]];
+  const facts = [["id", item.id], ["label", `${item.label ? "memorized" : "not memorized"}${unreturned(set, index) ? ": planted, though no generation gives it back" : ""}`], ["stratum", set.strata[items.stratum[index]]]];
   if (copies !== null) facts.push(["training set", copies === 0 ? "never trained" : `${plural(variants ?? 1, "image")}, ${variants > 1 ? "each " : ""}${copies === 1 ? "once" : `${copies} times`}`]);
   if (item.extraction !== null) facts.push(["measured", `${percent(item.extraction)} of its generations copy training data`]);
   if (item.rank !== undefined) facts.push(["mean rank", `${Math.round(item.rank)}, disagreement ${Math.round(item.disagreement)}`]);

@@ -6,8 +6,8 @@ function chooseSet(index, jump) {
   state.set = DATA.sets[index];
   $("set").value = String(index);
   const set = state.set, first = set.rows.find((row) => row.status === "ok") || { n_positive: 0, n_negative: set.negatives };
-  const best = set.rows.filter((row) => row.status === "ok" && !row.control && row.access !== ORACLE && row.auroc !== null).reduce((a, b) => (a && a.auroc >= b.auroc ? a : b), null);
-  $("set-size").textContent = `${set.items.label.length - set.negatives} memorized, ${set.negatives} not, ${plural(Math.max(...set.rows.map((row) => row.seeds)), "noise seed")}`;
+  const best = set.rows.filter((row) => eligible(row) && row.access !== ORACLE && row.auroc !== null).reduce((a, b) => (a && a.auroc >= b.auroc ? a : b), null);
+  $("set-size").textContent = `${set.items.label.length - set.negatives} memorized, ${set.negatives} not, ${plural(seedsOf(set), "noise seed")}`;
   for (const element of document.querySelectorAll(".set-name")) element.textContent = set.name;
   $("set-title").textContent = set.title ? `${set.title}.` : "";
   put($("set-facts").querySelector(".body"), h("dl", null, factsOf(set, first).map(([name, value]) => [h("dt", null, name), h("dd", null, value)])));
@@ -27,7 +27,8 @@ function factsOf(set, row) {
   const facts = [["Items", `${set.items.label.length - set.negatives} memorized, ${set.negatives} not, in ${plural(row.n_clusters ?? set.n, "cluster")}`]];
   if (row.n_effective) facts.push(["Effective number", `${Math.round(row.n_effective)} clusters on the smaller side`]);
   if (set.label_rule) facts.push(["Memorized means", set.label_rule]);
-  if (model) facts.push(["Model", `${model}; DDIM with ${steps} steps, guidance ${guidance}, ${noise} noise`]);
+  const how = [steps === null ? null : `DDIM with ${steps} steps`, guidance === null ? null : `guidance ${guidance}`, noise === null ? null : `${noise} noise`];
+  if (model) facts.push(["Model", [model, how.filter((part) => part !== null).join(", ")].filter(Boolean).join("; ")]);
   if (set.known_problems.length) facts.push(["Known problems", h("ul", null, set.known_problems.map((problem) => h("li", null, problem)))]);
   return facts;
 }
@@ -42,17 +43,31 @@ function drawPlots(best) {
 }
 
 function setUpHead() {
-  const labels = Object.values(DATA.detectors), controls = labels.filter((detector) => detector.control).length;
-  const items = DATA.sets.reduce((sum, set) => sum + set.n, 0), seeds = [...new Set(DATA.sets.flatMap((set) => set.rows.map((row) => row.seeds)))];
-  $("ran").textContent = `${plural(labels.length - controls, "detector")} and ${plural(controls, "control")} on ${plural(DATA.sets.length, "sample set")}: ${items.toLocaleString("en")} items, ${plural(Math.max(...seeds), "noise seed")}.`;
+  const ran = [...new Set(DATA.sets.flatMap((set) => set.usable))], controls = ran.filter((label) => (DATA.detectors[label] || {}).control).length;
+  const items = DATA.sets.reduce((sum, set) => sum + set.n, 0), seeds = DATA.sets.map(seedsOf), [fewest, most] = [Math.min(...seeds), Math.max(...seeds)];
+  const silent = Object.keys(DATA.detectors).length - ran.length, none = silent ? ` ${plural(silent, "more")} ${silent === 1 ? "has" : "have"} no numbers on any of them.` : "";
+  $("ran").textContent = `${plural(ran.length - controls, "detector")} and ${plural(controls, "control")} on ${plural(DATA.sets.length, "sample set")}: ${plural(items, "item")}, ${fewest < most ? `${fewest} to ` : ""}${plural(most, "noise seed")}.${none}`;
   $("provenance").querySelector(".body").append(...DATA.runs.map((run, index) => h("dl", null, [
     DATA.runs.length > 1 ? ["Run", String(index + 1)] : null,
     run.command ? ["Command", h("code", null, run.command)] : null,
     run.started ? ["Started", run.started] : null,
-    run.processor ? ["Machine", `${run.processor}, ${plural(run.threads ?? run.cores, "thread")}; ${run.device}`] : null,
-    run.packages ? ["Versions", Object.entries(run.packages).map(([name, version]) => `${name} ${version}`).join(", ") + `, Python ${run.python}`] : null,
+    machineOf(run) ? ["Machine", machineOf(run)] : null,
+    run.packages ? ["Versions", [...Object.entries(run.packages), ["Python", run.python]].filter(([, version]) => version).map(([name, version]) => `${name} ${version}`).join(", ")] : null,
     run.git_revision ? ["Revision", h("code", null, run.git_revision)] : null,
   ].filter(Boolean).map(([name, value]) => [h("dt", null, name), h("dd", null, value)]))));
+}
+
+/** What a run was computed on, as far as it says. */
+function machineOf(run) {
+  const cores = run.threads ?? run.cores;
+  return [[run.processor, cores ? plural(cores, "thread") : null].filter(Boolean).join(", "), run.device].filter(Boolean).join("; ");
+}
+
+/** The set that the page opens on: the first in the order that specs declare, else one that shows as much as there is. */
+function firstSet() {
+  const declared = DATA.sets.map((set) => set.order ?? Infinity), least = Math.min(...declared);
+  if (least < Infinity) return declared.indexOf(least);
+  return Math.max(0, DATA.sets.findIndex((set) => set.protocol.model && set.title && resolves(set, 0.01) && set.task === "prompt" && set.items.extraction[0] !== null));
 }
 
 function setUpTheme() {
@@ -92,5 +107,5 @@ setUpItems();
 NAMES.forEach((name, index) => $("set").append(option(index, name)));
 $("set").addEventListener("change", () => chooseSet(Number($("set").value)));
 answer();
-chooseSet(Math.max(0, DATA.sets.findIndex((set) => set.protocol.model && set.title && resolves(set, 0.01) && set.task === "prompt" && set.items.extraction[0] !== null)));
+chooseSet(firstSet());
 setUpWidth();

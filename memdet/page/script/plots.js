@@ -12,10 +12,10 @@ function defaultPlotted(set) {
   return [...last, ...controls.slice(0, 1).map((row) => row.detector)];
 }
 
-/** Points [label, evaluations, value] of a set, and their front without controls and oracles. */
+/** Points [label, evaluations, value] of a set, and their front without controls, oracles and what is not ranked. */
 function costs(set, measure) {
   const points = set.usable.map((label) => [label, set.row[label].evaluations, measured(set, measure, label)[0]]).filter((point) => point[2] !== null);
-  return { points, front: paretoFront(points.filter(([label]) => !set.row[label].control && set.row[label].access !== ORACLE)) };
+  return { points, front: paretoFront(points.filter(([label]) => eligible(set.row[label]) && set.row[label].access !== ORACLE)) };
 }
 
 function setUpPlots() {
@@ -246,10 +246,10 @@ function drawDose() {
   });
   labels.forEach((label, place) => {
     const index = state.plotted.indexOf(label), shift = (place - (labels.length - 1) / 2) * 5;
-    const at = doses.map((dose, i) => [sx(dose) + shift, sy(points[label][i][0])]);
-    svg.append(s("path", { class: `series s${index}`, "stroke-dasharray": DASHES[index], d: line(at) }));
-    at.forEach(([x, y], i) => svg.append(s("line", { class: `s${index}`, x1: x, x2: x, y1: sy(points[label][i][1]), y2: sy(points[label][i][2]) }),
-      s("g", { class: `s${index}` }, s("circle", { class: "dot", cx: x, cy: y, r: 3.5 }, s("title", null, `${label}: ${between(points[label][i])}`)))));
+    const known = points[label].map((values, i) => ({ values, x: sx(doses[i]) + shift })).filter(({ values }) => !values.includes(null));
+    svg.append(s("path", { class: `series s${index}`, "stroke-dasharray": DASHES[index], d: line(known.map(({ values, x }) => [x, sy(values[0])])) }));
+    known.forEach(({ values, x }) => svg.append(s("line", { class: `s${index}`, x1: x, x2: x, y1: sy(values[1]), y2: sy(values[2]) }),
+      s("g", { class: `s${index}` }, s("circle", { class: "dot", cx: x, cy: sy(values[0]), r: 3.5 }, s("title", null, `${label}: ${between(values)}`)))));
   });
   put(box, svg);
   $("dose-note").textContent = `Strata ${listed(strata.map((index) => set.strata[index]))}, each against all ${set.negatives} items that are not memorized; 95\u00a0% intervals.`;

@@ -60,7 +60,8 @@ function drawTable() {
     else head.removeAttribute("aria-sort");
   }
   $("table-caption").textContent = `Detectors on ${set.name}`;
-  put($("table-note"), `95\u00a0% intervals. AUROC bars run from ${number(from)} to 1, those of the TPR from 0 to 1; dashes mark the best control. *\u00a0control, which never calls the model. Groups are by AUROC. Evaluations: F + JVP + VJP an item.`);
+  put($("table-note"), `95\u00a0% intervals. AUROC bars run from ${number(from)} to 1, those of the TPR from 0 to 1; dashes mark the best control. *\u00a0control, which never calls the model. Groups are by AUROC. Evaluations: F + JVP + VJP an item, over all its noise seeds.`,
+    live.some((row) => !row.ranked) ? " Seeds instead of a group: averaged over other noise seeds than the others, so not ranked with them." : null);
   put($("table").tBodies[0], ...shown.map((row) => tableRow(set, row, from, control)));
   $("filter-count").textContent = `${shown.length} of ${plural(live.length, "detector")}`;
   drawAbsent(set);
@@ -76,13 +77,19 @@ function tableRow(set, row, from, control) {
     h("td", { class: "pick" }, h("input", { type: "checkbox", checked: picked, "aria-label": `Plot ${row.detector}`, onchange: (event) => plot(row.detector, event.target.checked) })),
     h("th", { scope: "row" }, named(row.detector), row.control ? h("span", { class: "hidden" }, "control") : null, row.title ? h("span", { class: "title" }, row.title) : null),
     h("td", { class: "number" }, measure(area, from, { reference: control, control: row.control }) || "-"),
-    h("td", null, row.tie_group ? h("span", { class: row.tie_group === 1 ? "tag best" : "tag" }, row.tie_group) : ""),
+    h("td", null, groupOf(row)),
     h("td", { class: "number" }, measure(rate, 0, { control: row.control }) || "not resolvable"),
     h("td", { class: "number" }, row.evaluations === 0 ? "0" : h("span", null, count(row.evaluations), h("span", { class: "title" }, parts(row)))),
     h("td", { class: "number" }, duration(row.seconds)),
     h("td", { class: "number" }, row.gain_over_control === null ? "-" : loud(gain, true)),
     h("td", { class: "number" }, number(row.rank_correlation)),
     h("td", null, row.access));
+}
+
+/** Its group; of a row that is not ranked, why. */
+function groupOf(row) {
+  if (!row.ranked) return h("span", { class: "tag", title: "Averaged over another number of noise seeds than the others, so not ranked with them." }, plural(row.seeds, "seed"));
+  return row.tie_group ? h("span", { class: row.tie_group === 1 ? "tag best" : "tag" }, row.tie_group) : "";
 }
 
 /** Detectors without numbers, by their reason. */
