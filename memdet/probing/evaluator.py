@@ -89,6 +89,7 @@ class Evaluator:
         items, context, memory, clock: As given.
         memo: What is remembered of the batch.
         n_items: Over how many items shared evaluations are divided.
+        notes: What the detector that is charged says beside its scores.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Evaluator:
         self.items, self.context, self.memory, self.clock = items, context, memory, clock
         self.memo = Memo()
         self.n_items = context.n_items or len(items)
+        self.notes: list[str] = []
         self._ledger = Ledger()
         self._generation = memory.generation
 
@@ -371,7 +373,8 @@ class Evaluator:
             self.memo.clear()
             self._generation = self.memory.generation
         self._forget_changed()  # by whoever had no account
-        self._ledger = ledger = Ledger(supervised=supervised)
+        self._ledger, self.notes = Ledger(supervised=supervised), []
+        ledger = self._ledger
         changed: list[str] = []
         try:
             yield ledger.cost

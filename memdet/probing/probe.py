@@ -323,6 +323,11 @@ class Probe:
         """
         return self.evaluator.charge(supervised=supervised)
 
+    def note(self, text: str) -> None:
+        """Say something beside the scores that a user should know; the run keeps it and the table shows it."""
+        if text not in self.evaluator.notes:
+            self.evaluator.notes.append(text)
+
     def forget(self) -> None:
         """Let go of all that is remembered. It refers to the probe and would else wait for the garbage collector."""
         self.evaluator.forget()

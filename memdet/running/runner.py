@@ -58,10 +58,7 @@ def run(
     """
     options = options or RunOptions()
     _check_names(sample_sets, detectors)
-    for of_set in sample_sets:
-        refuse_contradictions(
-            of_set.items, f"sample set {of_set.id}", has_prompts=of_set.has_prompts, noise=of_set.protocol.noise
-        )
+    _check_labels(sample_sets)
     n_items = sum(len(sample_set.items) for sample_set in sample_sets)
     give_back_memory(n_items)
     models = models or load_models(sample_sets, options)
@@ -96,3 +93,11 @@ def _check_names(sample_sets: Sequence[SampleSet], detectors: Sequence[Detector]
         twice = [name for name, n in Counter(names).items() if n > 1]
         if twice:
             raise UserError(f"two {kind} have the name {twice[0]!r}: give one of them another, or run them apart")
+
+
+def _check_labels(sample_sets: Sequence[SampleSet]) -> None:
+    """No prompt stands under both labels."""
+    for of_set in sample_sets:
+        refuse_contradictions(
+            of_set.items, f"sample set {of_set.id}", has_prompts=of_set.has_prompts, noise=of_set.protocol.noise
+        )

@@ -39,7 +39,7 @@ class Scored(NamedTuple):
         scores: One an item; NaN where there is none.
         statuses: ``ok``, ``error``, ``nonfinite`` or ``not-applicable``, one an item.
         cost: An item; its seconds are of all items.
-        message: What went wrong, empty if all is well.
+        message: What went wrong, or what a user should know of the scores; empty if there is nothing.
     """
 
     scores: list[float]
@@ -98,7 +98,7 @@ def score_items(model: ScoreModel | None, items: Items, detector: Detector, prob
         message = f"{type(error).__name__}: {error}".splitlines()[0]
         return Scored([float("nan")] * n, ["error"] * n, Cost(), message)
     finite = torch.isfinite(scores).tolist()
-    message = "" if all(finite) else f"{n - sum(finite)} scores are not finite"
+    message = "; ".join(([] if all(finite) else [f"{n - sum(finite)} scores are not finite"]) + probe.evaluator.notes)
     return Scored(scores.tolist(), ["ok" if good else "nonfinite" for good in finite], cost, message)
 
 

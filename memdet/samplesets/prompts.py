@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from memdet.samplesets.spec import Protocol
 from memdet.samplesets.strict_yaml import decode, nearest, read_bytes
 
 _OPTIONAL = ("id", "cluster")
+_Rows = tuple[list[tuple[int, dict[str, Any]]], Iterable[str]]  # number and content of each line; names of all fields
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,13 @@ class PromptFile:
         path: The file.
         prompts: Each text once, in the order of their first lines.
         sha256: Of the file.
+        not_read: Keys or columns of the file that say nothing to memdet.
     """
 
     path: Path
     prompts: Sequence[Prompt]
     sha256: str
+    not_read: tuple[str, ...] = ()
 
     @property
     def n_lines(self) -> int:
@@ -66,8 +69,8 @@ class PromptFile:
 def read_prompts(path: str | Path) -> PromptFile:
     """Read prompts from ``.txt`` (one a line, blank lines aside), ``.jsonl`` or ``.csv`` (key or column ``prompt``).
 
-    JSON Lines and CSV may name an ``id`` and a ``cluster``; whatever else they hold is not read. A text that comes more
-    than once is one prompt with several lines, under the id and cluster of the first.
+    JSON Lines and CSV may name an ``id`` and a ``cluster``; whatever else they hold is not read, and named as such. A
+    text that comes more than once is one prompt with several lines, under the id and cluster of the first.
 
     Args:
         path: The file, UTF-8.
@@ -86,7 +89,8 @@ def read_prompts(path: str | Path) -> PromptFile:
     found: dict[str, list[int]] = {}
     first: dict[str, dict[str, str]] = {}
     owners: dict[str, tuple[str, int]] = {}
-    for line, row in reader(path, data):
+    rows, fields = reader(path, data)
+    for line, row in rows:
         where = f"{path}, line {line}"
         for key, value in row.items():
             if not (isinstance(value, str) and value.strip()):
@@ -107,7 +111,8 @@ def read_prompts(path: str | Path) -> PromptFile:
         Prompt(text, names[text], cluster, tuple(lines))
         for (text, lines), cluster in zip(found.items(), _joined(list(found), stated), strict=True)
     ]
-    return PromptFile(path, prompts, hashlib.sha256(data).hexdigest())
+    not_read = tuple(name for name in dict.fromkeys(fields) if name not in ("prompt", *_OPTIONAL))
+    return PromptFile(path, prompts, hashlib.sha256(data).hexdigest(), not_read)
 
 
 def scan_set(
@@ -185,29 +190,30 @@ def _name(line: int) -> str:
     return f"line-{line:05d}"
 
 
-def _text(path: Path, data: bytes) -> list[tuple[int, dict[str, Any]]]:
+def _text(path: Path, data: bytes) -> _Rows:
     lines = decode(data, path).replace("\r\n", "\n").split("\n")
-    return [(number, {"prompt": line.strip()}) for number, line in enumerate(lines, start=1) if line.strip()]
+    return [(number, {"prompt": line.strip()}) for number, line in enumerate(lines, start=1) if line.strip()], ()
 
 
-def _json_lines(path: Path, data: bytes) -> list[tuple[int, dict[str, Any]]]:
-    rows = []
+def _json_lines(path: Path, data: bytes) -> _Rows:
+    rows, names = [], dict[str, None]()
     for number, row in enumerate(parse_json_lines(path, data), start=1):
         if "prompt" not in row:
             hint = nearest("prompt", row, f"it has {json.dumps(sorted(row))[:80]}.")
             raise UserError(f"{path}, line {number}: key 'prompt' is missing; {hint} Rename the key, or add it")
+        names |= dict.fromkeys(row)
         kept = {key: row[key] for key in ("prompt", *_OPTIONAL) if key in row}
         rows.append((number, {k: str(v) if k in _OPTIONAL and type(v) is int else v for k, v in kept.items()}))
-    return rows
+    return rows, names
 
 
-def _csv(path: Path, data: bytes) -> list[tuple[int, dict[str, Any]]]:
+def _csv(path: Path, data: bytes) -> _Rows:
     try:
         header = next(csv.reader(io.StringIO(decode(data, path), newline="")), [])
     except csv.Error:  # which the reader of the whole table explains
         header = ["prompt"]
     if not header:
-        return []
+        return [], ()
     if "prompt" not in header:
         hint = nearest("prompt", header, f"it has {json.dumps(header)[:80]}.")
         raise UserError(f"{path}, line 1: column 'prompt' is missing; {hint} Rename the column in the first line")
@@ -217,4 +223,4 @@ def _csv(path: Path, data: bytes) -> list[tuple[int, dict[str, Any]]]:
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
     # an optional field that is left empty is one that is not given
     kept = [{key: value for key, value in row.items() if value or key == "prompt"} for row in rows]
-    return list(zip(table.lines, kept, strict=True))
+    return list(zip(table.lines, kept, strict=True)), header

@@ -61,6 +61,7 @@ def to_html(result: dict[str, Any], highest: Sequence[int], around: Sequence[int
             if chosen
         ],
         ranking=ranking[:ROWS],
+        shown_seeds=max((len(row["generations"]) for row in ranking), default=0),
         left_out=max(0, len(ranking) - ROWS),
         compared=lambda row: compared(row, reference["used"]),
         settings=run.manifest.settings.sample_sets[0],

@@ -46,8 +46,9 @@ def scan_result(
 
     Returns:
         ``schema_version, detector, seeds``, ``prompts`` and ``reference`` (what the files held), ``threshold``,
-        ``likeness`` (AUROC of each control, prompts against reference) and ``ranking``, an object a prompt. Undefined
-        numbers are None. Prompts without a score come last and have no rank.
+        ``likeness`` (AUROC of each control, prompts against reference), ``not_read`` (fields that say nothing to
+        memdet, by file) and ``ranking``, an object a prompt. Undefined numbers are None. Prompts without a score
+        come last and have no rank.
     """
     means = _means(scores, detector)
     mean_of = {prompt.id: means.get(f"prompt:{prompt.id}", math.nan) for prompt in prompts.prompts}
@@ -70,6 +71,9 @@ def scan_result(
         "threshold": threshold,
         "likeness": _likeness(scores, detector) if reference is not None else {},
         "messages": sorted(set(messages)),
+        "not_read": {
+            file.path.name: list(file.not_read) for file in (prompts, reference) if file is not None and file.not_read
+        },
         "ranking": _ranking(ordered, scanned, used, threshold, cut),
     }
 

@@ -14,6 +14,7 @@ from memdet.tables.numbers import UNDEFINED, bounded, counted, percent, undrawn_
 from memdet.tables.table import Table, left, right
 
 SHOWN = 20  # prompts in a terminal
+FIELDS_SHOWN = 8
 COLUMNS = (
     "rank",
     "score",
@@ -113,6 +114,9 @@ def sentences(result: dict[str, Any]) -> list[str]:
         )
     if prompts["cut"]:
         found.append(f"{_are(prompts['cut'], 'prompt')} longer than the model reads: only the beginning counts.")
+    for file, fields in result.get("not_read", {}).items():  # which a scan of an older memdet does not say
+        names = ", ".join(map(printable, fields[:FIELDS_SHOWN])) + (", ..." if len(fields) > FIELDS_SHOWN else "")
+        found.append(f"Fields of {printable(file)} that are not read: {names}.")
     missing = prompts["distinct"] - prompts["scored"]
     if missing:
         reasons = "; ".join(map(printable, result["messages"]))

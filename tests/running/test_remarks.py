@@ -2,17 +2,22 @@
 
 import json
 import shutil
+import sys
 
 import pytest
+import torch
 
 import memdet
-from memdet.detectors import detector_classes, make_detectors
+from memdet.detectors import Detector, DetectorInfo, detector_classes, make_detectors
 from memdet.errors import UserError
 from memdet.io_utils import weights_root
 from memdet.models import load_model
 from memdet.results import Manifest
 from memdet.running import RunOptions, run
+from memdet.running.scoring import score_items
 from memdet.samplesets import load_samples_file
+from memdet.tables import FORMATS, rows_of
+from tests.helpers.problems import make_items, make_probe
 
 
 @pytest.fixture
@@ -131,3 +136,31 @@ def test_no_length_at_all_is_refused_by_name(copy_of_pipeline, monkeypatch):
     monkeypatch.setattr(stable_diffusion, "load_network", without_positions)
     with pytest.raises(UserError, match="model_max_length nor the text encoder's max_position_embeddings"):
         load_model(directory)
+
+
+class Telling(Detector):
+    """Scores, and says something beside it, twice."""
+
+    info = DetectorInfo(name="telling", title="", access="none", cost="none")
+
+    def score(self, probe):
+        probe.note("reads every other item")
+        probe.note("reads every other item")
+        return torch.arange(float(len(probe)))
+
+
+def test_what_a_detector_says_beside_its_scores_is_kept_and_shown():
+    found = memdet.evaluate([Telling()], "fashion-multi-1", seeds=1, device="cpu", progress=False)
+    assert found.manifest.messages["fashion-multi-1"]["telling"] == ["reads every other item"]
+    assert {row["status"] for row in found.table if row["detector"] == "telling"} == {"ok"}
+    assert "telling: ok: reads every other item" in FORMATS["table"](rows_of(found))
+    assert all("every other" not in row["message"] for row in found.table if row["detector"] != "telling")
+
+
+def test_a_control_that_learns_from_some_prompts_says_from_how_many(monkeypatch):
+    control = detector_classes()["prompt-ngram"]
+    monkeypatch.setattr(sys.modules[control.__module__], "LARGEST_FIT", 30)
+    texts = [f"{'coat' if n % 2 else 'dress'} {n}" for n in range(60)]
+    items = make_items(texts, has_prompts=True)
+    scored = score_items(None, items, control(), make_probe(None, items))
+    assert (set(scored.statuses), scored.message) == ({"ok"}, "a fold learns from 30 of 60 prompts")

@@ -136,6 +136,41 @@ def test_repeats_and_cut_prompts_are_said(scan, tmp_path):
     assert "1 prompt is longer than the model reads" in text
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_fields_that_are_not_read_are_named(tmp_path, suffix):
+    path = tmp_path / f"mine.{suffix}"
+    lines = [{"prompt": "a", "id": "one", "seed": "3"}, {"prompt": "b", "id": "two", "seed": "4"}]
+    path.write_text(
+        "".join(json.dumps(line) + "\n" for line in lines)
+        if suffix == "jsonl"
+        else "prompt,id,seed\na,one,3\nb,two,4\n"
+    )
+    file = read_prompts(path)
+    assert file.not_read == ("seed",)
+    rows = [
+        {"item_id": f"prompt:{name}", "stratum": "prompt", "detector": "d", "seed": 0, "score": 1.0, "status": "ok"}
+        for name in ("one", "two")
+    ]
+    result = scan_result(pd.DataFrame(rows), file, None, detector="d", fpr=0.1)
+    assert f"Fields of mine.{suffix} that are not read: seed." in FORMATS["table"](result | {"model": "m"})
+
+
+def test_pictures_that_could_not_be_drawn_are_said_in_the_text_and_the_page(scan, tmp_path):
+    result, table = scan({"a": [9.0], "b": [8.0]}, REFERENCE)
+    result["ranking"][0]["generations"] = [{"seed": 0, "file": None}]
+    assert "1 picture could not be drawn: pixels are not finite numbers." in FORMATS["table"](result)
+    page = to_html(result, *to_look_at(result, 1), run=run_of(table, tmp_path))
+    assert "seed 0 could not be drawn: its pixels are not finite numbers" in page
+    assert "<img" not in page
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_json_holds_no_number_that_json_cannot_say(scan, value):
+    result, _ = scan({"a": [9.0]}, REFERENCE)
+    text = FORMATS["json"](result | {"likeness": {"d": value}})
+    assert json.loads(text, parse_constant=lambda name: pytest.fail(name))["likeness"] == {"d": None}
+
+
 def test_text_controls_tell_how_like_the_prompts_the_reference_is(scan):
     result, _ = scan({"long words": [1.0], "longer words": [2.0]}, REFERENCE, controls=["prompt-length"])
     assert result["likeness"] == {"prompt-length": 1.0}

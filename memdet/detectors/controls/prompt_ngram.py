@@ -64,6 +64,7 @@ class PromptNgram(Detector):
         rng = np.random.default_rng(SHUFFLE)
         for train, held_out in folds.split(labels, labels, clusters):
             if len(train) > LARGEST_FIT:
+                probe.note(f"a fold learns from {LARGEST_FIT:,} of {len(labels):,} prompts")
                 train = _drawn(rng, train, labels[train])
             classifier = make_pipeline(
                 make_union(
