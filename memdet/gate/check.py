@@ -53,7 +53,7 @@ class GateRow:
         items: How many are in both runs.
         seeds: Those in both runs.
         before, after: AUROC in the baseline and the run; NaN where a class is missing.
-        change: after - before and its interval, of the items alone.
+        change: after - before and its interval: of the items alone where the runs share seeds, else of items and draws.
         p, p_adjusted: Of the drop, and by Holm over all tests; None where the drop was not tested.
         drift: Largest difference of a score, relative to the detector's largest; None where it was not checked.
         allowed: The drift that is accepted.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from memdet.gate.runs import DetectorRun, GateRun
 from memdet.metrics import Interval, auroc, average_ranks, gain, paired_permutation, student_sf
+from memdet.results.scores import on_common_seeds
 
 _SIXTEEN_BITS, _COUNTS = 11, 16  # significant bits: of a float16, and of scores that may be counts
 
@@ -90,8 +91,14 @@ class Pair:
 
     @cached_property
     def change(self) -> Interval:
-        """AUROC after less AUROC before, with a paired bootstrap over clusters; NaN where a class is missing."""
-        return gain(self.means[1], self.means[0], self.labels, self.clusters)
+        """AUROC after less AUROC before, with a paired interval; NaN where a class is missing.
+
+        Of the items at these very draws where the runs share seeds, for the question is what became of them; of items
+        and draws where they share none.
+        """
+        own = [None if self.shared or table.shape[1] < 2 else table for table in (self.after, self.before)]
+        by_seed = on_common_seeds(own)
+        return gain(self.means[1], self.means[0], self.labels, self.clusters, by_seed=(by_seed[0], by_seed[1]))
 
     @cached_property
     def relative(self) -> NDArray[np.float64]:

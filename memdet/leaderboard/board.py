@@ -19,7 +19,7 @@ from memdet.results.manifest import DetectorEntry, Manifest, SampleSetEntry, Set
 from memdet.results.run import Run, SetKey, status_of
 from memdet.results.schema import SCORES
 from memdet.tables.rows import Row, set_rows
-from memdet.tables.set_statistics import bound_to_seeds, common_seeds
+from memdet.tables.set_statistics import common_seeds
 
 SCHEMA_VERSION = 1
 SIGNIFICANT_DIGITS = 6  # what is beyond may differ by the order in which a processor adds
@@ -130,7 +130,7 @@ def _common_seeds(entries: Mapping[str, Sequence[BoardEntry]]) -> int | None:
     """The number of noise seeds that most detectors of a table have in some run."""
     counts: list[int] = []
     for of_detector in entries.values():
-        counts += {entry.seeds for entry in of_detector if not entry.failed and bound_to_seeds(entry.detector)}
+        counts += {entry.seeds for entry in of_detector if not entry.failed and entry.detector.bound_to_seeds}
     return common_seeds(counts)
 
 

@@ -338,7 +338,7 @@ def _intervals_of_areas(
     if 0 in where.effective:
         return [Interval(float("nan"), float("nan"), float("nan")) for _ in scores]
     found = contributions(scores, where)
-    draws = area_moves(by_seed, where).of_rows()
+    draws = area_moves(by_seed, where).of_logits()
     spread, freedom = variance(found, where)
     return [
         _interval_of_area(float(value), float(spread[row]), float(freedom[row]), draws.row(row), where, level)
@@ -350,16 +350,16 @@ def _interval_of_area(
     value: float, spread: float, freedom: float, draws: DrawPart, where: Layout, level: float
 ) -> Interval:
     if not spread > NO_VARIANCE:
-        return _widened(_clopper_pearson(value, min(where.effective), level), draws, level)
-    reach = float(reach_of(level, spread, freedom, draws)[0]) / (value * (1 - value))
-    low, high = special.expit(special.logit(value) + np.array([-reach, reach]))
+        of_items = _clopper_pearson(value, min(where.effective), level)
+        return _shifted(value, special.logit([of_items.low, of_items.high]), reach_of(level, 0.0, 1.0, draws))
+    reach = reach_of(level, spread / (value * (1 - value)) ** 2, freedom, draws)
+    return _shifted(value, special.logit([value, value]), reach)
+
+
+def _shifted(value: float, logits: Floats, reach: Floats) -> Interval:
+    """Bounds that lie a reach below and above two logits, which may be infinite."""
+    low, high = special.expit(logits + np.array([-1, 1]) * reach)
     return Interval(value, float(low), float(high))
-
-
-def _widened(interval: Interval, draws: DrawPart, level: float) -> Interval:
-    """An interval of items whose spread is unknown, and as far on each side as draws reach."""
-    reach = float(reach_of(level, 0.0, 1.0, draws)[0])
-    return Interval(interval.value, max(0.0, interval.low - reach), min(1.0, interval.high + reach))
 
 
 def interval_of_rate(value: float, values: Floats, n: float, level: float, draws: DrawPart) -> Interval:
@@ -367,7 +367,8 @@ def interval_of_rate(value: float, values: Floats, n: float, level: float, draws
     if np.isnan(value):
         return Interval(value, float("nan"), float("nan"))
     if values.min() == values.max():
-        return _widened(_clopper_pearson(value, n, level), draws, level)
+        of_items, beyond = _clopper_pearson(value, n, level), float(reach_of(level, 0.0, 1.0, draws)[0])
+        return Interval(value, max(0.0, of_items.low - beyond), min(1.0, of_items.high + beyond))
     centre, spread, freedom = (value * n + 2) / (n + 4), float(values.var()), max(n - 1, 1)
     whole = float(reach_of(level, spread, freedom, draws)[0])
     # How much further draws make it: of percentiles, and of what some draw of the bootstrap gave.

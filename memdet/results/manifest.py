@@ -75,6 +75,11 @@ class DetectorEntry(_Part):
         """Whether it never calls the model."""
         return is_control(self.access)
 
+    @property
+    def bound_to_seeds(self) -> bool:
+        """Whether its scores depend on the noise seed: those of a control do not, nor those of what takes no noise."""
+        return self.seeded and not self.is_control
+
 
 class Settings(_Part):
     """All that decides the scores: two runs with equal settings give the same table.

@@ -40,7 +40,8 @@ class RocCurve:
         """From scores averaged over seeds."""
         scores = means.scores[detector]
         fpr, tpr, thresholds = roc_curve(scores, means.labels)
-        area = auroc_interval(scores, means.labels, means.clusters)
+        (by_seed,) = means.draws([detector])
+        area = auroc_interval(scores, means.labels, means.clusters, by_seed=by_seed)
         return cls(detector, sample_set, fpr, tpr, thresholds, area)
 
     def at(self, fpr: ArrayLike) -> Floats:

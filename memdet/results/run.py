@@ -260,7 +260,8 @@ class Run:
             said = "; ".join(self.manifest.messages_of(key[0], detector))
             raise UserError(f"{detector} has no scores on {key[0]}: {status}{': ' if said else ''}{said}")
         means = MeanScores.of(table)
-        means.add(detector, table)
+        entry = self.manifest.detector(detector)
+        means.add(detector, table, moved=entry is None or entry.bound_to_seeds)
         return RocCurve.of(detector, key[0], means)
 
     # What is made of it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -151,12 +151,14 @@ class MeanScores:
         labels: ``[n]``.
         clusters: Numbers of the clusters in the order of their names, ``[n]``.
         scores: ``[n]`` each, by detector.
+        by_seed: Scores of each noise seed, items by seeds, of detectors that have several.
     """
 
     items: pd.DataFrame
     labels: NDArray[np.int64]
     clusters: NDArray[np.int64]
     scores: dict[str, Floats]
+    by_seed: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @classmethod
     def of(cls, table: pd.DataFrame) -> MeanScores:
@@ -166,9 +168,38 @@ class MeanScores:
         _, clusters = np.unique(items["cluster"].to_numpy(str), return_inverse=True)
         return cls(items, items["label"].to_numpy(np.int64), clusters, {})
 
-    def add(self, label: str, table: pd.DataFrame) -> None:
-        """Average the rows of a detector."""
+    def add(self, label: str, table: pd.DataFrame, *, moved: bool = True) -> None:
+        """Average the rows of a detector.
+
+        Args:
+            label: Its.
+            table: Its rows.
+            moved: Whether a noise seed can move all items together, as it cannot those of a control.
+        """
         self.scores[label] = mean_scores(table).loc[self.items.index].to_numpy(np.float64)
+        if moved and (of_seeds := scores_by_seed(table, self.items.index)) is not None:
+            self.by_seed[label] = of_seeds
+
+    def draws(self, labels: Iterable[str]) -> list[Floats | None]:
+        """What intervals and tests of :mod:`memdet.metrics` ask of noise draws: one a label, None without several."""
+        return on_common_seeds([self.by_seed.get(label) for label in labels])
+
+
+def scores_by_seed(table: pd.DataFrame, items: pd.Index) -> pd.DataFrame | None:
+    """Scores of a detector, items by seeds in their order, NaN where there is none; None of a single seed."""
+    seeds = pd.Index(table["seed"].unique()).sort_values()
+    if len(seeds) < 2:
+        return None
+    row, column = items.get_indexer(pd.Index(table["item_id"])), seeds.get_indexer(pd.Index(table["seed"]))
+    scores = np.full((len(items), len(seeds)), np.nan)
+    scores[row[row >= 0], column[row >= 0]] = table["score"].to_numpy(np.float64)[row >= 0]
+    return pd.DataFrame(scores, index=items, columns=seeds)
+
+
+def on_common_seeds(tables: Sequence[pd.DataFrame | None]) -> list[Floats | None]:
+    """Scores ``[n, seeds]`` in columns that all tables share; a seed that one has not is NaN there."""
+    seeds = sorted({seed for table in tables if table is not None for seed in table.columns})
+    return [None if table is None else table.reindex(columns=seeds).to_numpy(np.float64) for table in tables]
 
 
 def mean_scores(table: pd.DataFrame) -> pd.Series:

@@ -13,10 +13,9 @@ import pandas as pd
 from memdet.errors import UserError
 from memdet.metrics import METRICS_VERSION, auroc, effective_number, holm, paired_tests
 from memdet.results.run import Run
-from memdet.results.scores import mean_scores
+from memdet.results.scores import mean_scores, on_common_seeds, scores_by_seed
 from memdet.tables.numbers import defined
 from memdet.tables.rows import Row
-from memdet.tables.set_statistics import bound_to_seeds
 
 FIELDS = (
     "sample_set",
@@ -60,7 +59,7 @@ class _Side:
         for key, kept in _parts(run.score_rows(), by_stratum):
             by_label = {str(label): table for label, table in kept.groupby("detector", sort=False)}
             tables[key] = {entry.label: by_label[entry.label] for entry in run.detectors if entry.label in by_label}
-        free = frozenset(entry.label for entry in run.detectors if not bound_to_seeds(entry))
+        free = frozenset(entry.label for entry in run.detectors if not entry.bound_to_seeds)
         return cls(str(run.path or run.name), tables, free)
 
     @property
@@ -157,7 +156,7 @@ def compare_runs(first: Run | Path, second: Run | Path, *, by_stratum: bool = Fa
             elif missing := [name for name, tables in zip(names, of_key, strict=True) if label not in tables]:
                 row["message"] = f"not in {missing[0]}"
             else:
-                row |= _same_detector(of_key[0][label], of_key[1][label], names)
+                row |= _same_detector(of_key[0][label], of_key[1][label], names, free=label in sides[0].free)
             found.append(row)
         _adjust(found)
         rows += found
@@ -215,6 +214,9 @@ def _pairs_of(key: Key, tables: Mapping[str, pd.DataFrame], side: _Side, against
         np.stack([means[label].loc[items.index, "score"].to_numpy(np.float64) for label in order]),
         labels,
         clusters,
+        by_seed=on_common_seeds(
+            [None if label in side.free else scores_by_seed(tables[label], items.index) for label in order]
+        ),
         against=None if against is None else order.index(against),
     )
     rows = []
@@ -232,7 +234,7 @@ def _pairs_of(key: Key, tables: Mapping[str, pd.DataFrame], side: _Side, against
     return rows
 
 
-def _same_detector(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str]) -> Row:
+def _same_detector(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str], *, free: bool) -> Row:
     """What a row says of one detector in two runs."""
     for table, name in zip((first, second), names, strict=True):
         if (problem := _problem(table)) is not None:
@@ -241,7 +243,8 @@ def _same_detector(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, 
     both = seeds[0] & seeds[1]
     if not both:
         return {"message": "no noise seed is in both runs"}
-    sides = [_means(table[table["seed"].isin(both)]) for table in (first, second)]
+    kept = [table[table["seed"].isin(both)] for table in (first, second)]
+    sides = [_means(table) for table in kept]
     items = sides[0].index.intersection(sides[1].index, sort=False)
     if not len(items):
         return {"message": "no item is in both runs"}
@@ -261,7 +264,9 @@ def _same_detector(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, 
         if alone_items := len(sides[side].index.difference(items)):
             told.append(f"{_counted(alone_items, 'item')} only in {names[side]}")
     head = _counts(labels, clusters) | {"seeds": len(both), "first_auroc": aurocs[0], "second_auroc": aurocs[1]}
-    return head | _numbers(paired_tests(scores, labels, clusters), 0) | {"message": "; ".join(told)}
+    by_seed = on_common_seeds([None if free else scores_by_seed(table, items) for table in kept])
+    tests = paired_tests(scores, labels, clusters, by_seed=by_seed)
+    return head | _numbers(tests, 0) | {"message": "; ".join(told)}
 
 
 def _means(table: pd.DataFrame) -> pd.DataFrame:

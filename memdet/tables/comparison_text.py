@@ -17,7 +17,8 @@ from memdet.tables.table import Block, Table, left, notes_by_message, right
 NAMED = 8  # in a note, before the others are counted
 LEGEND = (
     "difference: first minus second on the same items, with the 95 % interval of this pair by itself. p: two-sided, of "
-    "equal AUROCs (DeLong's test, clusters being the independent units). Holm: p adjusted for all tests of its table. "
+    "equal AUROCs (DeLong's test; clusters and noise seeds are the independent units, clusters alone where one seed is "
+    "all). Holm: p adjusted for all tests of its table. "
     f"Metrics version {METRICS_VERSION}."
 )
 _NUMBERS = right("AUROC, first", "AUROC, second", "difference", "p", "Holm")

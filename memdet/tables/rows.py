@@ -16,7 +16,7 @@ from memdet.results.memory import give_back_memory
 from memdet.results.run import Run, SetKey, status_of
 from memdet.results.scores import Floats, MeanScores
 from memdet.tables.numbers import defined
-from memdet.tables.set_statistics import bound_to_seeds, common_seeds, groups_of, split_of
+from memdet.tables.set_statistics import common_seeds, draws_of, groups_of, split_of
 
 __all__ = ["FIELDS", "Row", "Rows", "report_rows", "rows_of", "set_rows"]
 
@@ -55,6 +55,7 @@ FIELDS = (
     "vjps",
     "seconds_per_item",
     "seeds",
+    "draws",
     "ranked",
     "metrics_version",
     "run",
@@ -84,6 +85,9 @@ def rows_of(run: Run, *, by_stratum: bool = False) -> list[Row]:
     those of the others (:func:`~memdet.tables.set_statistics.common_seeds`), or do not depend on them, as a control's.
     ``tie_group`` is that of :func:`~memdet.metrics.area_ties` among the ranked detectors, controls included.
     ``forwards``, ``jvps``, ``vjps`` and ``seconds_per_item`` are of one seed; tables show them times ``seeds``.
+
+    Intervals, gains and groups hold items and noise draws. ``draws`` is how many draws: None where no draw moves the
+    row, as a control's; 1 where one does and a single one was made, so that they hold items alone.
 
     ``variance_items``, ``variance_seeds`` and ``variance_probes`` are shares of the AUROC's variance
     (:func:`~memdet.metrics.variance_split`): None with one noise seed; the probes' is None, and part of the seeds',
@@ -122,6 +126,8 @@ def set_rows(run: Run, key: SetKey, stratum: str | None = None) -> list[Row]:
     manifest, tables = run.manifest, run.tables(key, stratum)
     rows: dict[str, Row] = {}
     means: MeanScores | None = None
+    of_set = manifest.sample_set(key[0])
+    noise = of_set.noise if of_set is not None and of_set.version == key[1] else None
     for entry in run.detectors:
         if entry.label not in tables:
             continue
@@ -132,19 +138,20 @@ def set_rows(run: Run, key: SetKey, stratum: str | None = None) -> list[Row]:
         row["message"] = "; ".join(manifest.messages_of(key[0], entry.label))
         if row["status"] == "ok":
             means = means or MeanScores.of(table)
-            means.add(entry.label, table)
+            means.add(entry.label, table, moved=entry.bound_to_seeds)
+            row["draws"] = draws_of(entry, table, noise)
         del table  # before the next one is made
     if means is not None:
         give_back_memory(len(means.labels))  # the draws come next, and take as much
-        _measure(rows, means, tables, {entry.label: entry for entry in run.detectors})
+        _measure(rows, means, {entry.label: entry for entry in run.detectors})
     return list(rows.values())
 
 
-def _measure(
-    rows: Mapping[str, Row], means: MeanScores, tables: Mapping[str, pd.DataFrame], entries: Mapping[str, DetectorEntry]
-) -> None:
+def _measure(rows: Mapping[str, Row], means: MeanScores, entries: Mapping[str, DetectorEntry]) -> None:
     """Fill in the metrics of the rows whose status is ok."""
-    measured = evaluate_table(list(means.scores.values()), means.labels, means.clusters)
+    draws = dict(zip(means.scores, means.draws(means.scores), strict=True))
+    of_items = means.labels, means.clusters
+    measured = evaluate_table(list(means.scores.values()), *of_items, by_seed=list(draws.values()))
     found = dict(zip(means.scores, measured, strict=True))
     ranked = _ranked(rows, [entries[label] for label in means.scores])
     groups = groups_of(means, ranked)
@@ -157,18 +164,19 @@ def _measure(
         _put(row, "tpr_at_1_fpr", found[label].tpr_at_1_fpr)
         row["realised_fpr"] = defined(found[label].realised_fpr)
         row["tie_group"], row["ranked"] = groups.get(label), label in ranked
-        split = split_of(label, list(means.scores), tables, seeded=entries[label].seeded, seeds=row["seeds"])
+        split = split_of(label, means, seeded=entries[label].seeded)
         for part in ("items", "seeds", "probes"):
             row[f"variance_{part}"] = None if split is None else defined(getattr(split, part))
         row["rank_correlation"] = _rank_correlation(scores, means.items["extraction"].to_numpy(np.float64))
         if best is not None and not entries[label].is_control:
             row["best_control"] = best
-            _put(row, "gain_over_control", gain(scores, means.scores[best], means.labels, means.clusters))
+            by_seed = draws[label], draws[best]
+            _put(row, "gain_over_control", gain(scores, means.scores[best], *of_items, by_seed=by_seed))
 
 
 def _ranked(rows: Mapping[str, Row], entries: Sequence[DetectorEntry]) -> set[str]:
     """Labels that are ranked with each other."""
-    bound = {entry.label for entry in entries if bound_to_seeds(entry)}
+    bound = {entry.label for entry in entries if entry.bound_to_seeds}
     common = common_seeds(rows[label]["seeds"] for label in bound)
     return {entry.label for entry in entries if entry.label not in bound or rows[entry.label]["seeds"] == common}
 

@@ -23,11 +23,16 @@ COLUMNS = (
 HEADERS = tuple(column.header for column in COLUMNS)
 GROUP = (
     "group: 1 is the highest AUROC and all that do not differ from it significantly (paired tests that respect "
-    "clusters, Holm over all pairs, .05), 2 the best of the others and all that do not differ from it, and so on."
+    "clusters and draws, Holm over all pairs, .05), 2 the best of the others and all that do not differ from it, and "
+    "so on."
+)
+INTERVALS = (
+    "95 % intervals in brackets, of items and noise draws (a noise seed is a draw, which moves all items together); of "
+    "items alone where a table says one draw."
 )
 COST = "forwards and Jacobian products an item, over all seeds that its score averages"
 LEGEND = (
-    f"95 % intervals in brackets. {GROUP} F, JVP, VJP: {COST}; ms: likewise, on this machine, "
+    f"{INTERVALS} {GROUP} F, JVP, VJP: {COST}; ms: likewise, on this machine, "
     "standalone. gain: AUROC minus that of the best control. rank corr.: Spearman, scores against the "
     f"measured share of copies. *: control, never calls the model. Metrics version {METRICS_VERSION}."
 )
@@ -48,12 +53,16 @@ def tables_of(rows: Rows) -> list[Table]:
 
 
 def table_title(rows: Rows) -> str:
-    """What a table is about: ``small v1: 4 memorized, 4 not, effective n 4, 2 noise seeds``."""
+    """What a table is about: ``small v1: 4 memorized, 4 not, effective n 4, 2 noise seeds``.
+
+    Where a single draw was made of what moves all items together: ``1 noise seed (one draw)``.
+    """
     row = rows[0]
     name = f"{row['sample_set']} v{row['sample_set_version']}" + (f", {row['stratum']}" if row["stratum"] else "")
     seeds = counted(seeds_of(rows), "noise seed")
     size = f"effective n {count(round(row['n_effective'], 1))}"
-    return f"{name}: {row['n_positive']} memorized, {row['n_negative']} not, {size}, {seeds}"
+    one = " (one draw)" if seeds_of(rows) == 1 and any(row.get("draws") == 1 for row in rows) else ""
+    return f"{name}: {row['n_positive']} memorized, {row['n_negative']} not, {size}, {seeds}{one}"
 
 
 def seeds_of(rows: Rows) -> int:

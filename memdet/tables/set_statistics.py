@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from memdet.metrics import VarianceSplit, area_ties, variance_split
 from memdet.results.labels import split_option
 from memdet.results.manifest import DetectorEntry
 from memdet.results.scores import MeanScores
-
-
-def bound_to_seeds(entry: DetectorEntry) -> bool:
-    """Whether scores depend on how many noise seeds they average: those of controls and without noise do not."""
-    return entry.seeded and not entry.is_control
 
 
 def common_seeds(counts: Iterable[int]) -> int | None:
@@ -54,13 +48,11 @@ def groups_of(means: MeanScores, ranked: Collection[str]) -> dict[str, int]:
     kept = {label: scores for label, scores in means.scores.items() if label in ranked}
     if not kept or not 0 < means.labels.sum() < len(means.labels):
         return {}
-    ties = area_ties(np.stack(list(kept.values())), means.labels, means.clusters)
+    ties = area_ties(np.stack(list(kept.values())), means.labels, means.clusters, by_seed=means.draws(kept))
     return dict(zip(kept, ties.groups.tolist(), strict=True))
 
 
-def split_of(
-    label: str, labels: Sequence[str], tables: Mapping[str, pd.DataFrame], *, seeded: bool, seeds: int
-) -> VarianceSplit | None:
+def split_of(label: str, means: MeanScores, *, seeded: bool) -> VarianceSplit | None:
     """The variance split of a detector's row.
 
     The probes' part is known where the run holds the detector with other values of the option ``draw`` too, which draw
@@ -68,40 +60,47 @@ def split_of(
 
     Args:
         label: Of the detector.
-        labels: Of all detectors whose status is ok.
-        tables: Rows of the score file by label.
+        means: Of all detectors whose status is ok.
         seeded: Whether scores depend on the seed. If not, all variance is that of the items.
-        seeds: Noise seeds of the detector's rows.
 
     Returns:
         None where nothing can be told from this run, as with one noise seed.
     """
     if not seeded:
         return VarianceSplit(items=1.0, seeds=0.0, probes=0.0, total=math.nan)
-    if seeds < 2:
+    own = means.by_seed.get(label)
+    if own is None:
         return None
-    table = tables[label]
-    place, items = pd.factorize(table["item_id"], sort=True)
-    numbers = pd.Index(table["seed"].unique()).sort_values()
     base, _ = split_option(label, "draw")
     others = [
-        _by_seed(tables[other], items, numbers)
-        for other in labels
+        table.reindex(columns=own.columns).to_numpy(np.float64)
+        for other, table in means.by_seed.items()
         if other != label and split_option(other, "draw")[0] == base
     ]
-    of_item = table.iloc[np.unique(place, return_index=True)[1]]
     return variance_split(
-        _by_seed(table, items, numbers),
-        of_item["label"].to_numpy(np.int64),
-        of_item["cluster"].to_numpy(str),
+        own.to_numpy(np.float64),
+        means.labels,
+        means.clusters,
         probe_draws=np.stack(others, axis=2) if others else None,
     )
 
 
-def _by_seed(table: pd.DataFrame, items: pd.Index, seeds: pd.Index) -> NDArray[np.float64]:
-    """Scores ``[items, seeds]``, NaN where there is none."""
-    row, column = items.get_indexer(pd.Index(table["item_id"])), seeds.get_indexer(pd.Index(table["seed"]))
-    known = (row >= 0) & (column >= 0)
-    scores = np.full((len(items), len(seeds)), np.nan)
-    scores[row[known], column[known]] = table["score"].to_numpy(np.float64)[known]
-    return scores
+def draws_of(entry: DetectorEntry, table: pd.DataFrame, noise: str | None) -> int | None:
+    """How many noise draws move the items of a detector's rows together.
+
+    A starting noise that all items share is one draw a seed, and so are an estimator's random vectors, which all items
+    share whatever the noise.
+
+    Args:
+        entry: The detector.
+        table: Its score rows.
+        noise: Of the protocol, ``shared`` or ``per-item``; None where that is not known, and taken as shared.
+
+    Returns:
+        None where no draw moves them. With 1 the row's intervals hold items alone.
+    """
+    seeds = int(table["seed"].nunique())
+    products = float(table["jvps"].sum() + table["vjps"].sum())
+    if not entry.bound_to_seeds or (seeds == 1 and noise == "per-item" and not products):
+        return None
+    return seeds

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from memdet.errors import UserError
-from memdet.metrics import METRICS_VERSION, auroc, delong, gain, holm
+from memdet.metrics import METRICS_VERSION, auroc, delong, gain, holm, paired_tests
 from memdet.tables.comparison import FIELDS, compare_detectors, compare_runs
 from memdet.tables.comparison_text import FORMATS
 from tests.helpers.runs import cut_run, write_run
@@ -33,9 +33,12 @@ def test_all_pairs_of_a_run_are_delongs_of_mean_scores(run):
     assert [(row["first"], row["second"]) for row in rows] == [("good", "worse"), ("good", "noise"), ("worse", "noise")]
     adjusted = holm([row["p"] for row in rows])
     for row, p in zip(rows, adjusted, strict=True):
-        a, b = SCORES[row["first"]].mean(axis=1), SCORES[row["second"]].mean(axis=1)
-        assert (row["difference"], row["p"]) == delong(a, b, LABELS, clusters=CLUSTERS)
-        expected = gain(a, b, LABELS, CLUSTERS)
+        by_seed = SCORES[row["first"]], SCORES[row["second"]]
+        a, b = (scores.mean(axis=1) for scores in by_seed)
+        assert row["difference"] == delong(a, b, LABELS, clusters=CLUSTERS)[0]
+        (tested,) = paired_tests([a, b], LABELS, CLUSTERS, by_seed=by_seed).p
+        assert row["p"] == pytest.approx(tested)
+        expected = gain(a, b, LABELS, CLUSTERS, by_seed=by_seed)
         assert (row["difference_low"], row["difference_high"]) == (expected.low, expected.high)
         assert (row["first_auroc"], row["second_auroc"]) == (auroc(a, LABELS), auroc(b, LABELS))
         assert row["p_adjusted"] == p

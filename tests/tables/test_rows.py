@@ -91,7 +91,11 @@ def test_only_rows_with_the_noise_seeds_of_most_are_ranked(few, tmp_path):
     assert {label for label, row in rows.items() if row["tie_group"] is None} == set(others)
     together = {row["detector"]: row["tie_group"] for row in rows_of(run) if row["ranked"]}
     means = np.stack([(several | free)[label].mean(axis=1) for label in together])
-    assert list(together.values()) == area_ties(means, labels, range(200)).groups.tolist()
+    by_seed = [several.get(label) for label in together]
+    assert list(together.values()) == area_ties(means, labels, range(200), by_seed=by_seed).groups.tolist()
+    assert {label: row["draws"] for label, row in rows.items()} == (
+        dict.fromkeys(several, 4) | dict.fromkeys(others, few) | dict.fromkeys(free)
+    )
     text = FORMATS["table"](list(rows.values()))
     assert f"averaged over {few} noise seed{'s' * (few > 1)}, the others over 4" in text
     assert "effective n 100, 4 noise seeds" in text
