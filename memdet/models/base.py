@@ -80,6 +80,14 @@ class ScoreModel(ABC):
     def fingerprint(self) -> str:
         """SHA-256 of all that decides the model's output."""
 
+    def files(self) -> dict[str, str]:
+        """SHA-256 of each file that decides what the model answers, by its path in the model's directory, if any.
+
+        Raises:
+            UserError: A file is not the one that was there when the model was loaded.
+        """
+        return {}
+
     def decode(self, x0: Tensor) -> Tensor:
         """Turn clean latents into images ``[batch, channels, height, width]`` in [0, 1].
 

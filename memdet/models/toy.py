@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from memdet.errors import UserError
 from memdet.models.base import ScoreModel, time_on
 from memdet.models.diffusers.directory import INDEX_FILE, read_index, read_json
+from memdet.models.diffusers.files import ModelFiles
 from memdet.models.schedule import NoiseSchedule
 from memdet.torch_state import in_own_state
 
@@ -81,6 +82,7 @@ class ToyModel(ScoreModel):
     ) -> None:
         self.name = name or directory.name
         self.device, self.dtype, self._directory = torch.device(device), dtype, directory
+        self._files = ModelFiles(directory)
         self.schedule, self.prediction_type, self.latent_shape = toy_schedule(), "eps", (2,)
         read_index(directory)
         config = read_json(directory / CONFIG_FILE)
@@ -122,10 +124,15 @@ class ToyModel(ScoreModel):
         """SHA-256 of configuration and weights."""
         import hashlib
 
+        self._files.digests()  # refuses files that are not those that were loaded
         digest = hashlib.sha256()
         for name in (CONFIG_FILE, WEIGHTS_FILE):
             digest.update(name.encode() + (self._directory / name).read_bytes())
         return digest.hexdigest()
+
+    def files(self) -> dict[str, str]:
+        """SHA-256 of each file that decides what the model answers."""
+        return self._files.digests()
 
 
 def save_toy(network: ToyNetwork, conditions: Sequence[str], width: int, directory: Path) -> None:

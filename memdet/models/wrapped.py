@@ -69,6 +69,10 @@ class WrappedModel(ScoreModel):
         """As the inner model: a subclass that gives another score gives another fingerprint."""
         return self.inner.fingerprint()
 
+    def files(self) -> dict[str, str]:
+        """As the inner model."""
+        return self.inner.files()
+
     def decode(self, x0: Tensor) -> Tensor:
         """As the inner model."""
         return self.inner.decode(x0)

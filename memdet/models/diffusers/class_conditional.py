@@ -13,13 +13,13 @@ from torch import Tensor
 from memdet.errors import UserError
 from memdet.models.base import ScoreModel, time_on
 from memdet.models.diffusers.directory import (
-    fingerprint,
     load_network,
     read_components,
     read_json,
     read_schedule,
     require_safetensors,
 )
+from memdet.models.diffusers.files import ModelFiles
 from memdet.models.diffusers.recording import record_output
 from memdet.models.diffusers.training_images import read_training_images
 from memdet.models.images import in_unit_range
@@ -56,6 +56,7 @@ class ClassConditionalModel(ScoreModel):
     ) -> None:
         self.name = name or directory.name
         self.device, self.dtype, self._directory = torch.device(device), dtype, directory
+        self._files = ModelFiles(directory, _COMPONENTS)
         classes = read_components(directory, _COMPONENTS, "UNet2DModel", PIPELINES[0])
         require_safetensors(directory, ("unet",), PIPELINES[0])
         config = read_json(directory / "unet" / "config.json")
@@ -114,7 +115,11 @@ class ClassConditionalModel(ScoreModel):
 
     def fingerprint(self) -> str:
         """SHA-256 over configuration, weights and the names of the classes."""
-        return fingerprint(self._directory, _COMPONENTS, text=json.dumps(self.conditions))
+        return self._files.fingerprint(json.dumps(self.conditions))
+
+    def files(self) -> dict[str, str]:
+        """SHA-256 of each file that decides what the model answers."""
+        return self._files.digests()
 
 
 def allow_forward_ad(network: torch.nn.Module) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 from collections.abc import Iterable, Sequence
@@ -15,7 +14,6 @@ import torch
 from memdet.errors import UserError
 from memdet.models.diffusers.quiet import quiet
 from memdet.models.diffusers.scheduler_config import checked_config
-from memdet.models.diffusers.training_images import training_images_digest
 from memdet.models.prediction_type import PredictionType
 from memdet.models.schedule import NoiseSchedule
 
@@ -23,7 +21,6 @@ INDEX_FILE = "model_index.json"
 _PREDICTION_TYPES: dict[str, PredictionType] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 _PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth")
 _ANY_PIPELINE = "a directory written by StableDiffusionPipeline.save_pretrained or DDIMPipeline.save_pretrained"
-_HASHED = {".json", ".txt", ".model", ".safetensors"}
 
 
 class DiffusersSchedule(NoiseSchedule):
@@ -222,19 +219,6 @@ def load_component(directory: Path, component: str, entry: Sequence[str], **opti
     except Exception as error:  # safetensors, JSON and shape errors come in many classes; the user needs one line
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"{directory / component} cannot be loaded: {reason}") from error
-
-
-def fingerprint(directory: Path, components: Iterable[str], text: str = "") -> str:
-    """SHA-256 over the configuration and weight files of the components, ``text``, and the training images if known."""
-    digest = hashlib.sha256((text + training_images_digest(directory)).encode())
-    for component in components:
-        for path in sorted((directory / component).iterdir()):
-            if path.suffix in _HASHED:
-                digest.update(f"{component}/{path.name}".encode())
-                with path.open("rb") as file:
-                    while chunk := file.read(1 << 20):
-                        digest.update(chunk)
-    return digest.hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from torch import Tensor
 from memdet.errors import UserError
 from memdet.models.base import ScoreModel, time_on
 from memdet.models.diffusers.directory import (
-    fingerprint,
     load_component,
     load_network,
     read_components,
@@ -20,6 +19,7 @@ from memdet.models.diffusers.directory import (
     read_schedule,
     require_safetensors,
 )
+from memdet.models.diffusers.files import ModelFiles
 from memdet.models.diffusers.quiet import quiet
 from memdet.models.diffusers.recording import AttentionLayer, record_cross_attention, record_output
 from memdet.models.diffusers.scheduler_config import notes_on
@@ -58,6 +58,7 @@ class StableDiffusionModel(ScoreModel):
     ) -> None:
         self.name = name or directory.name
         self.device, self.dtype, self._directory = torch.device(device), dtype, directory
+        self._files = ModelFiles(directory, _COMPONENTS)
         self._classes = check_directory(directory)
         self._unet = self._load_network("unet")
         self._text_encoder = self._load_network("text_encoder")
@@ -139,7 +140,11 @@ class StableDiffusionModel(ScoreModel):
 
     def fingerprint(self) -> str:
         """SHA-256 over the configuration and weight files of all components."""
-        return fingerprint(self._directory, _COMPONENTS)
+        return self._files.fingerprint()
+
+    def files(self) -> dict[str, str]:
+        """SHA-256 of each file that decides what the model answers."""
+        return self._files.digests()
 
     def _load_network(self, component: str) -> Any:
         return load_network(self._directory, component, self._classes[component], self.device, self.dtype)
