@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +68,7 @@ class Given:
     show_default=True,
     help="Forwards by torch.compile or by CUDA graphs, each held against the eager network first.",
 )
-@options.out("Run directory.  [default: runs/SUITE_OR_SET]")
+@options.out("Run directory.  [default: runs/SUITE_OR_SET, with a number where that holds other detectors or sets]")
 @click.option(
     "--engine", type=click.Choice(["local"]), default="local", show_default=True, help="What computes: this machine."
 )
@@ -114,7 +116,7 @@ def command(given: Given) -> int:
             f"--workers {given.workers} is for the CPU; on {run_options.device} one process keeps the device busy"
         )
     keep_freed_memory()
-    target = given.out or Path("runs") / (given.suite or "-".join(s.id for s in sets))
+    target = given.out or _free_directory(Path("runs") / (given.suite or "-".join(s.id for s in sets)), sets, detectors)
     invocation = shlex.join(["memdet", *sys.argv[1:]])
     rows = rows_of(run(sets, detectors, target, run_options, command=invocation, progress=not given.quiet))
     click.echo(FORMATS[given.form](rows))
@@ -140,6 +142,26 @@ def _detectors(given: Given, suite: SuiteSpec | None) -> list[Detector]:
     classes = detector_classes(given.plugins)
     wanted = list(given.names) or list(suite.detectors if suite else load_suite("quick").detectors)
     return with_controls(make_detectors(wanted, classes), classes)
+
+
+def _free_directory(wanted: Path, sets: Sequence[SampleSet], detectors: Sequence[Detector]) -> Path:
+    """The default directory, or the first numbered one beside it that is free or holds a run of the same names.
+
+    So another choice of detectors starts a run of its own, and the same command finds its own run again.
+    """
+    from memdet.results.manifest import FILE, Manifest
+
+    names = {s.id for s in sets}, {detector.label for detector in detectors}
+    for number in count(1):
+        place = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        if not (place / FILE).is_file():
+            break
+        held = Manifest.read(place).settings
+        if ({entry.id for entry in held.sample_sets}, {entry.label for entry in held.detectors}) == names:
+            break
+    if number > 1:
+        click.echo(f"memdet: {wanted} holds other detectors or sample sets; this run goes to {place}", err=True)
+    return place
 
 
 def _sample_sets(given: Given, suite: SuiteSpec | None, fetcher: Fetcher) -> list[SampleSet]:

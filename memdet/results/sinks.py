@@ -15,6 +15,8 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from memdet.errors import UserError
+from memdet.io_utils import printable
+from memdet.results.differences import described_differences
 from memdet.results.manifest import FILE, Manifest
 from memdet.results.run import Run
 from memdet.results.schema import ITEMS, SCORES
@@ -127,8 +129,13 @@ class RunDirectory(Sink):
         stored = Manifest.read(self.path) if (self.path / FILE).exists() else None
         if stored is None and self.path.is_dir() and any(p.name != ".lock" for p in self.path.iterdir()):
             raise UserError(f"{self.path} holds other files and no run: choose a new directory")
-        if stored is not None and (changed := stored.settings.differences(manifest.settings)):
-            raise UserError(f"{self.path} holds a run of other settings ({', '.join(changed)}): choose a new directory")
+        if stored is not None and (changed := described_differences(stored.settings, manifest.settings)):
+            again = f", or repeat its command: {stored.command}" if stored.command else ""
+            raise UserError(
+                printable(
+                    f"{self.path} holds a run of other settings ({'; '.join(changed)}): choose a new directory{again}"
+                )
+            )
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock")
         try:

@@ -122,6 +122,20 @@ def test_unknown_command_and_module_entry():
     assert "Traceback" not in done.stderr
 
 
+def test_other_detectors_on_a_set_have_a_run_of_their_own(cli, tmp_path, monkeypatch):
+    """Without --out nothing collides, and each command finds its own run again."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ["run", "mixture-2d", "--seeds", "1", "--quiet", "--format", "json", "--detector"]
+    for _ in range(2):
+        for name, place in (("wen2024", "mixture-2d"), ("jeon2025", "mixture-2d-2"), ("metric2", "mixture-2d-3")):
+            code, out, err = cli(*arguments, name)
+            assert code == 0, err
+            assert f"Run directory: runs/{place}\n" in err
+            assert name in {row["detector"] for row in json.loads(out)}
+    assert "runs/mixture-2d holds other detectors or sample sets; this run goes to runs/mixture-2d-3" in err
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["mixture-2d", "mixture-2d-2", "mixture-2d-3"]
+
+
 def test_failed_item_gives_exit_code_1(cli, tmp_path):
     plugin = tmp_path / "plugin.py"
     plugin.write_text(
