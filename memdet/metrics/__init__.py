@@ -13,6 +13,7 @@ from memdet.metrics._bootstrap import (
 from memdet.metrics._conformal import Threshold, at_least_as_high, conformal_threshold, one_of_each
 from memdet.metrics._copying import DataCopying, authenticity, data_copying, likelihood_gap, memorized_share
 from memdet.metrics._distributions import average_ranks, student_sf
+from memdet.metrics._fewer_draws import FewerDraws, auroc_of_draws
 from memdet.metrics._operating import RateEvaluation, evaluate_rates
 from memdet.metrics._pairs import (
     PairedTests,
@@ -32,6 +33,7 @@ __all__ = [
     "METRICS_VERSION",
     "DataCopying",
     "Evaluation",
+    "FewerDraws",
     "Interval",
     "PairedTests",
     "RateEvaluation",
@@ -43,6 +45,7 @@ __all__ = [
     "auroc",
     "average_ranks",
     "auroc_interval",
+    "auroc_of_draws",
     "authenticity",
     "conformal_threshold",
     "data_copying",

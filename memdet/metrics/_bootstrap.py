@@ -21,7 +21,7 @@ from memdet.metrics._auroc import (
 )
 from memdet.metrics._distributions import beta_ppf
 from memdet.metrics._draws import DrawPart, area_moves, difference_bounds, rate_moves, reach_of, validated_draws
-from memdet.metrics._placements import NO_VARIANCE, Layout, contributions, layout, variance
+from memdet.metrics._placements import NO_VARIANCE, Contributions, Layout, contributions, layout, variance
 
 DRAWS = 2_000
 LEVEL = 0.95
@@ -337,28 +337,28 @@ def _intervals_of_areas(
 ) -> list[Interval]:
     if 0 in where.effective:
         return [Interval(float("nan"), float("nan"), float("nan")) for _ in scores]
-    found = contributions(scores, where)
-    draws = area_moves(by_seed, where).of_logits()
+    return interval_of_area(contributions(scores, where), area_moves(by_seed, where).of_logits(), where, level)
+
+
+def interval_of_area(found: Contributions, draws: DrawPart, where: Layout, level: float) -> list[Interval]:
+    """Of AUROCs, from their contributions and the draws' part of their logits; both labels are present."""
     spread, freedom = variance(found, where)
+    constant = ~(spread > NO_VARIANCE)
+    value, freedom = np.where(constant, 0.5, found.areas), np.where(constant, 1, freedom)
+    reach = reach_of(level, np.where(constant, 0, spread / (value * (1 - value)) ** 2), freedom, draws)
     return [
-        _interval_of_area(float(value), float(spread[row]), float(freedom[row]), draws.row(row), where, level)
-        for row, value in enumerate(found.areas)
+        _shifted(
+            area,
+            _clopper_pearson(area, min(where.effective), level) if constant[row] else Interval(area, area, area),
+            float(reach[row]),
+        )
+        for row, area in enumerate(found.areas.tolist())
     ]
 
 
-def _interval_of_area(
-    value: float, spread: float, freedom: float, draws: DrawPart, where: Layout, level: float
-) -> Interval:
-    if not spread > NO_VARIANCE:
-        of_items = _clopper_pearson(value, min(where.effective), level)
-        return _shifted(value, special.logit([of_items.low, of_items.high]), reach_of(level, 0.0, 1.0, draws))
-    reach = reach_of(level, spread / (value * (1 - value)) ** 2, freedom, draws)
-    return _shifted(value, special.logit([value, value]), reach)
-
-
-def _shifted(value: float, logits: Floats, reach: Floats) -> Interval:
-    """Bounds that lie a reach below and above two logits, which may be infinite."""
-    low, high = special.expit(logits + np.array([-1, 1]) * reach)
+def _shifted(value: float, bounds: Interval, reach: float) -> Interval:
+    """Bounds that lie so far below and above others on the logit scale."""
+    low, high = special.expit(special.logit([bounds.low, bounds.high]) + np.array([-reach, reach]))
     return Interval(value, float(low), float(high))
 
 

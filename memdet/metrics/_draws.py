@@ -140,25 +140,43 @@ def area_moves(by_seed: Sequence[Floats | None], where: Layout) -> DrawMoves:
         by_seed: From :func:`validated_draws`.
         where: The items; both labels are present.
     """
-    seeds = max((table.shape[1] for table in by_seed if table is not None), default=0)
-    moves, freedom = np.zeros((len(by_seed), seeds)), np.zeros(len(by_seed))
+    scored = [np.empty(0, dtype=np.int64) if table is None else _scored(table) for table in by_seed]
+    found = [
+        None if table is None else contributions(without_each(table[:, own]), where)
+        for table, own in zip(by_seed, scored, strict=True)
+    ]
+    return moves_of(found, scored, where)
+
+
+def moves_of(found: Sequence[Contributions | None], scored: Sequence[Ints], where: Layout) -> DrawMoves:
+    """How draws move AUROCs, or means of them, from their values without each draw.
+
+    Args:
+        found: A row a draw that is left out; None of a detector that no draw moves.
+        scored: Which seeds these draws are.
+        where: The items.
+    """
+    k, seeds = len(found), max((int(own.max()) + 1 for own in scored if len(own)), default=0)
+    moves, freedom = np.zeros((k, seeds)), np.zeros(k)
     if not seeds:
-        return DrawMoves(moves, np.zeros((len(by_seed),) * 2), freedom, moves)
-    logits, (positive, negative) = np.zeros_like(moves), np.zeros((2, len(by_seed), seeds, where.clusters[0]))
+        return DrawMoves(moves, np.zeros((k, k)), freedom, moves)
+    logits, (positive, negative) = np.zeros_like(moves), np.zeros((2, k, seeds, where.clusters[0]))
     least = 1 / (4 * where.effective[0] * where.effective[1])  # of an AUROC, in half a pair of independent clusters
-    for row, table in enumerate(by_seed):
-        if table is None:
+    for row, (of_row, own) in enumerate(zip(found, scored, strict=True)):
+        if of_row is None:
             continue
-        scored = np.flatnonzero(~np.isnan(table[0]))
-        r = len(scored)
-        found = contributions(without_each(table[:, scored]), where)
-        weight, freedom[row] = np.sqrt((r - 1) / r), r - 1
-        moves[row, scored] = weight * _centred(found.areas)
-        logits[row, scored] = weight * _centred(special.logit(np.clip(found.areas, least, 1 - least)))
-        positive[row, scored] = weight * _centred(found.positive)
-        negative[row, scored] = weight * _centred(found.negative)
-    flat = Contributions(moves, positive.reshape(len(by_seed), -1), negative.reshape(len(by_seed), -1))
+        weight, freedom[row] = np.sqrt((len(own) - 1) / len(own)), len(own) - 1
+        moves[row, own] = weight * _centred(of_row.areas)
+        logits[row, own] = weight * _centred(special.logit(np.clip(of_row.areas, least, 1 - least)))
+        positive[row, own] = weight * _centred(of_row.positive)
+        negative[row, own] = weight * _centred(of_row.negative)
+    flat = Contributions(moves, positive.reshape(k, -1), negative.reshape(k, -1))
     return DrawMoves(moves, _covariances(flat, where), freedom, logits)
+
+
+def _scored(table: Floats) -> Ints:
+    """Columns that are not NaN."""
+    return np.flatnonzero(~np.isnan(table[0]))
 
 
 def rate_moves(by_seed: Sequence[Floats | None], where: Layout, fpr: float) -> DrawMoves:
@@ -177,7 +195,7 @@ def rate_moves(by_seed: Sequence[Floats | None], where: Layout, fpr: float) -> D
     for row, table in enumerate(by_seed):
         if table is None:
             continue
-        scored = np.flatnonzero(~np.isnan(table[0]))
+        scored = _scored(table)
         flagged = flagged_at(without_each(table[:, scored]), where.labels, fpr)
         weight, freedom[row] = np.sqrt((len(scored) - 1) / len(scored)), len(scored) - 1
         rates = flagged.mean(axis=1)
