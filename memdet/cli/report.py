@@ -68,7 +68,8 @@ def command(given: Given) -> int:
         return 0
     from memdet.leaderboard.board import find_runs
 
-    found = [run for path in given.runs for run in find_runs(path) or [path]]
+    runs = (run for path in given.runs for run in find_runs(path) or [path])
+    found = list({run.resolve(): run for run in runs}.values())  # one that is named twice is one
     if given.form != "html":
         if given.images is not None:
             raise UserError("--images belongs to --format html")

@@ -17,8 +17,9 @@ from memdet.leaderboard.entry import AGAIN, Entry, findings_of
 from memdet.models import ScoreModel, load_model
 from memdet.models.closed_form.catalogue import CLOSED_FORM
 from memdet.probing import Context, Items, Probe
-from memdet.probing.from_sample_set import dev_items, items_of
+from memdet.probing.from_sample_set import dev_items, items_of, items_of_whole
 from memdet.running.scoring import score_items
+from memdet.running.work_plan import tested_items
 from memdet.samplesets import SampleSet
 from memdet.testing.check_detector import Finding, validate
 
@@ -56,13 +57,22 @@ def check_again(entry: Entry) -> list[Finding]:
                 )
     findings = findings_of("models", wrong, "hashes are those of this memdet")
     findings += [Finding("models", "skipped", reason) for reason in unread]
-    again = list(_scores_again(entry, models))
+    compared: list[str] = []
+    again = list(_scores_again(entry, models, compared))
+    if not again and not compared:
+        again = ["no score could be computed again, so that nothing is known of them: submit where the models are"]
     findings += findings_of("scores again", again, f"{ITEMS} items of each label score the same here")
     return findings + list(_contracts(entry))
 
 
-def _scores_again(entry: Entry, models: dict[tuple[str, str], ScoreModel]) -> Iterator[str]:
-    """One line for a sample set and detector whose scores differ; all detectors of a batch ask one probe."""
+def _scores_again(entry: Entry, models: dict[tuple[str, str], ScoreModel], compared: list[str]) -> Iterator[str]:
+    """One line for a sample set and detector whose scores differ; all detectors of a batch ask one probe.
+
+    Args:
+        entry: Whose scores.
+        models: By name and precision.
+        compared: Takes the label of each detector, controls aside, of which a score was computed again.
+    """
     tables = list(entry.tables())
     with tqdm(total=len(tables), desc="scores again", unit="detector", disable=None) as bar:
         for _, of_one_set in groupby(tables, key=lambda table: table[0].id):
@@ -76,6 +86,8 @@ def _scores_again(entry: Entry, models: dict[tuple[str, str], ScoreModel]) -> It
                     if whole not in parts:
                         parts[whole] = list(_batches(of_set, whole, models, settings.dtype))
                     mistake = _mistake(made, stored, parts[whole])
+                    if parts[whole] and not made.info.is_control and (stored["status"] == "ok").any():
+                        compared.append(made.label)
                     if mistake:
                         yield f"{settings.id}, {detector.label}: {mistake}"
                 bar.update()
@@ -112,13 +124,14 @@ def _difference(old: Mapping[str, tuple[float, str]], new: Mapping[str, tuple[fl
 
 def _batches(of_set: SampleSet, whole: bool, models: dict[tuple[str, str], ScoreModel], dtype: str) -> Iterator[_Batch]:
     """What to score, by model; all items at once for detectors that take the whole set in one call."""
-    tested = of_set.items[of_set.items["split"] == "test"]
+    tested = tested_items(of_set)
     parts = [(tested["model"].iloc[0], tested)] if whole else tested.groupby("model", sort=False)
     for name, of_model in parts:
         model = models.get((str(name), dtype))
         if model is not None:
             part = of_model if whole else of_model.groupby("label").head(ITEMS)
-            items, dev = items_of(part, of_set, model), dev_items(of_set, part["model"].unique(), model)
+            items = items_of_whole(part, of_set, model) if whole else items_of(part, of_set, model)
+            dev = dev_items(of_set, part["model"].unique(), model)
             probe = Probe(model, items, Context(of_set.protocol, n_items=len(part)), dev=dev)
             yield _Batch(model, items, probe)
 

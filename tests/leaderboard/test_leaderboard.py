@@ -192,3 +192,13 @@ def test_cost_is_that_of_one_set_over_both_seeds(write_run, tmp_path):
 def test_a_set_that_half_of_the_detectors_solve_is_marked(write_run, tmp_path):
     write_run(tmp_path / "suite" / "one", shift=10.0)
     assert "[small](#small-v1)† |" in leaderboard_markdown(leaderboard_rows(tmp_path))
+
+
+def test_a_run_that_lies_there_twice_counts_once(write_run, tmp_path):
+    """The same scores under two names are no more items, seeds or rows than under one."""
+    write_run(tmp_path / "once" / "suite" / "one")
+    for name in ("one", "two"):
+        write_run(tmp_path / "twice" / "suite" / name)
+    once, twice = leaderboard_rows(tmp_path / "once"), leaderboard_rows(tmp_path / "twice")
+    assert len(once) == 2
+    assert twice == once

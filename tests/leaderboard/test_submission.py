@@ -115,6 +115,18 @@ def test_a_good_entry_passes_every_check(good):
 
 
 @pytest.mark.slow
+def test_where_no_score_can_be_computed_again_nothing_passes(good, monkeypatch):
+    def gone(name, **_):
+        raise UserError(f"{name} is not here")
+
+    monkeypatch.setattr(submission_recompute, "load_model", gone)
+    monkeypatch.setattr(submission_recompute, "validate", lambda detector: [])
+    found = [f"{f.check}: {f.detail}" for f in check_entry(good[0], [good[1]]) if f.status == "failed"]
+    assert len(found) == 1
+    assert found[0].startswith("scores again: no score could be computed again, so that nothing is known of them")
+
+
+@pytest.mark.slow
 def test_the_detectors_of_a_batch_share_its_evaluations(good, monkeypatch):
     made = []
 

@@ -105,3 +105,59 @@ def test_a_licence_without_a_short_name_stays_text(tmp_path):
     files = export_files(load_sample_set(tmp_path / "spec.yaml"))
     assert json.loads(files["croissant.json"])["license"] == "research only"
     assert DatasetCard(files["README.md"].decode()).data.license == "other"
+
+
+AWKWARD = [
+    'a "quoted" prompt, with commas | pipes & 100 %',
+    "two\nlines and a\ttab",
+    "ünïcode 記憶 😀",
+    "None",
+    "NaN",
+    "1e-05",
+    "  spaces around  ",
+    "\\ {braces} $x$ #1 ~z^2 _under_ <b>&amp;</b>",
+]
+
+
+@pytest.mark.slow
+def test_awkward_prompts_come_back_from_every_reader(tmp_path, tmp_path_factory, monkeypatch):
+    import datasets
+    import pandas as pd
+
+    from memdet.samplesets import specs_directory
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    rows = pd.DataFrame({"id": [f"i|{k}" for k in range(8)], "prompt": AWKWARD, "label": [k % 2 for k in range(8)]})
+    rows["share"] = [k / 7 for k in range(8)]
+    rows["family"] = [f"f {k // 2}" for k in range(8)]
+    rows["part"] = ["test"] * 6 + ["dev"] * 2
+    rows.to_parquet(tmp_path / "items.parquet")
+    spec = yaml.safe_load((specs_directory() / "tiny-sd-swap.yaml").read_text())
+    spec |= {"id": "awkward", "source": {"kind": "local", "path": "items.parquet"}, "blind_controls": {}}
+    spec |= {"known_problems": ['a: "b" # c', "d | e"], "citation": "A & B: *Title* 100 %. {2026}"}
+    label = {"column": "label", "positive": [1], "negative": [0]}
+    columns = {"id": "id", "prompt": "prompt", "label": label, "cluster": "family", "split": "part"}
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec | {"columns": columns | {"extraction": "share"}}))
+    sample_set = load_sample_set(tmp_path / "spec.yaml")
+    directory = tmp_path / "out"
+    directory.mkdir()
+    for file, data in export_files(sample_set).items():
+        (directory / file).write_bytes(data)
+    names = {"item_id": "item_id", "prompt": "condition", "memorized": "label", "cluster": "cluster"}
+    names |= {"stratum": "stratum", "extraction": "extraction"}
+    croissant = mlcroissant.Dataset(directory / "croissant.json")
+    assert not croissant.metadata.ctx.issues.errors
+    loaded = datasets.load_dataset(str(directory), cache_dir=str(tmp_path_factory.mktemp("cache")))
+    for split, items in sample_set.items.groupby("split"):
+        frame = pd.read_parquet(directory / f"{split}.parquet")
+        records = list(croissant.records(split))
+        for name, column in names.items():
+            expected = items[column].tolist()
+            assert frame[name].tolist() == expected
+            assert list(loaded[split][name]) == expected
+            found = [record[f"{split}/{name}"] for record in records]
+            assert [value.decode() if isinstance(value, bytes) else value for value in found] == expected
+    card = DatasetCard.load(directory / "README.md")
+    assert card.data.pretty_name == "awkward v1"
+    assert all(text in card.text for text in (*spec["known_problems"], spec["citation"]))
+    assert croissant.metadata.data_limitations == spec["known_problems"]
