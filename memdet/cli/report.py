@@ -99,6 +99,10 @@ def _table(runs: list[Path], form: str, by_stratum: bool, by_time: bool) -> str:
         from memdet.tables.by_time import by_time as pivot
 
         return pivot(rows)
+    from memdet.tables.run_table import apart
+
+    if note := apart(rows):
+        click.echo(f"memdet: {note}", err=True)
     return render[form](rows)
 
 

@@ -42,6 +42,13 @@ FIELDS = (
     "message",
 )
 NOT_COMPARED = "not-compared"
+IN_ONE_RUN = (
+    "two runs are compared detector by detector, each with itself. To test one detector against the others, score them "
+    "in one run (memdet run SET --detector A --detector B --out RUN_DIR) and compare the detectors of that run (memdet "
+    "compare RUN_DIR --against A)"
+)
+"""What to do where a detector is in one of two runs alone."""
+_LACKING = "not in "
 Key = tuple[str, int, str | None]  # sample set, its version, stratum
 
 
@@ -154,7 +161,7 @@ def compare_runs(first: Run | Path, second: Run | Path, *, by_stratum: bool = Fa
                     "differ"
                 )
             elif missing := [name for name, tables in zip(names, of_key, strict=True) if label not in tables]:
-                row["message"] = f"not in {missing[0]}"
+                row["message"] = f"{_LACKING}{missing[0]}"
             else:
                 row |= _same_detector(of_key[0][label], of_key[1][label], names, free=label in sides[0].free)
             found.append(row)
@@ -162,8 +169,14 @@ def compare_runs(first: Run | Path, second: Run | Path, *, by_stratum: bool = Fa
         rows += found
     if all(row["status"] == NOT_COMPARED for row in rows):
         why = rows[0]["message"] if rows else "they hold no scores"
-        raise UserError(f"nothing in {names[0]} and {names[1]} can be compared: {why}")
+        advice = f"; {IN_ONE_RUN}" if rows and lacking(rows[0]) else ""
+        raise UserError(f"nothing in {names[0]} and {names[1]} can be compared: {why}{advice}")
     return rows
+
+
+def lacking(row: Row) -> bool:
+    """Whether one of the two runs does not have the detector of a row."""
+    return row["status"] == NOT_COMPARED and row["message"].startswith(_LACKING)
 
 
 def _parts(scores: pd.DataFrame, by_stratum: bool) -> Iterator[tuple[Key, pd.DataFrame]]:

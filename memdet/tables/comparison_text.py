@@ -7,7 +7,7 @@ from itertools import groupby
 
 from memdet.io_utils import json_text
 from memdet.metrics import METRICS_VERSION
-from memdet.tables.comparison import FIELDS, NOT_COMPARED
+from memdet.tables.comparison import FIELDS, IN_ONE_RUN, NOT_COMPARED, lacking
 from memdet.tables.formats import markdown, text
 from memdet.tables.formats.csv import to_csv
 from memdet.tables.numbers import count, interval, number, p_value
@@ -34,9 +34,10 @@ FORMATS: dict[str, Callable[[Rows], str]] = {
 
 
 def _blocks(rows: Rows) -> list[Block]:
-    """What first and second are, where they are runs; a table a sample set; what could not be compared."""
+    """What first and second are, where they are runs; a table a sample set; what was not compared, and how it can."""
     runs = [f"first: {rows[0]['first_run']}, second: {rows[0]['second_run']}"] if _two_runs(rows) else []
-    return [*runs, *_tables(rows), *_untold(rows), LEGEND]
+    advice = [f"{IN_ONE_RUN[0].upper()}{IN_ONE_RUN[1:]}."] if any(map(lacking, rows)) else []
+    return [*runs, *_tables(rows), *_untold(rows), *advice, LEGEND]
 
 
 def _groups(rows: Rows) -> Iterator[tuple[str, list[Row]]]:

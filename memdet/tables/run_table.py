@@ -37,6 +37,7 @@ LEGEND = (
     f"measured share of copies. *: control, never calls the model. Metrics version {METRICS_VERSION}."
 )
 NOT_RESOLVABLE = "not resolvable"
+SHOWN = 5  # sample sets in a sentence
 _OF_TABLE = ("run", "sample_set", "sample_set_version", "stratum")  # rows that differ in one never share a table
 
 
@@ -50,6 +51,25 @@ def tables_of(rows: Rows) -> list[Table]:
         title = table_title(members) + (f", run {first['run']}" if several else "")
         tables.append(Table(COLUMNS, [cells_of(row) for row in members], title, notes_of(members)))
     return tables
+
+
+def apart(rows: Rows) -> str:
+    """What to say where several runs have a table of one sample set each: why it is not one, and how to get one.
+
+    Returns:
+        Empty where each sample set has one table.
+    """
+    runs: dict[tuple[str, int], set[str]] = {}
+    for row in rows:
+        runs.setdefault((row["sample_set"], row["sample_set_version"]), set()).add(row["run"])
+    several = [f"{name} v{version}" for (name, version), of_set in runs.items() if len(of_set) > 1]
+    if not several:
+        return ""
+    named = ", ".join(several[:SHOWN]) + (f" and {len(several) - SHOWN} more" if len(several) > SHOWN else "")
+    return (
+        f"{named}: a table for each run, whose groups and gains are of that run alone. For one table of all, put the "
+        "runs below one directory and write its leaderboard: memdet report DIR --leaderboard"
+    )
 
 
 def table_title(rows: Rows) -> str:

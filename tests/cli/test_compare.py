@@ -32,6 +32,29 @@ def test_two_runs_into_a_file(cli, run, tmp_path):
     assert "| better | 1.000 | 1.000 | +.000 [.000, .000] | 1.000 | 1.000 |" in text
 
 
+def test_my_detector_against_the_field(cli, refused, tmp_path):
+    """Neither compare nor report joins two runs: both say why, and how to get what was wanted."""
+    mine = write_run(tmp_path / "all" / "mine", {"mine": BETTER, "chance": BETTER % 0.4}, LABELS)
+    field = write_run(tmp_path / "all" / "field", {"theirs": BETTER % 0.7, "chance": BETTER % 0.4}, LABELS)
+    _, out, _ = cli("compare", mine, field)
+    assert "mine: not compared: not in" in out
+    assert "memdet run SET --detector A --detector B" in " ".join(out.split())
+    assert "--against A" in out
+    alone = write_run(tmp_path / "alone", {"theirs": BETTER}, LABELS)
+    refused("compare", write_run(tmp_path / "my", {"mine": BETTER}, LABELS), alone, words=["not in", "--against A"])
+    for form in ("table", "json"):
+        code, out, err = cli("report", mine, field, "--format", form)
+        assert code == 0
+        assert "made v1: a table for each run" in err
+        assert "memdet report DIR --leaderboard" in err
+    assert [row["detector"] for row in json.loads(out)] == ["mine", "chance", "theirs", "chance"]
+    assert cli("report", mine)[2] == ""
+    assert cli("report", tmp_path / "all", "--leaderboard")[0] == 0  # what the advice says gives one table
+    rows = json.loads((tmp_path / "all" / "leaderboard.json").read_text())["rows"]
+    assert {row["detector"] for row in rows} == {"mine", "theirs", "chance"}
+    assert all(row["tie_group"] for row in rows)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
