@@ -74,9 +74,10 @@ def scale_sentence(models: Iterable[str], images: Mapping[Key, bytes] | None = N
     names = sorted(set(models))
     found = {name: size for name in names if (size := scale_of(name)) is not None}
     sides = {size.side for size in found.values() if size.side}
-    shown = {_width(png) for key, png in (images or {}).items() if key[0] in names}
+    widths = (_width(png) for key, png in (images or {}).items() if key[0] in names)
+    shown = {width for width in widths if width is not None}
     sentences = []
-    if sizes := sorted(shown - {None} or sides):
+    if sizes := sorted(shown or sides):
         sentences.append(f"The pictures are {_listed([f'{side} x {side}' for side in sizes])} pixels.")
     parameters = sorted({size.parameters for size in found.values() if size.parameters})
     if parameters:

@@ -176,7 +176,7 @@ def compare_runs(first: Run | Path, second: Run | Path, *, by_stratum: bool = Fa
 
 def lacking(row: Row) -> bool:
     """Whether one of the two runs does not have the detector of a row."""
-    return row["status"] == NOT_COMPARED and row["message"].startswith(_LACKING)
+    return row["status"] == NOT_COMPARED and str(row["message"]).startswith(_LACKING)
 
 
 def _parts(scores: pd.DataFrame, by_stratum: bool) -> Iterator[tuple[Key, pd.DataFrame]]:
