@@ -29,6 +29,7 @@ class Given:
     form: str
     by_stratum: bool
     by_time: bool
+    by_draws: bool
     leaderboard: bool
     images: int | None
     quiet: bool
@@ -40,6 +41,7 @@ class Given:
 @options.form(FORMATS)
 @click.option("--by-stratum", is_flag=True, help="A table for each stratum of memorized items.")
 @click.option("--by-time", is_flag=True, help="AUROC of detectors of one time, a column a time, in Markdown.")
+@click.option("--by-draws", is_flag=True, help="AUROC of scores that average 1, 2, 4 ... noise draws, and its spread.")
 @click.option(
     "--leaderboard",
     is_flag=True,
@@ -60,7 +62,7 @@ def command(given: Given) -> int:
     A directory of runs, such as results, stands for all runs below it.
     """
     if given.leaderboard:
-        if len(given.runs) > 1 or given.by_stratum or given.by_time:
+        if len(given.runs) > 1 or given.by_stratum or given.by_time or given.by_draws:
             raise UserError(
                 "--leaderboard takes one directory of runs and nothing else: memdet report results --leaderboard"
             )
@@ -73,12 +75,14 @@ def command(given: Given) -> int:
     if given.form != "html":
         if given.images is not None:
             raise UserError("--images belongs to --format html")
-        show(_table(found, given.form, given.by_stratum, given.by_time), given.out)
+        show(_by_draws(found, given) if given.by_draws else _table(found, given), given.out)
         return 0
     if given.out is None:
         raise UserError("--format html writes one file: add --out FILE.html")
-    if given.by_stratum or given.by_time:
-        raise UserError("--by-stratum and --by-time are tables; the page shows strata and costs in its plots")
+    if given.by_stratum or given.by_time or given.by_draws:
+        raise UserError(
+            "--by-stratum, --by-time and --by-draws are tables; the page shows strata and costs in its plots"
+        )
     if given.out.is_dir():
         raise UserError(f"--out {given.out} is a directory: name a file in it")
     from memdet.tables.numbers import undrawn_pictures
@@ -90,12 +94,23 @@ def command(given: Given) -> int:
     return 1 if undrawn else 0
 
 
-def _table(runs: list[Path], form: str, by_stratum: bool, by_time: bool) -> str:
+def _by_draws(runs: list[Path], given: Given) -> str:
+    from memdet.tables.by_draws import FORMATS as render
+    from memdet.tables.by_draws import draw_rows
+
+    if given.by_stratum or given.by_time:
+        raise UserError("--by-draws is a table of its own: leave out --by-stratum and --by-time")
+    if given.form not in render:
+        raise UserError(f"--by-draws is drawn as {', '.join(render)}, not as {given.form}")
+    return render[given.form](draw_rows(runs))
+
+
+def _table(runs: list[Path], given: Given) -> str:
     from memdet.tables import FORMATS as render
     from memdet.tables import report_rows
 
-    rows = report_rows(runs, by_stratum=by_stratum)
-    if by_time:
+    rows = report_rows(runs, by_stratum=given.by_stratum)
+    if given.by_time:
         from memdet.tables.by_time import by_time as pivot
 
         return pivot(rows)
@@ -103,7 +118,7 @@ def _table(runs: list[Path], form: str, by_stratum: bool, by_time: bool) -> str:
 
     if note := apart(rows):
         click.echo(f"memdet: {note}", err=True)
-    return render[form](rows)
+    return render[given.form](rows)
 
 
 def _page(paths: list[Path], images: int | None, quiet: bool) -> tuple[str, int]:
