@@ -79,7 +79,7 @@ class Baseline:
         """Run detectors on the baseline's sample sets and seeds, and compare them alone.
 
         Args:
-            detectors: Instances, or what the command line takes: ``"wen2024@steps=5"``.
+            detectors: Instances, or what the command line takes: ``"wen2024@steps=5"``; at least one.
             sample_sets: Those of the baseline: loaded, ids, or paths of specs; None finds them by id.
             device: Where the models compute; None takes the baseline's.
 
@@ -89,6 +89,8 @@ class Baseline:
         __tracebackhide__ = True
         from memdet.errors import UserError
 
+        if not detectors:
+            pytest.fail("memdet run: no detector is named, so nothing would be compared", pytrace=False)
         out = self._scratch.mktemp("memdet") / "run"
         try:
             labels = self._run(detectors, sample_sets, device, out)

@@ -118,3 +118,19 @@ def test_pytest_alone_loads_nothing_heavy():
     script = f"import pytest, sys, {PLUGIN}\nassert not {heavy!r} & set(sys.modules), {heavy!r} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_where_nothing_is_compared_the_test_fails(inside, pytester):
+    write_run(pytester.path / "baseline", {"good": SCORES}, LABELS)
+    result = inside(
+        """
+        def test_no_detectors(memdet_baseline):
+            memdet_baseline("baseline").check_detectors()
+
+        def test_no_labels(memdet_baseline):
+            memdet_baseline("baseline").check("baseline", detectors=[])
+        """
+    )
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*no detector is named*", "*nothing to compare with*"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,8 +26,7 @@ SETS = {"prompt": "tiny-sd-a-verbatim", "any": "tiny-sd-a-verbatim", "image": "f
 ORACLE = "oracle-16k"
 STEPS = 5  # of trajectories; as many as a pipeline takes for a detector that looks at a later step
 ITEMS = 5  # of each label
-ORACLE_ITEMS, ORACLE_STEPS = 16, 10
-PLANTED_ITEMS = 48  # of each label, at most; a network tells them apart less well than a closed form
+ITEMS_TOLD, MORE_ITEMS, STEPS_TOLD = 16, 48, 10  # of each label, and steps, where the direction is told
 TOLERANCE = 1e-6  # of the largest score, in float64
 OF_DIFFERENCES = 1e-3  # finite differences divide rounding by a small step
 
@@ -221,36 +220,41 @@ def _direction(detector: Detector, bench: _Bench) -> str:
         raise NotApplicableError("a control; it never calls the model")
     planted = SETS[detector.info.task]
     # Late on the trajectory the branches differ more for what is not memorized on the oracle, which its spec tells: a
-    # detector that points the other way there is asked on the planted model too.
-    names = [planted] if detector.info.task == "image" else [ORACLE, planted]
-    told, reasons, wrong = [], [], False
-    for name in names:
-        try:
-            found = _auroc(detector, name)
-        except NotApplicableError as error:
-            reasons.append(f"{name}: {error}")
+    # detector that points the other way there is asked on the planted model too, of more items where few say nothing.
+    tries = [(planted, ITEMS_TOLD), (planted, MORE_ITEMS)]
+    if detector.info.task != "image":
+        tries.insert(0, (ORACLE, ITEMS_TOLD))
+    told: dict[str, Interval] = {}
+    reasons: dict[str, str] = {}
+    for name, count in tries:
+        if name in reasons or (name in told and told[name].high < 0.5):
             continue
-        told.append(f"AUROC {found.value:.3f} [{found.low:.3f}, {found.high:.3f}] on {name}")
+        try:
+            told[name] = found = _auroc(detector, name, count)
+        except NotApplicableError as error:
+            reasons[name] = f"{name}: {error}"
+            continue
         if found.low > 0.5:
-            return ", ".join(told)
-        wrong |= found.high < 0.5
+            return _shown(told)
     if not told:
-        raise NotApplicableError("; ".join(reasons))
-    if wrong and found.value < 0.5:
+        raise NotApplicableError("; ".join(reasons.values()))
+    if found.value < 0.5 and any(interval.high < 0.5 for interval in told.values()):
         raise _BrokenError(
-            f"{', '.join(told)}: larger must mean more memorized, so return the score with its sign changed"
+            f"{_shown(told)}: larger must mean more memorized, so return the score with its sign changed"
         )
-    raise NotApplicableError(f"{', '.join(told)}: not told from chance, so it points nowhere that could be checked")
+    raise NotApplicableError(f"{_shown(told)}: not told from chance, so it points nowhere that could be checked")
 
 
-def _auroc(detector: Detector, name: str) -> Interval:
-    """On a few test items of a sample set."""
+def _shown(told: Mapping[str, Interval]) -> str:
+    return ", ".join(f"AUROC {f.value:.3f} [{f.low:.3f}, {f.high:.3f}] on {name}" for name, f in told.items())
+
+
+def _auroc(detector: Detector, name: str, count: int) -> Interval:
+    """On so many test items of each label of a sample set, or as many as there are."""
     sample_set = load_sample_set(name)
     model = load_model(str(sample_set.model))
     tested = sample_set.items[sample_set.items["split"] == "test"]
-    fewest = int(tested["label"].value_counts().min())
-    count = min(fewest, ORACLE_ITEMS if name == ORACLE else PLANTED_ITEMS)
-    chosen = tested.groupby("label").sample(count, random_state=0)
+    chosen = tested.groupby("label").sample(min(count, int(tested["label"].value_counts().min())), random_state=0)
     dev = items_of(sample_set.items[sample_set.items["split"] == "dev"], sample_set, model)
     items = items_of(chosen, sample_set, model)
     found: list[Tensor] = []
@@ -261,7 +265,7 @@ def _auroc(detector: Detector, name: str) -> Interval:
         with probe.charge(supervised=detector.info.supervised):
             found.append(_tensor(detector.score(probe)))
 
-    steps = long_enough(score, ORACLE_STEPS)
+    steps = long_enough(score, STEPS_TOLD)
     if not found:
         score(steps)
     scores = _usable(found[0], len(items))

@@ -49,6 +49,13 @@ def test_json_report(cli, finished):
     assert control["gain_over_control"] is None
 
 
+def test_a_run_that_is_named_twice_is_one(cli, finished):
+    once = cli("report", finished, "--format", "json")[1]
+    assert json.loads(once)
+    for again in (finished, finished.parent, finished.parent / "run" / ".." / "run"):
+        assert cli("report", finished, again, "--format", "json")[1] == once
+
+
 def test_controls_stand_in_every_table(cli, finished):
     rows = json.loads(cli("report", finished, "--format", "json")[1])
     controls = ["random", "prompt-length", "prompt-case", "prompt-digits", "prompt-ngram"]
