@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from memdet.detectors.plugins import remake
+from memdet.detectors.source_code import files_of, note_source
 from memdet.errors import NotApplicableError, UserError
 from memdet.torch_state import kept_generators, own_state
 
@@ -145,6 +146,7 @@ class Detector(ABC):
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
+        note_source(cls)
         for name in ("score", "map"):
             if name in vars(cls):
                 setattr(cls, name, _in_own_state(vars(cls)[name]))
@@ -195,12 +197,8 @@ class Detector(ABC):
         """Another process makes the detector again, from its plugin file if it came from one."""
         cls = type(self)
         file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-        return remake, (
-            cls.__module__,
-            file,
-            cls.__qualname__,
-            {key: getattr(self, key) for key in self.option_types()},
-        )
+        state = {key: getattr(self, key) for key in self.option_types()} | vars(self)
+        return remake, (cls.__module__, file, cls.__qualname__, state, files_of(cls))
 
     @property
     def tolerance(self) -> float:

@@ -6,19 +6,20 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from memdet.detectors.source_code import files_of, names_of_changed
 from memdet.errors import UserError
 
 _PREFIX = "memdet_plugin_"
+_loaded: dict[Path, tuple[str, ModuleType]] = {}
 
 
-@cache
 def load_plugin(path: Path) -> ModuleType:
-    """Run a plugin file, once a process.
+    """Run a plugin file, once a process while its content stays.
 
     Args:
         path: Absolute.
@@ -30,6 +31,10 @@ def load_plugin(path: Path) -> ModuleType:
         raise UserError(f"plugin {path} is a directory; name a Python file in it")
     if not path.is_file():
         raise UserError(f"plugin {path} does not exist")
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    known, module = _loaded.get(path, ("", None))
+    if module is not None and known == content:
+        return module
     name = f"{_PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -37,9 +42,11 @@ def load_plugin(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        # Compiled here: Python's own cache of compiled files goes by size and seconds, which an edit can keep.
+        exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:  # the plugin author's mistake, whatever it is
         raise UserError(f"plugin {path} cannot be loaded: {type(error).__name__}: {reason(error)}") from error
+    _loaded[path] = (content, module)
     return module
 
 
@@ -48,15 +55,27 @@ def reason(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def remake(module: str, file: str | None, name: str, options: dict[str, Any]) -> Any:
-    """An object of a class in another process than the one that made it first, which may be that of a plugin file.
+def remake(module: str, file: str | None, name: str, state: dict[str, Any], files: dict[str, str]) -> Any:
+    """A detector in another process than the one that made it first; its class may be that of a plugin file.
 
     Args:
         module, file, name: Of its class.
-        options: Keywords of the constructor.
+        state: Its attributes.
+        files: Checksums of the files of its class in the other process.
+
+    Raises:
+        UserError: The class is not to be found here, or is of other files.
     """
-    if module.startswith(_PREFIX) and file is not None:
-        found = getattr(load_plugin(Path(file)), name)
-    else:
-        found = getattr(importlib.import_module(module), name)
-    return found(**options)
+    whole = load_plugin(Path(file)) if module.startswith(_PREFIX) and file else importlib.import_module(module)
+    try:
+        cls = attrgetter(name)(whole)
+    except AttributeError:
+        raise UserError(f"detector class {name} of {module} is not found by another process: {AT_THE_TOP}") from None
+    if changed := names_of_changed(files, files_of(cls)):
+        raise UserError(f"detector class {name}: {', '.join(changed)} changed while the run was starting: start again")
+    made = cls.__new__(cls)
+    vars(made).update(state)
+    return made
+
+
+AT_THE_TOP = "define it at the top level of a file that can be imported, or give its file as a plugin"

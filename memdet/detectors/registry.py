@@ -136,7 +136,6 @@ def _classes_of(module: ModuleType) -> list[type[Detector]]:
     ]
 
 
-@cache
 def _plugin_classes(path: Path) -> tuple[type[Detector], ...]:
     classes = _classes_of(load_plugin(path))
     if not classes:

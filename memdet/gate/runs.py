@@ -9,6 +9,7 @@ import pandas as pd
 
 from memdet.detectors import DetectorInfo, detector_classes, make_detector
 from memdet.errors import UserError
+from memdet.results.differences import changed_names
 from memdet.results.manifest import Manifest, SampleSetEntry
 from memdet.results.run import Run, status_of
 
@@ -165,7 +166,7 @@ def news(old: GateRun, new: GateRun) -> Iterator[str]:
 
 
 def other_circumstances(old: GateRun, new: GateRun) -> Iterator[str]:
-    """One line that names what may have moved the scores: packages, device, precision, weights, protocol."""
+    """One line that names what may have moved the scores: packages, device, precision, weights, protocol, code."""
     before, after = ({entry.id: entry for entry in run.manifest.settings.sample_sets} for run in (old, new))
     told: dict[str, tuple[object, object]] = {
         name: (old.manifest.packages.get(name), new.manifest.packages.get(name)) for name in _CIRCUMSTANCES
@@ -179,6 +180,10 @@ def other_circumstances(old: GateRun, new: GateRun) -> Iterator[str]:
     for name in before:
         if name in after and _weights(before[name]) != _weights(after[name]):
             lines.append(f"other weights of the model of {name}")
+    for entry in new.manifest.settings.detectors:
+        was = old.manifest.detector(entry.label)
+        if was is not None and was.code and entry.code and was.code != entry.code:
+            lines.append(f"code of {entry.label} {changed_names(was.code, entry.code)}")
     if lines:
         yield f"differs from the baseline: {'; '.join(lines)}"
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from memdet.detectors.base import is_control
 from memdet.errors import UserError
 from memdet.io_utils import printable, write_text
+from memdet.results.differences import described_differences
 from memdet.results.labels import renamed_labels
 from memdet.results.schema import SCHEMA_VERSION
 
@@ -31,6 +32,8 @@ class SampleSetEntry(_Part):
         id, version, content_hash: Of the sample set.
         model: Its own; None for a set that names none.
         model_hashes: Fingerprint of each model of its items.
+        model_files: SHA-256 of each file of such a model, by its path; empty in runs of an older memdet.
+        items: SHA-256 of the items of each split; empty in runs of an older memdet.
         dtype: Of the models.
         steps, guidance, noise, seeds: Of the protocol.
         batch_size: Items at once, as planned.
@@ -41,6 +44,8 @@ class SampleSetEntry(_Part):
     content_hash: str = ""
     model: str | None = None
     model_hashes: dict[str, str] = {}
+    model_files: dict[str, dict[str, str]] = {}
+    items: dict[str, str] = {}
     dtype: str = "float32"
     steps: int | None = None
     guidance: float | None = None
@@ -63,12 +68,14 @@ class DetectorEntry(_Part):
     Attributes:
         label: Name and options.
         version, access, seeded: Of its :class:`~memdet.detectors.DetectorInfo`.
+        code: Checksums of its code by file; empty for those of memdet, and in runs of an older memdet.
     """
 
     label: str
     version: int = 1
     access: str = "score"
     seeded: bool = True
+    code: dict[str, str] = {}
 
     @property
     def is_control(self) -> bool:
@@ -98,8 +105,8 @@ class Settings(_Part):
     accelerate: str = "off"
 
     def differences(self, other: Settings) -> list[str]:
-        """Names of the fields that differ."""
-        return [name for name in type(self).model_fields if getattr(self, name) != getattr(other, name)]
+        """What another run does otherwise, as :func:`memdet.results.differences.described_differences` says it."""
+        return described_differences(self, other)
 
 
 class Manifest(_Part):
@@ -186,6 +193,11 @@ class Manifest(_Part):
         content = self.model_dump(mode="json", exclude_defaults=False)
         if self.settings.accelerate == "off":
             del content["settings"]["accelerate"]
+        parts = [*content["settings"]["sample_sets"], *content["settings"]["detectors"]]
+        for part in parts:
+            for name in ("model_files", "items", "code"):
+                if not part.get(name, True):
+                    del part[name]
         for name in ("halved", "seconds_total"):
             if not content[name]:
                 del content[name]

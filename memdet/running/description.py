@@ -14,10 +14,12 @@ from typing import Any
 import torch
 
 from memdet.detectors import Detector
+from memdet.detectors.source_code import code_of
 from memdet.models import ScoreModel
 from memdet.results.manifest import DetectorEntry, Manifest, SampleSetEntry, Settings
 from memdet.running.options import RunOptions
 from memdet.samplesets import SampleSet
+from memdet.samplesets.digests import items_digests
 
 _PACKAGES = ("memdet", "torch", "diffusers", "transformers", "numpy", "scikit-learn", "pyarrow")
 
@@ -31,6 +33,7 @@ def settings_of_run(
 ) -> Settings:
     """All that decides the scores; two runs with equal settings give the same table."""
     fingerprints = {name: model.fingerprint() for name, model in models.items()}
+    files = {name: model.files() for name, model in models.items()}
     return Settings(
         memdet=version("memdet"),
         sample_sets=[
@@ -40,6 +43,8 @@ def settings_of_run(
                 content_hash=s.content_hash,
                 model=s.model,
                 model_hashes={name: fingerprints[name] for name in s.items["model"].unique()},
+                model_files={name: files[name] for name in s.items["model"].unique() if files[name]},
+                items=items_digests(s.items),
                 dtype=str(models[s.items["model"].iloc[0]].dtype).removeprefix("torch."),
                 steps=s.protocol.steps,
                 guidance=s.protocol.guidance,
@@ -50,7 +55,9 @@ def settings_of_run(
             for s in sample_sets
         ],
         detectors=[
-            DetectorEntry(label=d.label, version=d.info.version, access=d.info.access, seeded=d.info.seeded)
+            DetectorEntry(
+                label=d.label, version=d.info.version, access=d.info.access, seeded=d.info.seeded, code=code_of(d)
+            )
             for d in detectors
         ],
         device=options.device,

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from tqdm import tqdm
 
-from memdet.errors import NotApplicableError
+from memdet.errors import NotApplicableError, UserError
 from memdet.io_utils import write_bytes
 from memdet.models import load_model
 from memdet.models.images import png_of
 from memdet.probing import Context, Items, Probe
 from memdet.results.conditions import Source
+from memdet.results.differences import changed_names
 from memdet.results.images import UNDRAWN, Key, key_of, read_images, write_images
 from memdet.running.batch_size import automatic_batch
 from memdet.samplesets import Protocol, SampleSet
@@ -66,9 +67,9 @@ def make_images(
         All that is kept, as :func:`~memdet.results.images.read_images` gives it, empty for what could not be drawn.
 
     Raises:
-        UserError: A model cannot be loaded, or the file is damaged.
+        UserError: A model cannot be loaded or is not that of the run any more, or the file is damaged.
     """
-    kept = read_images(directory)
+    kept, sources = read_images(directory), list(sources)
     groups = _missing(kept, sources, generations)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     models: dict[str, ScoreModel] = {}
@@ -77,6 +78,7 @@ def make_images(
         for (name, noise, steps, guidance, seed), wanted in groups.items():
             if name not in models:
                 models = {name: load_model(name, device=device)}
+                _check_same(models[name], name, sources)
             if not _makes_images(models[name]):
                 bar.total = (bar.total or 0) - len(wanted)
                 continue
@@ -91,6 +93,17 @@ def make_images(
                 bar.update(len(batch))
             write_images(directory, kept)
     return kept
+
+
+def _check_same(model: ScoreModel, name: str, sources: Sequence[Source]) -> None:
+    """Refuse a model whose files changed since the run: its images would stand beside another one's scores."""
+    for source in sources:
+        then = source.entry.model_files.get(name) if source.entry is not None else None
+        if then and then != (now := model.files()):
+            raise UserError(
+                f"the files of the model {name} changed since the run {changed_names(then, now)}, so that its images "
+                "would not be those of the scores: restore them, or score again into a new directory"
+            )
 
 
 def save_generations(
