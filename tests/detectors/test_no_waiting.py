@@ -48,6 +48,7 @@ ACCEPTED = {
     "jeon2024-eigenvalues": ({"_linalg_eigh"}, EIGENVALUES),
     "eigenvalue-gap": ({"_linalg_eigh"}, EIGENVALUES),
     "lhsd": ({"_linalg_eigh"}, EIGENVALUES),
+    "normal-bundle": ({"_linalg_svd"}, "torch.linalg.svdvals looks at the error code, once at the end"),
     "trace-gap@estimator=exact": ({"_linalg_eigh"}, EIGENVALUES),
     "bright-ending": ({"lift_fresh"}, TOKENS),
     "ren2024-entropy": ({"lift_fresh"}, TOKENS),
