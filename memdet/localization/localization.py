@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,8 @@ FIELDS = (
 )
 WHOLE_IMAGE = "whole image"
 LEGEND = (
-    "95 % intervals in brackets. Pixel AUROC: does the map tell the shared region from the rest, mean over items. "
+    "95 % intervals in brackets, of items and noise draws; of items alone with one noise seed. Pixel AUROC: does the map "
+    "tell the shared region from the rest, mean over items. "
     "IoU: of the region and the pixels above the threshold (in units of a map's mean), which is fixed on the dev split."
 )
 BATCH = 64
@@ -56,8 +56,8 @@ def localize(sample_set: SampleSet, detectors: Sequence[Detector], seeds: int | 
 
     A map is divided by its mean. The pixel AUROC of an item asks how well its map tells the region from the rest; the
     IoU is that of the region and all pixels above a threshold, which is the one of the best mean IoU on the memorized
-    dev items. Both are means over items and seeds, with a bootstrap over clusters. A row says what marking the whole
-    image gives.
+    dev items. Both are means over items and seeds, with intervals of both (:func:`~memdet.metrics.mean_interval`). A
+    row says what marking the whole image gives.
 
     Args:
         sample_set: Its spec names the shared region.
@@ -104,12 +104,18 @@ def localize(sample_set: SampleSet, detectors: Sequence[Detector], seeds: int | 
             _row(
                 head,
                 detector.label,
-                pixel_auroc=astuple(mean_interval(np.mean(areas, axis=0), clusters)),
-                iou=astuple(mean_interval(overlaps.mean(axis=0), clusters)),
+                pixel_auroc=_interval(np.array(areas).T, clusters),
+                iou=_interval(overlaps.T, clusters),
                 threshold=threshold,
             )
         )
     return rows
+
+
+def _interval(values: Maps, clusters: list[str]) -> tuple[float, float, float]:
+    """Mean of shares ``[items, seeds]`` and its bounds."""
+    found = mean_interval(values, clusters)
+    return found.value, max(0.0, found.low), min(1.0, found.high)
 
 
 def region_mask(region: Sequence[float], latent_shape: tuple[int, ...]) -> NDArray[np.int64]:

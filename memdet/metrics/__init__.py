@@ -8,12 +8,12 @@ from memdet.metrics._bootstrap import (
     evaluate_scores,
     evaluate_table,
     gain,
-    mean_interval,
 )
 from memdet.metrics._conformal import Threshold, at_least_as_high, conformal_threshold, one_of_each
 from memdet.metrics._copying import DataCopying, authenticity, data_copying, likelihood_gap, memorized_share
 from memdet.metrics._distributions import average_ranks, student_sf
 from memdet.metrics._fewer_draws import FewerDraws, auroc_of_draws
+from memdet.metrics._means import mean_interval
 from memdet.metrics._operating import RateEvaluation, evaluate_rates
 from memdet.metrics._pairs import (
     PairedTests,

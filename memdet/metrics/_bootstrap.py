@@ -245,38 +245,6 @@ def gain(
     return Interval(float(found.areas[0]), float(low[0]), float(high[0]))
 
 
-def mean_interval(
-    values: ArrayLike, clusters: ArrayLike, *, draws: int = DRAWS, seed: int = 0, level: float = LEVEL
-) -> Interval:
-    """Mean of a number that items have, with a percentile interval of a cluster bootstrap.
-
-    Args:
-        values: ``[n]``, finite.
-        clusters, draws, seed, level: As for :func:`evaluate_scores`.
-
-    Returns:
-        The mean and its interval.
-
-    Raises:
-        ValueError: No items, numbers that are not finite, or as for :func:`evaluate_scores`.
-
-    Example:
-        >>> interval = mean_interval([0.0, 1.0, 1.0, 1.0], ["a", "b", "c", "d"])
-        >>> interval.value, interval.low, interval.high
-        (0.75, 0.25, 1.0)
-    """
-    numbers = np.asarray(values, dtype=np.float64)
-    names = validated_clusters(clusters, numbers.shape)
-    check(draws, level)
-    if not len(numbers) or not np.isfinite(numbers).all():
-        raise ValueError("values are finite numbers, at least one")
-    _, family = np.unique(names, return_inverse=True)
-    k = int(family.max()) + 1
-    drawn = np.random.default_rng(seed).multinomial(k, np.full(k, 1 / k), size=draws)[:, family]
-    low, high = np.quantile(drawn @ numbers / drawn.sum(axis=1), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(numbers.mean()), float(low), float(high))
-
-
 def resample(labels: Ints, clusters: Names, draws: int, seed: int) -> Iterator[Floats]:
     """Blocks of bootstrap weights ``[draws, n]``: how often each item was drawn, clusters kept whole.
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from scipy import stats
 
 from memdet.cli import group
 from memdet.detectors import Detector, DetectorInfo, detector_classes, make_detectors
@@ -91,3 +92,15 @@ def test_interval_of_a_mean():
     assert doubled.high - doubled.low == pytest.approx(2 * 1.96 * values[:100].std() / 10, rel=0.15)
     with pytest.raises(ValueError, match="finite"):
         mean_interval([np.nan], ["a"])
+
+
+def test_interval_of_a_mean_over_draws():
+    """A draw moves all items: its mean is a number a seed, and Student's t for their number less 1 says how sure."""
+    item, draw = np.random.default_rng(1).normal(size=50), np.array([0.3, -0.2, 0.5, 0.1])
+    alone, both = mean_interval(item + draw.mean(), range(50)), mean_interval(item[:, None] + draw, range(50))
+    reach = stats.t.isf(0.025, 3) * draw.std(ddof=1) / 2
+    assert both.value == pytest.approx(alone.value)
+    assert both.high - both.value == pytest.approx(np.hypot(alone.high - alone.value, reach))
+    assert both.value - both.low == pytest.approx(np.hypot(alone.value - alone.low, reach))
+    mixed = item[:, None] + np.random.default_rng(2).normal(size=(50, 4))  # no draw moves all items
+    assert np.ptp([mean_interval(mixed, range(50)).high, mean_interval(mixed.mean(axis=1), range(50)).high]) < 0.1
