@@ -40,8 +40,8 @@ FIELDS = (
 )
 WHOLE_IMAGE = "whole image"
 LEGEND = (
-    "95 % intervals in brackets, of items and noise draws; of items alone with one noise seed. Pixel AUROC: does the map "
-    "tell the shared region from the rest, mean over items. "
+    "95 % intervals in brackets, of items and noise draws; of items alone with one noise seed. Pixel AUROC: does the "
+    "map tell the shared region from the rest, mean over items. "
     "IoU: of the region and the pixels above the threshold (in units of a map's mean), which is fixed on the dev split."
 )
 BATCH = 64
