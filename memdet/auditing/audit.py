@@ -84,22 +84,23 @@ def audit(sample_set: SampleSet) -> dict[str, Any]:
         "strata": _strata(table, scored, labels, families),
     }
     if prompts:
-        measured = {d.info.title: s.tolist() for d, s in scored if d.info.access == "text" and not d.info.supervised}
-        result |= {
-            "largest_families": largest_families(prompts, labels, families),
-            "duplicates": duplicates(prompts, labels, families),
-            "shifts": shifts(prompts, labels, measured),
-            "vocabulary": vocabulary(prompts, labels, families),
-        }
+        result |= _of_prompts(prompts, scored, labels, families)
     result["flagged"], result["verdict"] = _verdict(rows, reachable)
-    if wrong := _contradiction(sample_set):
-        result |= {
-            "contradiction": wrong,
-            "flagged": True,
-            "verdict": f"flagged: {wrong}; controls: {result['verdict']}",
-        }
-    rounded: dict[str, Any] = _rounded(result)
+    rounded: dict[str, Any] = _rounded(result | _contradiction(sample_set, result["verdict"]))
     return rounded
+
+
+def _of_prompts(
+    prompts: Sequence[str], scored: Sequence[tuple[Detector, Floats]], labels: Ints, families: Ints
+) -> dict[str, Any]:
+    """How the prompts of the classes differ."""
+    measured = {d.info.title: s.tolist() for d, s in scored if d.info.access == "text" and not d.info.supervised}
+    return {
+        "largest_families": largest_families(prompts, labels, families),
+        "duplicates": duplicates(prompts, labels, families),
+        "shifts": shifts(prompts, labels, measured),
+        "vocabulary": vocabulary(prompts, labels, families),
+    }
 
 
 def control_scores(sample_set: SampleSet, table: pd.DataFrame, control: Detector) -> tuple[Floats, str, str]:
@@ -211,15 +212,15 @@ def _verdict(rows: Sequence[dict[str, Any]], reachable: bool) -> tuple[bool | No
     return False, f"passed: no control is held to a limit here{why}{notes}"
 
 
-def _contradiction(sample_set: SampleSet) -> str:
-    """How the set speaks against itself; empty if it does not."""
+def _contradiction(sample_set: SampleSet, verdict: str) -> dict[str, Any]:
+    """What changes in an audit where the set speaks against itself; nothing if it does not."""
     try:
         refuse_contradictions(
             sample_set.items, "no run takes it", has_prompts=sample_set.has_prompts, noise=sample_set.protocol.noise
         )
     except UserError as error:
-        return str(error)
-    return ""
+        return {"contradiction": str(error), "flagged": True, "verdict": f"flagged: {error}; controls: {verdict}"}
+    return {}
 
 
 def _shown(row: dict[str, Any]) -> str:
