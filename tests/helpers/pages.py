@@ -162,5 +162,6 @@ def tied_with_the_best(described, measure, fields, *, controls=True):
     usable = [row for row in rows if row["status"] == "ok"]
     values = [row["auroc"] if measure == 0 else described["tpr"][row["detector"]][measure - 1][0] for row in usable]
     kept = [place for place, row in enumerate(usable) if controls or row["access"] not in {"none", "text"}]
+    kept = [place for place in kept if usable[place].get("ranked", True)]
     lead = max(kept, key=lambda place: values[place] or 0.0)
     return {usable[place]["detector"] for place in kept if described["tied"][measure][lead][place] == "1"}

@@ -203,7 +203,7 @@ def test_without_a_budget_the_answer_names_the_first_group(visit, file, rate, co
             expected = {label for label in expected if described["tpr"][label][measure - 1][0] > 0}
         if measure == 0:
             first = [row for row in usable if row["tie_group"] == 1]
-            best = max(usable, key=lambda row: row["auroc"])
+            best = max((row for row in usable if row.get("ranked", True)), key=lambda row: row["auroc"])
             if best["access"] not in {"none", "text"}:
                 by_auroc += 1
                 assert expected == {row["detector"] for row in first if row["access"] not in {"none", "text"}}
