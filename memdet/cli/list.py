@@ -25,6 +25,8 @@ def _detectors(plugins: tuple[Path, ...]) -> list[dict[str, Any]]:
             "access": info.access,
             "task": info.task,
             "year": info.year,
+            "fidelity": "control" if info.is_control else info.fidelity,
+            "headline": info.headline.label(info.name) if info.headline is not None else None,
             "cost": info.cost,
             "title": info.title,
         }
