@@ -172,8 +172,9 @@ def test_an_atom_has_no_dimension():
     null = 128 - sigma**2 * 128 + sigma**2 * float((alpha * MEANS[0]).square().sum())
     assert ask("ross2025@statistic=flipd-cond", probe)[0] == pytest.approx([0], abs=1e-9)
     assert ask("ross2025", probe)[0] == pytest.approx([-null])
-    assert ask("ross2025@statistic=score-norm", probe)[0] == pytest.approx([0], abs=1e-9)
-    difference = float((alpha * MEANS[0]).norm())
+    noise = probe.noise[0].flatten()  # the score of an atom leads all the way back, -eps / sigma; that of N(0, 1) is -x
+    assert ask("ross2025@statistic=score-norm", probe)[0] == pytest.approx([float(noise.norm()) / sigma])
+    difference = float((noise / sigma - alpha * MEANS[0] - sigma * noise).norm())
     assert ask("ross2025@statistic=difference-norm", probe)[0] == pytest.approx([difference])
     assert ask("normal-bundle@scores=256,threshold=0.2", probe)[0] == [0]
 
@@ -191,12 +192,11 @@ def noises(probe, count):
 
 
 def test_beside_an_atom_the_score_points_back():
-    """Its norm is the distance over sigma^2, and the dimension, no longer one of a manifold, grows with its square."""
+    """Its norm is the distance over sigma^2; what was the dimension grows with its square."""
     shift = torch.full((128,), 0.01, dtype=torch.float64)
     probe = atom(shift)
     t = probe.nearest_timestep(50)
     length = SCHEDULE.alpha(t) * float(shift.norm()) / SCHEDULE.sigma(t) ** 2
-    assert ask("ross2025@statistic=score-norm", probe)[0] == pytest.approx([length])
     expected = -((length * SCHEDULE.sigma(t)) ** 2)
     assert ask("ross2025@statistic=flipd-cond", probe)[0] == pytest.approx([expected])
 

@@ -37,9 +37,9 @@ def flipd(one, t, branch, probes=None):
 
 
 def norms(one, t):
-    """Of the score difference and of the conditional score."""
+    """Of the score difference and of the conditional score, at a noisy copy."""
     t = nearest(one, t)
-    x = one.levels(t)[0] * clean(one)
+    x = one.levels(t)[0] * clean(one) + one.levels(t)[1] * one.noise()
     cond, null = (score(one, x, t, branch) for branch in ("cond", "null"))
     return float((cond - null).norm()), float(cond.norm())
 

@@ -23,10 +23,13 @@ class ManifoldMemorization(Detector):
     Paper: Ross et al., "A Geometric Framework for Understanding Memorization in Generative Models", ICLR 2025, arXiv
     2411.00113: an image is memorized where the model's manifold has too few dimensions. A condition can only lower the
     dimension. The null branch finds memorized images without their caption; ``flipd`` is the conditional dimension.
+    The norms are taken at a noisy copy ``alpha x_0 + sigma eps``: there a large score means few dimensions, since the
+    score has length ``sqrt(D - dimension) / sigma``. At x_0 itself, where memorized images have none, it means nothing.
 
     Attributes:
         statistic: ``flipd-null`` and ``flipd-cond``: minus the dimension of that branch. ``flipd-gap``: by how much the
-            condition lowers it, the sign of the paper's Proposition 2. ``difference-norm``: ``norm(s_c - s_u)``. ``score-norm``: ``norm(s_c)``.
+            condition lowers it, the sign of the paper's Proposition 2. ``difference-norm``: ``norm(s_c - s_u)``.
+            ``score-norm``: ``norm(s_c)``.
         t: Timestep, the nearest of the trajectory's.
         probes: Rademacher vectors for the trace.
         estimator: ``hutchinson``, or ``exact``: the whole spectrum, of closed forms and small networks.
@@ -57,11 +60,12 @@ class ManifoldMemorization(Detector):
         """Score each item, ``[batch]``."""
         t = probe.nearest_timestep(self.t)
         sigma, x = probe.model.schedule.sigma(t), probe.model.schedule.alpha(t) * probe.clean()
+        noisy = x + sigma * probe.noise
         if self.statistic == "difference-norm":
-            difference: Tensor = probe.difference(x, t).double().flatten(1).norm(dim=1)
+            difference: Tensor = probe.difference(noisy, t).double().flatten(1).norm(dim=1)
             return difference / sigma
         if self.statistic == "score-norm":
-            length: Tensor = probe.score(x, t, "cond").double().flatten(1).norm(dim=1)
+            length: Tensor = probe.score(noisy, t, "cond").double().flatten(1).norm(dim=1)
             return length
         if self.statistic == "flipd-gap":
             return self._dimension(probe, x, t, "null") - self._dimension(probe, x, t, "cond")
