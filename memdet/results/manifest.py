@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from memdet.detectors.base import is_control
 from memdet.errors import UserError
 from memdet.io_utils import printable, write_text
-from memdet.results.differences import described_differences
 from memdet.results.labels import renamed_labels
 from memdet.results.schema import SCHEMA_VERSION
 
@@ -103,10 +102,6 @@ class Settings(_Part):
     detectors: list[DetectorEntry] = []
     device: str | None = None
     accelerate: str = "off"
-
-    def differences(self, other: Settings) -> list[str]:
-        """What another run does otherwise, as :func:`memdet.results.differences.described_differences` says it."""
-        return described_differences(self, other)
 
 
 class Manifest(_Part):

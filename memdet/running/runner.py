@@ -20,6 +20,7 @@ from memdet.running.engines import Job, compute
 from memdet.running.options import RunOptions
 from memdet.running.remarks import LABEL, remarks_on, said_again, say
 from memdet.running.scoring import Work, load_models
+from memdet.running.workers import check_workers
 from memdet.samplesets import SampleSet
 from memdet.samplesets.evidence import refuse_contradictions
 from memdet.torch_state import in_own_state
@@ -57,6 +58,8 @@ def run(
             be loaded, or ``out`` holds a run of other settings.
     """
     options = options or RunOptions()
+    if options.workers > 1:
+        check_workers(detectors)
     _check_names(sample_sets, detectors)
     _check_labels(sample_sets)
     n_items = sum(len(sample_set.items) for sample_set in sample_sets)
@@ -66,7 +69,7 @@ def run(
     batch_sizes = {name: units.batch_size for name, units in work.plan.items()}
     settings = settings_of_run(sample_sets, models, detectors, options, batch_sizes)
     manifest = manifest_of_run(settings, detectors, options, command)
-    sink = RunInMemory() if out is None else RunDirectory(out)
+    sink = RunInMemory() if out is None else RunDirectory(Path(out))
     with sink.open(manifest) as finished:
         if finished:
             assert out is not None

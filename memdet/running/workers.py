@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
+import signal
+import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from operator import attrgetter
 from pathlib import Path
 
 import torch
 
 from memdet.detectors import Detector
+from memdet.detectors.plugins import AT_THE_TOP, reason
 from memdet.errors import UserError
 from memdet.results.sinks import RunDirectory
 from memdet.running.description import threads_of_worker
@@ -21,12 +28,59 @@ from memdet.running.options import RunOptions
 from memdet.running.scoring import Work
 from memdet.running.work_plan import Units
 from memdet.samplesets import SampleSet
+from memdet.torch_state import in_own_state
 
 GROUPS_PER_WORKER = 4
 PARTS_PER_WORKER = 64
+_NO_GUARD = 86  # exit status of a worker that was led back to the call that started it
+_RESUMES = "what is done is kept, the same command resumes"
 
 _work: Work | None = None
 _directory: RunDirectory | None = None
+_failed: Exception | None = None
+
+
+def check_workers(detectors: Sequence[Detector]) -> None:
+    """Refuse what several processes cannot do, before anything is loaded.
+
+    A worker that is only starting, and reads the caller's script to that end, ends here: the script has no guard.
+
+    Args:
+        detectors: Of the run; each process makes them again.
+
+    Raises:
+        UserError: This process may start no others, or a detector cannot be made again in another one.
+    """
+    process = multiprocessing.current_process()
+    if getattr(process, "_inheriting", False):
+        raise SystemExit(_NO_GUARD)
+    if process.daemon:
+        raise UserError(
+            "this process is a daemonic worker of another pool, which may start no processes: take one worker, "
+            "`workers` 1",
+            parameters=("workers",),
+        )
+    for detector in detectors:
+        cls, file = type(detector), getattr(sys.modules.get(type(detector).__module__), "__file__", None)
+        if cls.__module__ == "__main__" and not (file and Path(file).is_file()):
+            raise UserError(
+                f"detector {detector.label} is defined in a notebook, at a prompt or on standard input, where other "
+                f"processes cannot read it: {AT_THE_TOP}; or take one worker, `workers` 1",
+                parameters=("workers",),
+            )
+        try:
+            at_home = attrgetter(cls.__qualname__)(sys.modules[cls.__module__]) is cls
+            pickle.dumps(detector)
+        except Exception as error:  # whatever a user's object says to it
+            at_home, why = False, f" ({type(error).__name__}: {reason(error)})"
+        else:
+            why = ""
+        if not at_home:
+            raise UserError(
+                f"detector {detector.label} cannot be made again in other processes{why}: {AT_THE_TOP}, and keep what "
+                "it holds in its options; or take one worker, `workers` 1",
+                parameters=("workers",),
+            )
 
 
 def compute_in_processes(
@@ -50,37 +104,104 @@ def compute_in_processes(
         The sample set of what has been finished, and how many units it was.
 
     Raises:
-        UserError: A process was killed, for want of memory perhaps.
+        UserError: A process ended, or could not start: why.
     """
+    before = multiprocessing.active_children()
     pool = ProcessPoolExecutor(
         options.workers,
         mp_context=multiprocessing.get_context("spawn"),  # a fork of a process with threads can hang
         initializer=_start,
-        initargs=(sample_sets, detectors, options, out),
+        initargs=(pickle.dumps((sample_sets, detectors)), options, out),
     )
+    started: list[BaseProcess] = []
     try:
-        running = {
-            pool.submit(_compute, name, group): (name, len(group)) for name, group in _groups(plan, options.workers)
-        }
+        running = {}
+        with _readable_main():
+            for name, group in _groups(plan, options.workers):
+                running[pool.submit(_compute, name, group)] = (name, len(group))
+                if len(started) < options.workers:  # they are started as work comes, and forgotten when they end
+                    started = [*{*started, *multiprocessing.active_children()}.difference(before)]
         for future in as_completed(running):
             future.result()
             yield running[future]
     except BrokenProcessPool:
-        raise UserError(
-            "a worker process ended, for want of memory perhaps; what is done is kept, the same command"
-            " resumes, with fewer `workers` if need be",
-            parameters=("workers",),
-        ) from None
+        pool.shutdown(cancel_futures=True)
+        raise UserError(why_ended(process.exitcode for process in started), parameters=("workers",)) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _start(sample_sets: Sequence[SampleSet], detectors: Sequence[Detector], options: RunOptions, out: Path) -> None:
-    global _work, _directory
+def why_ended(statuses: Iterable[int | None]) -> str:
+    """What exit statuses of worker processes say of the end of one of them; the others are terminated by the pool.
+
+    Args:
+        statuses: As `multiprocessing` gives them, below 0 for a signal.
+
+    Example:
+        >>> why_ended([-15, -11])
+        'a worker process ended by SIGSEGV, a crash of compiled code; what is done is kept, the same command resumes'
+    """
+    ended = [status for status in statuses if status]
+    status = next((one for one in ended if one != -signal.SIGTERM), ended[0] if ended else None)
+    if status == _NO_GUARD:
+        return (
+            "a worker process ended where the script calls memdet again, for every worker reads the script: put what "
+            'it runs under `if __name__ == "__main__":`, or take one worker, `workers` 1'
+        )
+    if status is None:
+        return f"a worker process ended, and left no status; {_RESUMES}"
+    if status > 0:
+        return f"a worker process ended with status {status}, and said why on standard error; {_RESUMES}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    if name == "SIGKILL":
+        return (
+            "a worker process ended by SIGKILL: the system sends it where memory is used up, or somebody did; "
+            f"{_RESUMES}, with fewer `workers` if it was memory"
+        )
+    crashes = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT"}
+    what = ", a crash of compiled code" if name in crashes else ", which somebody sent"
+    return f"a worker process ended by {name}{what}; {_RESUMES}"
+
+
+@contextmanager
+def _readable_main() -> Iterator[None]:
+    """Inside, processes that start do not read a script that came from standard input, which is gone."""
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    if file is None or Path(file).is_file():
+        yield
+        return
+    del main.__file__
+    try:
+        yield
+    finally:
+        main.__file__ = file
+
+
+@in_own_state
+def _start(work: bytes, options: RunOptions, out: Path) -> None:
+    """Make this process ready. What fails is kept for :func:`_compute`, whose caller hears of it."""
+    global _work, _directory, _failed
     threading.Thread(target=_end_with_caller, daemon=True).start()
     keep_freed_memory()
     torch.set_num_threads(threads_of_worker(options.workers))
-    _work, _directory = Work(sample_sets, detectors, options), RunDirectory(out)
+    try:
+        sample_sets, detectors = pickle.loads(work)
+    except UserError as error:
+        _failed = error
+        return
+    except Exception as error:  # of a user's module: an import that fails in another process, say
+        _failed = UserError(
+            f"a worker process cannot make the detectors again ({type(error).__name__}: {reason(error)}): {AT_THE_TOP}"
+        )
+        return
+    try:
+        _work, _directory = Work(sample_sets, detectors, options), RunDirectory(out)
+    except Exception as error:
+        _failed = error
 
 
 def _end_with_caller() -> None:
@@ -105,7 +226,10 @@ def _groups(plan: Mapping[str, Units], workers: int) -> list[tuple[str, range]]:
     return sorted(groups, key=lambda pair: -len(pair[1]))
 
 
+@in_own_state
 def _compute(sample_set: str, indices: range) -> None:
+    if _failed is not None:
+        raise _failed
     assert _work is not None
     assert _directory is not None
     for index in indices:

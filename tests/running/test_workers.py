@@ -73,7 +73,7 @@ def test_processes_write_the_same_scores_and_end_with_one_line_when_killed(tmp_p
     assert manifest["messages"]["mixture-2d"]["prompt-ngram"]
 
     killed = make_detectors(["late@step=-1"], classes)
-    with pytest.raises(UserError, match="a worker process ended.*the same command resumes"):
+    with pytest.raises(UserError, match="a worker process ended by SIGKILL.*memory.*the same command resumes"):
         run(sets, killed, tmp_path / "killed", RunOptions(batch_size=100, workers=2), progress=False)
     assert not (tmp_path / "killed" / "scores.parquet").exists()
 
