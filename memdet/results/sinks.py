@@ -130,12 +130,9 @@ class RunDirectory(Sink):
         if stored is None and self.path.is_dir() and any(p.name != ".lock" for p in self.path.iterdir()):
             raise UserError(f"{self.path} holds other files and no run: choose a new directory")
         if stored is not None and (changed := described_differences(stored.settings, manifest.settings)):
-            again = f", or repeat its command: {stored.command}" if stored.command else ""
-            raise UserError(
-                printable(
-                    f"{self.path} holds a run of other settings ({'; '.join(changed)}): choose a new directory{again}"
-                )
-            )
+            way = "choose a new directory for other detectors, sets or options"
+            way += f", or repeat its command: {stored.command}" if stored.command else ""
+            raise UserError(printable(f"{self.path} holds a run of other settings ({'; '.join(changed)}): {way}"))
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock")
         try:
