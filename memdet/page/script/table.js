@@ -60,7 +60,8 @@ function drawTable() {
     else head.removeAttribute("aria-sort");
   }
   $("table-caption").textContent = `Detectors on ${set.name}`;
-  put($("table-note"), `95\u00a0% intervals. AUROC bars run from ${number(from)} to 1, those of the TPR from 0 to 1; dashes mark the best control. *\u00a0control, which never calls the model. Groups are by AUROC. Evaluations: F + JVP + VJP an item, over all its noise seeds.`,
+  const alone = seedsOf(set) === 1 && set.rows.some((row) => row.draws === 1);
+  put($("table-note"), `95\u00a0% intervals, ${alone ? "of items alone: all share one noise draw" : "of items and noise draws"}. AUROC bars run from ${number(from)} to 1, those of the TPR from 0 to 1; dashes mark the best control. *\u00a0control, which never calls the model. Groups are by AUROC. Evaluations: F + JVP + VJP an item, over all its noise seeds.`,
     live.some((row) => !row.ranked) ? " Seeds instead of a group: averaged over other noise seeds than the others, so not ranked with them." : null);
   put($("table").tBodies[0], ...shown.map((row) => tableRow(set, row, from, control)));
   $("filter-count").textContent = `${shown.length} of ${plural(live.length, "detector")}`;
