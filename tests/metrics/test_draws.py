@@ -66,7 +66,9 @@ def test_the_interval_of_an_auroc_is_that_of_a_naive_jackknife():
     items = special.logit(alone.high) - special.logit(alone.value)
     reach = np.hypot(items, stats.t.isf(0.025, 4) * np.sqrt(on_logits))
     assert found.value == alone.value
-    assert special.logit([found.low, found.high]) == pytest.approx(special.logit(found.value) + np.array([-reach, reach]))
+    assert special.logit([found.low, found.high]) == pytest.approx(
+        special.logit(found.value) + np.array([-reach, reach])
+    )
     assert reach > 1.2 * items
 
 
@@ -345,3 +347,24 @@ def test_equal_detectors_are_told_apart_in_one_table_of_twenty_at_most(tau, requ
         wrong += bool(area_ties(means, labels, range(120), by_seed=scores).apart.any())
     print(f"\n{request.node.callspec.id}: wrong in {wrong / made:.1%} of the tables")
     assert wrong <= made * 0.05 + 2 * np.sqrt(made * 0.05 * 0.95)
+
+
+@pytest.mark.slow
+def test_equal_rates_that_draws_move_are_told_apart_in_one_table_of_twenty_at_most():
+    rng, wrong, made, rates = np.random.default_rng(2032), np.zeros(2), 120, (0.01, 0.1)
+    labels = np.repeat([1, 0], 120)
+    for _ in range(made):
+        common, lift = rng.normal(size=240), rng.normal(size=8)
+        scores = [
+            (0.7 * (common + rng.normal(size=240)) + 2.5 * labels)[:, None]
+            + 0.5 * labels[:, None] * (lift + rng.normal(size=8))
+            + 0.7 * rng.normal(size=(240, 8))
+            for _ in range(5)
+        ]
+        means = [one.mean(axis=1) for one in scores]
+        wrong += [
+            rate.ties.apart.any()
+            for rate in evaluate_rates(means, labels, range(240), rates, by_seed=scores, draws=300)
+        ]
+    print(f"\nrates: wrong in {(100 * wrong / made).round(1).tolist()} % of the tables")
+    assert (wrong <= made * 0.05 + 2 * np.sqrt(made * 0.05 * 0.95)).all()
