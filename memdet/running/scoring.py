@@ -84,9 +84,12 @@ def score_items(model: ScoreModel | None, items: Items, detector: Detector, prob
         with drawing_alike(detector, probe), probe.charge(supervised=detector.info.supervised) as cost:
             start = _clock(model)
             raw = detector.score(probe)
-            scores = torch.as_tensor(raw).detach().cpu().double()
+            scores = torch.as_tensor(raw).detach().cpu()
             if scores.shape != (n,):
                 raise ValueError(f"score() returned shape {tuple(scores.shape)}, expected ({n},)")
+            if scores.is_complex():  # which would lose their imaginary parts without a word
+                raise TypeError("score() returned complex numbers, which have no order")
+            scores = scores.double()
             cost.seconds += _clock(model) - start
     except NotApplicableError as error:
         return Scored([float("nan")] * n, ["not-applicable"] * n, Cost(), str(error))

@@ -34,6 +34,13 @@ class WrongShape(Detector):
         return torch.zeros(3)
 
 
+class Complex(Detector):
+    info = DetectorInfo(name="complex", title="", access="score", cost="none")
+
+    def score(self, probe):
+        return torch.zeros(len(probe), dtype=torch.complex64)
+
+
 class Peeks(Detector):
     info = DetectorInfo(name="peeks", title="", access="score", cost="none")
 
@@ -43,19 +50,21 @@ class Peeks(Detector):
 
 def test_statuses(tmp_path):
     good = make_detectors(["random", "prompt-length", "wen2024"], detector_classes())
-    detectors = [Raises(), SometimesInfinite(), WrongShape(), Peeks(), *good]
+    detectors = [Raises(), SometimesInfinite(), WrongShape(), Complex(), Peeks(), *good]
     run([load_sample_set("mixture-2d")], detectors, tmp_path / "run", RunOptions(seeds=1), progress=False)
     rows = {row["detector"]: row for row in report_rows([tmp_path / "run"])}
     assert {name: row["status"] for name, row in rows.items()} == {
         "raises": "error",
         "sometimes-infinite": "nonfinite",
         "wrong-shape": "error",
+        "complex": "error",
         "peeks": "error",
         "random": "ok",
         "prompt-length": "not-applicable",
         "wen2024": "ok",
     }
     assert rows["raises"]["message"] == "RuntimeError: a detector's own bug"
+    assert rows["complex"]["message"] == "TypeError: score() returned complex numbers, which have no order"
     assert "must not see labels" in rows["peeks"]["message"]
     assert "not text" in rows["prompt-length"]["message"]
     assert all(rows[name]["auroc"] is None for name in ("raises", "sometimes-infinite", "prompt-length"))
