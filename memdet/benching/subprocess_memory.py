@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from memdet.errors import UserError
 from memdet.running.memory import OutOfMemoryError, peak_resident
+from memdet.running.workers import NO_GUARD, leave_if_starting, why_ended
 
 
 def peak_of_process(device: str, work: Callable[..., None], *arguments: Any) -> int | None:
@@ -24,14 +26,25 @@ def peak_of_process(device: str, work: Callable[..., None], *arguments: Any) -> 
 
     Returns:
         Bytes; None where the system does not tell, or the process did not live.
+
+    Raises:
+        UserError: The script that calls this has no main guard, so that the new process would call it too.
     """
+    leave_if_starting()
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
+        future = pool.submit(_peak_of, torch.get_num_threads(), device, work, arguments)
+        started = multiprocessing.active_children()
         try:
-            return pool.submit(_peak_of, torch.get_num_threads(), device, work, arguments).result()
-        except (BrokenProcessPool, torch.OutOfMemoryError, OutOfMemoryError):  # the caller holds memory too
+            return future.result()
+        except (torch.OutOfMemoryError, OutOfMemoryError):  # the caller holds memory too
+            return None
+        except BrokenProcessPool:
+            pool.shutdown()
+            if any(process.exitcode == NO_GUARD for process in started):
+                raise UserError(why_ended([NO_GUARD])) from None
             return None
 
 

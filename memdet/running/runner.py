@@ -58,10 +58,7 @@ def run(
             be loaded, or ``out`` holds a run of other settings.
     """
     options = options or RunOptions()
-    if options.workers > 1:
-        check_workers(detectors)
-    _check_names(sample_sets, detectors)
-    _check_labels(sample_sets)
+    _check(sample_sets, detectors, options)
     n_items = sum(len(sample_set.items) for sample_set in sample_sets)
     give_back_memory(n_items)
     models = models or load_models(sample_sets, options)
@@ -88,6 +85,14 @@ def run(
         result = sink.finish(names, manifest, work.described())
         give_back_memory(n_items)
     return result
+
+
+def _check(sample_sets: Sequence[SampleSet], detectors: Sequence[Detector], options: RunOptions) -> None:
+    """Refuse what cannot be run, before anything is loaded."""
+    if options.workers > 1:
+        check_workers(detectors)
+    _check_names(sample_sets, detectors)
+    _check_labels(sample_sets)
 
 
 def _check_names(sample_sets: Sequence[SampleSet], detectors: Sequence[Detector]) -> None:

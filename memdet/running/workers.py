@@ -32,7 +32,7 @@ from memdet.torch_state import in_own_state
 
 GROUPS_PER_WORKER = 4
 PARTS_PER_WORKER = 64
-_NO_GUARD = 86  # exit status of a worker that was led back to the call that started it
+NO_GUARD = 86  # exit status of a worker that was led back to the call that started it
 _RESUMES = "what is done is kept, the same command resumes"
 
 _work: Work | None = None
@@ -40,10 +40,14 @@ _directory: RunDirectory | None = None
 _failed: Exception | None = None
 
 
+def leave_if_starting() -> None:
+    """End a process that is only starting: it reads the caller's script to that end, and the script has no guard."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SystemExit(NO_GUARD)
+
+
 def check_workers(detectors: Sequence[Detector]) -> None:
     """Refuse what several processes cannot do, before anything is loaded.
-
-    A worker that is only starting, and reads the caller's script to that end, ends here: the script has no guard.
 
     Args:
         detectors: Of the run; each process makes them again.
@@ -51,10 +55,8 @@ def check_workers(detectors: Sequence[Detector]) -> None:
     Raises:
         UserError: This process may start no others, or a detector cannot be made again in another one.
     """
-    process = multiprocessing.current_process()
-    if getattr(process, "_inheriting", False):
-        raise SystemExit(_NO_GUARD)
-    if process.daemon:
+    leave_if_starting()
+    if multiprocessing.current_process().daemon:
         raise UserError(
             "this process is a daemonic worker of another pool, which may start no processes: take one worker, "
             "`workers` 1",
@@ -143,10 +145,10 @@ def why_ended(statuses: Iterable[int | None]) -> str:
     """
     ended = [status for status in statuses if status]
     status = next((one for one in ended if one != -signal.SIGTERM), ended[0] if ended else None)
-    if status == _NO_GUARD:
+    if status == NO_GUARD:
         return (
-            "a worker process ended where the script calls memdet again, for every worker reads the script: put what "
-            'it runs under `if __name__ == "__main__":`, or take one worker, `workers` 1'
+            "a worker process ended where the script calls memdet again, for every worker reads the script first: put "
+            'what it runs under `if __name__ == "__main__":`, or do without further processes'
         )
     if status is None:
         return f"a worker process ended, and left no status; {_RESUMES}"

@@ -24,7 +24,7 @@ def items_digests(items: pd.DataFrame) -> dict[str, str]:
 
     Example:
         >>> from memdet.samplesets import load_sample_set
-        >>> list(items_digests(load_sample_set("oracle-16k").items))
+        >>> list(items_digests(load_sample_set("tiny-sd-a-verbatim").items))
         ['dev', 'test']
     """
     names = [name for name in COLUMNS if name in items and name != "model"]

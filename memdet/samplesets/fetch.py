@@ -167,11 +167,12 @@ class Fetcher:
                 return _retrieve(address, source.sha256, cache, name)
             except OSError as error:  # the network's errors and the disk's
                 problems.append(f"{address} (needed by {spec_path}) cannot be fetched: {first_line(error)}")
-            except ValueError as error:  # pooch's word for a wrong checksum
+            except ValueError as error:  # pooch's word for a wrong checksum, and for an address that it cannot read
                 got = re.search(r"got:?\s+([0-9a-f]{64})", str(error))
-                found = got[1] if got else "another file"
                 problems.append(
-                    f"{address}: checksum differs: {spec_path} expects sha256 {source.sha256}, found {found}"
+                    f"{address}: checksum differs: {spec_path} expects sha256 {source.sha256}, found {got[1]}"
+                    if got
+                    else f"{address} (needed by {spec_path}) cannot be fetched: {first_line(error)}"
                 )
         raise UserError(f"{'; '.join(problems)}; {_ADVICE}", parameters=("files",))
 

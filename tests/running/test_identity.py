@@ -16,7 +16,6 @@ import pytest
 import memdet
 from memdet import Detector, DetectorInfo, SampleSet, ScoreModel, evaluate
 from memdet.detectors import detector_classes, make_detector
-from memdet.detectors.source_code import code_of
 from memdet.errors import UserError
 from memdet.gate.check import check_run
 from memdet.models.schedule import NoiseSchedule
@@ -25,6 +24,7 @@ from memdet.results.images import FILE as IMAGES
 from memdet.running import RunOptions, run
 from memdet.running.generations import make_images
 from memdet.samplesets import load_sample_set
+from memdet.user_code import code_of
 from tests.helpers.runs import read_manifest
 
 PLUGIN = """

@@ -15,13 +15,10 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from memdet.errors import UserError
-
-if TYPE_CHECKING:
-    from memdet.detectors.base import Detector
 
 _NOBODYS = {"memdet", "torch", "abc", "builtins", "typing", *sys.stdlib_module_names} - {"__main__"}
 _MAIN = {"__main__", "__mp_main__"}  # of the caller, and of a process that it started
@@ -35,7 +32,7 @@ def note_source(cls: type) -> None:
         _defined[cls] = files_of(cls)
 
 
-def code_of(detector: Detector) -> dict[str, str]:
+def code_of(detector: Any) -> dict[str, str]:
     """Checksums of the code of a detector, by what they are of; empty for those of memdet, which a version tells apart.
 
     Read are: the file that defines its class or that of a base, and local files that this one imports, wherever it
@@ -44,7 +41,7 @@ def code_of(detector: Detector) -> dict[str, str]:
     installed package the version counts. Files that code opens are not followed.
 
     Args:
-        detector: As it will score.
+        detector: A :class:`~memdet.detectors.Detector` as it will score.
 
     Raises:
         UserError: A file is not the one that was there when the class was defined.
@@ -213,7 +210,7 @@ def _installed_places() -> tuple[Path, ...]:
     paths = sysconfig.get_paths()
     names = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     names += [*site.getsitepackages(), site.getusersitepackages()]
-    return tuple(Path(name).resolve() for name in names) + (Path(__file__).resolve().parents[1],)
+    return tuple(Path(name).resolve() for name in names) + (Path(__file__).resolve().parent,)
 
 
 def _is_installed(path: Path) -> bool:
