@@ -21,6 +21,7 @@ from memdet.probing import Context, Items, Policy, Probe
 from memdet.probing.context import DEFAULT_PROTOCOL
 from memdet.probing.from_sample_set import items_of
 from memdet.samplesets import load_sample_set
+from memdet.torch_state import in_own_state
 
 SETS = {"prompt": "tiny-sd-a-verbatim", "any": "tiny-sd-a-verbatim", "image": "fashion-pixel-generated"}
 ORACLE = "oracle-16k"
@@ -46,6 +47,7 @@ class Finding:
     detail: str
 
 
+@in_own_state
 def validate(detector: Detector) -> list[Finding]:
     """Try a detector's promises: what it returns, what it must not look at, what it costs, which way it points.
 
