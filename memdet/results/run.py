@@ -50,7 +50,7 @@ class Run:
         >>> run
         Run('quick/reference': 2 sample sets, 14 detectors, 15,950 scores)
         >>> run.roc("wen2024", "tiny-sd-a-verbatim")
-        RocCurve(wen2024 on tiny-sd-a-verbatim: AUROC 0.922 [0.884, 0.949], 239 points)
+        RocCurve(wen2024 on tiny-sd-a-verbatim: AUROC 0.922 [0.109, 0.999], 239 points)
     """
 
     def __init__(
