@@ -79,7 +79,7 @@ def _last_crossing(scales: list[float], errors: Tensor, tolerance: float) -> Ten
     """
     import torch
 
-    places = torch.tensor(scales, dtype=errors.dtype, device=errors.device)
+    places = torch.stack([errors.new_full((), scale) for scale in scales])  # nobody waits for a copy
     below = errors < tolerance
     last = (below * torch.arange(len(scales), device=errors.device)).amax(dim=1, keepdim=True)
     after = (last + 1).clamp(max=len(scales) - 1)

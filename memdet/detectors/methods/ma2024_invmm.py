@@ -40,7 +40,7 @@ class InvMM(Detector):
         cost="2 T F + steps F + steps VJP (no trajectory for images)",
         fidelity="deviates",
         deviation=(
-            "the authors take up to 2,000 steps of 32 noises and adapt the weight until SSCD calls all of 8 generations "
+            "the authors take up to 2,000 steps of 32 noises and adapt the weight until SSCD calls 8 of 8 generations "
             "copies. Here are few steps of one noise, a fixed weight and no such test: the divergence is that of an "
             "unfinished fit. Their code for text also fits the tokens of the prompt; here the prompt is the item's."
         ),
