@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from memdet.metrics._auroc import Floats, Ints, auroc, validated, validated_clusters
-from memdet.metrics._placements import NO_VARIANCE, Contributions, contributions, layout, variance
+from memdet.metrics._draws import area_moves
+from memdet.metrics._placements import NO_VARIANCE, contributions, layout, variance
 
 
 @dataclass(frozen=True)
@@ -75,19 +76,10 @@ def variance_split(  # one formula, read from top to bottom
     where = layout(y, names)
     if seeds < 2 or not where.testable:
         return _UNKNOWN
-    mean = table.mean(axis=1)
-    without = [np.delete(table, seed, axis=1).mean(axis=1) for seed in range(seeds)]
-    found = contributions(np.stack([mean, *without]), where)
-    of_seeds = (seeds - 1) / seeds * float(np.square(found.areas[1:] - found.areas[1:].mean()).sum())
-
-    residuals = Contributions(
-        found.areas[1:],
-        found.positive[1:] - found.positive[1:].mean(axis=0),
-        found.negative[1:] - found.negative[1:].mean(axis=0),
-    )
-    # A pseudo-value's residual is (seeds - 1) times that of the value without the seed, up to its sign.
-    interaction = (seeds - 1) / seeds * float(variance(residuals, where)[0].sum())
-    of_items = max(0.0, float(variance(found, where)[0][0]) - interaction)
+    moves = area_moves([table], where)
+    of_seeds, interaction = float(np.square(moves.moves).sum()), float(moves.mixed[0, 0])
+    spread, _ = variance(contributions(table.mean(axis=1)[None], where), where)
+    of_items = max(0.0, float(spread[0]) - interaction)
 
     total = of_items + of_seeds
     if total <= NO_VARIANCE:

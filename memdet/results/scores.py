@@ -152,6 +152,7 @@ class MeanScores:
         clusters: Numbers of the clusters in the order of their names, ``[n]``.
         scores: ``[n]`` each, by detector.
         by_seed: Scores of each noise seed, items by seeds, of detectors that have several.
+        unmoved: Detectors of which no seed moves all items together.
     """
 
     items: pd.DataFrame
@@ -159,6 +160,7 @@ class MeanScores:
     clusters: NDArray[np.int64]
     scores: dict[str, Floats]
     by_seed: dict[str, pd.DataFrame] = field(default_factory=dict)
+    unmoved: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, table: pd.DataFrame) -> MeanScores:
@@ -177,12 +179,14 @@ class MeanScores:
             moved: Whether a noise seed can move all items together, as it cannot those of a control.
         """
         self.scores[label] = mean_scores(table).loc[self.items.index].to_numpy(np.float64)
-        if moved and (of_seeds := scores_by_seed(table, self.items.index)) is not None:
+        if (of_seeds := scores_by_seed(table, self.items.index)) is not None:
             self.by_seed[label] = of_seeds
+        if not moved:
+            self.unmoved.add(label)
 
     def draws(self, labels: Iterable[str]) -> list[Floats | None]:
         """What intervals and tests of :mod:`memdet.metrics` ask of noise draws: one a label, None without several."""
-        return on_common_seeds([self.by_seed.get(label) for label in labels])
+        return on_common_seeds([None if label in self.unmoved else self.by_seed.get(label) for label in labels])
 
 
 def scores_by_seed(table: pd.DataFrame, items: pd.Index) -> pd.DataFrame | None:
