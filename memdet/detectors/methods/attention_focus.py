@@ -43,4 +43,5 @@ class AttentionFocus(Detector):
         if not down:
             raise NotApplicableError("the network has no cross-attention on the way down")
         attention = down[-1].weights.double().flatten(1, 2).mean(dim=1)
-        return -torch.special.entr(attention).sum(dim=1)
+        entropy: Tensor = torch.special.entr(attention).sum(dim=1)
+        return -entropy
