@@ -14,14 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from memdet.cli import main
-from memdet.metrics import METRICS_VERSION, area_ties, realised_fpr, variance_split
+from memdet.metrics import METRICS_VERSION, area_ties, auroc_interval, realised_fpr, variance_split
 from memdet.results import SCORES, Manifest, Run, store
 from memdet.results import scores as score_tables
+from memdet.results.manifest import DetectorEntry
 from memdet.results.store import read_scores
 from memdet.tables import FORMATS, report_rows
 from memdet.tables.comparison import compare_detectors
 from memdet.tables.numbers import interval
 from memdet.tables.rows import rows_of
+from memdet.tables.set_statistics import draws_of
 from tests.helpers.runs import write_run
 
 OLD_RUN = Path(__file__).resolve().parents[1] / "results" / "stored" / "run-v1"
@@ -206,3 +208,29 @@ def test_a_run_of_the_first_schema_is_still_read():
     assert rows["tiny-sd-a-verbatim", "wen2024"]["auroc"] == pytest.approx(0.891, abs=5e-4)
     assert rows["tiny-sd-a-verbatim", "curvature-gap"]["auroc"] == pytest.approx(0.983, abs=5e-4)
     assert {row["rank_correlation"] for row in rows.values()} == {None}
+
+
+def test_a_table_says_where_one_draw_moved_all_items(tmp_path):
+    """Under shared noise a seed is one draw; with a noise for each item it is one of random vectors alone."""
+    labels, scores = np.repeat([1, 0], 10), np.random.default_rng(0).normal(size=(20, 2))
+    entry = DetectorEntry(label="a")
+    for noise, made, products, draws in [
+        ("shared", 1, 0, 1),
+        (None, 1, 0, 1),
+        ("per-item", 1, 0, None),
+        ("per-item", 1, 2, 1),
+        ("per-item", 2, 0, 2),
+    ]:
+        table = pd.DataFrame({"seed": range(made), "jvps": products, "vjps": 0})
+        assert draws_of(entry, table, noise) == draws
+    for fixed in (entry.model_copy(update={"seeded": False}), entry.model_copy(update={"access": "text"})):
+        assert draws_of(fixed, table, "shared") is None
+    one = report_rows([write_run(tmp_path / "one", {"a": scores[:, 0]}, labels)])
+    two = report_rows([write_run(tmp_path / "two", {"a": scores}, labels, seeds=(0, 1))])
+    assert (one[0]["draws"], two[0]["draws"]) == (1, 2)
+    assert "1 noise seed (one draw)" in FORMATS["table"](one)
+    assert "one draw)" not in FORMATS["table"](two)
+    alone = auroc_interval(scores[:, 0], labels, range(20))
+    assert (one[0]["auroc_low"], one[0]["auroc_high"]) == (alone.low, alone.high)
+    both = auroc_interval(scores.mean(axis=1), labels, range(20), by_seed=scores)
+    assert (two[0]["auroc_low"], two[0]["auroc_high"]) == (both.low, both.high)
