@@ -313,6 +313,7 @@ class Evaluator:
 
         Raises:
             NotApplicableError: The sample set has no dev split.
+            ValueError: The model's answers for it are not finite.
         """
         if self._dev is None or len(self._dev) == 0:
             raise NotApplicableError("the sample set has no dev split to take constants from")
@@ -326,6 +327,8 @@ class Evaluator:
                 dev = memory.dev
                 with dev.charge(supervised=True):
                     fitted = fit(dev)
+                for memo in (dev.memo, dev.memory.shared):
+                    memo.check_finite("the dev items")
                 memory.constants.put(key, fitted, f"calibrate({key!r}, ...)")
                 dev.forget_graphs()
         found: T = memory.constants.get(key)
@@ -373,8 +376,7 @@ class Evaluator:
             self.memo.clear()
             self._generation = self.memory.generation
         self._forget_changed()  # by whoever had no account
-        self._ledger, self.notes = Ledger(supervised=supervised), []
-        ledger = self._ledger
+        self._ledger, self.notes = (ledger := Ledger(supervised=supervised)), []
         changed: list[str] = []
         try:
             yield ledger.cost

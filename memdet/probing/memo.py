@@ -97,6 +97,19 @@ class Memo:
         watched = [_Watched(tensor, version_of(tensor), what) for tensor in _tensors_of(value)]
         self._watched.setdefault(key, []).extend(watched)
 
+    def check_finite(self, whose: str) -> None:
+        """Refuse tensors that are not finite, from which nothing can be fitted.
+
+        Args:
+            whose: The tensors are, for the message.
+
+        Raises:
+            ValueError: One is not finite.
+        """
+        for watched in (one for of_key in self._watched.values() for one in of_key):
+            if watched.tensor.is_floating_point() and not bool(watched.tensor.isfinite().all()):
+                raise ValueError(f"{watched.what} of {whose} is not finite, and no constants can be taken from it")
+
     def drop(self, key: Hashable) -> None:
         """Let go of one value, if it is there."""
         self._values.pop(key, None)
