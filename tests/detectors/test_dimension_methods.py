@@ -21,8 +21,8 @@ BY_HAND = {
     ),
     "ross2025@statistic=difference-norm": lambda one: dimensions.norms(one, 50)[0],
     "ross2025@statistic=score-norm": lambda one: dimensions.norms(one, 50)[1],
-    "normal-bundle@scores=300": lambda one: -dimensions.normal_bundle(one, 300, 10),
-    "normal-bundle@scores=256,t=200,branch=null": lambda one: -dimensions.normal_bundle(one, 256, 200, "null"),
+    "normal-bundle@rank=gap,scores=300": lambda one: -dimensions.normal_bundle(one, 300, 10),
+    "normal-bundle@branch=null,rank=gap,scores=256,t=200": lambda one: -dimensions.normal_bundle(one, 256, 200, "null"),
     "normal-bundle@scores=256,threshold=0.8": lambda one: -dimensions.normal_bundle(one, 256, 10, threshold=0.8),
 }
 EXACT = {
@@ -150,7 +150,7 @@ def test_the_dimension_of_a_flat_manifold(dimension):
     assert ask(exact, probe)[0] == pytest.approx([-64 * share])
     assert ask(f"{exact},statistic=flipd-gap", probe)[0] == pytest.approx([(64 - dimension) * share])
     assert share == pytest.approx(1, abs=0.02)
-    for text in ("normal-bundle@scores=192", "normal-bundle@scores=192,threshold=0.3"):
+    for text in ("normal-bundle@rank=gap,scores=192", "normal-bundle@scores=192"):
         assert ask(text, probe)[0] == [-dimension]
 
 
@@ -181,7 +181,7 @@ def test_an_atom_has_no_dimension():
 
 def test_the_largest_gap_cannot_see_an_atom():
     """All directions are normal to it, so the gap splits them somewhere; the docstring warns of it."""
-    (found,) = ask("normal-bundle", atom(0))[0]
+    (found,) = ask("normal-bundle@rank=gap", atom(0))[0]
     values = np.linalg.svd(np.array([draw.flatten() for draw in noises(atom(0), 512)]), compute_uv=False)
     gaps = values[:-1] - values[1:]
     assert found == gaps.argmax() + 1 - 128 != 0
