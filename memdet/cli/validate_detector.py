@@ -12,12 +12,12 @@ from memdet.errors import UserError
 @click.command("validate-detector")
 @click.argument("name_or_file")
 def command(name_or_file: str) -> int:
-    """Check that a detector keeps the contract; exit 1 if it does not.
+    """Check that a detector keeps the contract; exit 1 if it does not, or if nothing of it could be checked.
 
     NAME_OR_FILE is a name, with options if wanted (wen2024@steps=5), or a Python file with detectors.
     """
     from memdet.detectors import detector_classes, make_detector
-    from memdet.testing.check_detector import validate
+    from memdet.testing.check_detector import is_unchecked, validate
 
     if name_or_file.endswith(".py"):
         path = Path(name_or_file)
@@ -31,7 +31,10 @@ def command(name_or_file: str) -> int:
     for name in names:
         detector = make_detector(name, classes)
         click.echo(detector.label)
-        for finding in validate(detector):
-            broken |= finding.status == "failed"
+        findings = validate(detector)
+        for finding in findings:
             click.echo(f"  {finding.status:8}{finding.check}: {finding.detail}")
+        if is_unchecked(findings):
+            click.echo("  nothing could be checked, so the contract is not known to hold")
+        broken |= is_unchecked(findings) or any(finding.status == "failed" for finding in findings)
     return 1 if broken else 0

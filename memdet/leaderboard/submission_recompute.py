@@ -21,7 +21,7 @@ from memdet.probing.from_sample_set import dev_items, items_of, items_of_whole
 from memdet.running.scoring import score_items
 from memdet.running.work_plan import tested_items
 from memdet.samplesets import SampleSet
-from memdet.testing.check_detector import Finding, validate
+from memdet.testing.check_detector import Finding, is_built_in, validate
 
 ITEMS = 2  # of each label and model
 TOLERANCE = 0.01  # of the range of a detector's scores on a sample set
@@ -139,7 +139,7 @@ def _batches(of_set: SampleSet, whole: bool, models: dict[tuple[str, str], Score
 def _contracts(entry: Entry) -> Iterator[Finding]:
     """Of the detectors that memdet does not have itself; its own are held to it by its tests."""
     for label, detector in entry.detectors.items():
-        if type(detector).__module__.startswith("memdet.detectors."):
+        if is_built_in(detector):
             continue
         for finding in validate(detector):
             yield Finding(f"contract of {label}", finding.status, f"{finding.check}: {finding.detail}")

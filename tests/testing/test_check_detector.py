@@ -16,7 +16,7 @@ from memdet.cli import group
 from memdet.detectors import detector_classes, make_detector
 from memdet.detectors.cost import declared_cost
 from memdet.errors import UserError
-from memdet.testing.check_detector import validate
+from memdet.testing.check_detector import Finding, validate
 from tests.helpers.cheap import cheap
 
 PLUGIN = '''
@@ -136,6 +136,14 @@ def test_where_nothing_can_be_checked_nothing_passes(tmp_path):
     assert {detail.partition(":")[0] for _, detail in found.values()} == {
         "nothing could be checked on tiny-sd-a-verbatim, whose model and items should serve it"
     }
+
+
+def test_a_built_in_that_cannot_be_checked_here_is_no_pass_either(monkeypatch):
+    findings = [Finding(check, "skipped", "no such layer") for check in CHECKS]
+    monkeypatch.setattr("memdet.testing.check_detector.validate", lambda detector: findings)
+    done = CliRunner().invoke(group, ["validate-detector", "wen2024"], standalone_mode=False)
+    assert done.return_value == 1
+    assert "nothing could be checked, so the contract is not known to hold" in done.output
 
 
 @pytest.mark.slow
