@@ -58,12 +58,8 @@ class DiffusersSchedule(NoiseSchedule):
 
     def timesteps(self, steps: int) -> list[int]:
         """Timesteps of a DDIM trajectory with the spacing that the pipeline's configuration asks for."""
-        if steps not in self._timesteps:
-            super().timesteps(steps)  # refuses impossible numbers of steps
-            self._ddim.set_timesteps(steps)
-            last = len(self.alphas) - 1  # the offset can lead past the end
-            self._timesteps[steps] = [min(int(t), last) for t in self._ddim.timesteps]
-        return list(self._timesteps[steps])
+        last = len(self.alphas) - 1  # the offset can lead past the end
+        return [min(t, last) for t in self._of_ddim(steps)]
 
     def landings(self, steps: int) -> list[tuple[float, float]]:
         """Alpha and sigma that each step ends at.
@@ -71,12 +67,19 @@ class DiffusersSchedule(NoiseSchedule):
         DDIM of diffusers goes back by one stride, a whole number, which is the next timestep where the spacing is
         ``leading`` and may be one beside it else.
         """
-        self.timesteps(steps)  # refuses impossible numbers of steps
-        stride = len(self.alphas) // steps
-        self._ddim.set_timesteps(steps)
-        before = [min(int(t) - stride, len(self.alphas) - 1) for t in self._ddim.timesteps]
+        of_ddim = self._of_ddim(steps)
+        stride, last = len(self.alphas) // steps, len(self.alphas) - 1
+        before = [min(t - stride, last) for t in of_ddim]
         final = (self.final_alpha, self.final_sigma)
         return [(self.alpha(t), self.sigma(t)) if t >= 0 else final for t in before]
+
+    def _of_ddim(self, steps: int) -> list[int]:
+        """Timesteps as the scheduler gives them, asked once: they come as a tensor."""
+        if steps not in self._timesteps:
+            super().timesteps(steps)  # refuses impossible numbers of steps
+            self._ddim.set_timesteps(steps)
+            self._timesteps[steps] = self._ddim.timesteps.tolist()
+        return self._timesteps[steps]
 
     def limited(self, x0: torch.Tensor) -> torch.Tensor:
         """The predicted clean sample as the scheduler goes on with it.
