@@ -26,6 +26,7 @@ from memdet.probing import Context, Cost, Probe, SeedMemory
 from memdet.probing.branch_policy import rows_of_calls
 from memdet.probing.from_sample_set import dev_items, items_of
 from memdet.running.memory import OutOfMemoryError, keep_freed_memory
+from memdet.running.remarks import cut_prompts, say
 from memdet.running.scoring import score_items
 from memdet.running.workers import leave_if_starting
 from memdet.samplesets import SampleSet
@@ -168,11 +169,11 @@ class Bench:
         rows = rows[rows["split"] == "test"]
         if model is None:
             rows = rows[rows["model"] == self.model_name]
-        self._rows = rows
+        self.rows = rows
 
     def batch(self, size: int) -> Batch:
         """Items of one batch."""
-        rows = self._rows.iloc[[index % len(self._rows) for index in range(size)]]
+        rows = self.rows.iloc[[index % len(self.rows) for index in range(size)]]
         return Batch(self, rows)
 
     def prepare(self, batch_size: int) -> float:
@@ -288,6 +289,7 @@ def bench(
     if options.memory:
         leave_if_starting()
     ready = Bench(sample_set, options, model)
+    say({sample_set.id: cut_prompts(ready.model, ready.rows)})
     work = [(detector, size) for detector in detectors for size in batch_sizes]
     found = []
     for detector, size in tqdm(work, unit="detector", disable=not progress):

@@ -22,6 +22,7 @@ from memdet.models import ScoreModel, WrappedModel, load_model
 from memdet.probing import Context, Items, Policy, Probe, SeedMemory
 from memdet.probing.from_sample_set import dev_items, items_of
 from memdet.running.batch_size import ELEMENTS_ON_CPU, LARGEST_BATCH
+from memdet.running.remarks import cut_prompts, say
 from memdet.running.scoring import score_items
 from memdet.samplesets import SampleSet
 from memdet.torch_state import in_own_state
@@ -188,6 +189,7 @@ def audit(
     exact = _FreeTextEncoder(load_model(name, device=options.device, dtype=torch.float64))
     frame = _balanced(sample_set.items, options.items)
     exact.embed(frame["condition"].tolist())  # a condition that the model does not know ends here
+    say({sample_set.id: cut_prompts(exact, frame)})
     batches = _batches(sample_set, frame, exact, options.seed, checks=True)
     references = [_reference(probe, part, detectors) for part, probe in batches]
     table: dict[Hashable, Deviation] = {}

@@ -36,9 +36,6 @@ def checked_config(config: Mapping[str, Any], *, latent: bool = False, where: st
     Example:
         >>> checked_config({"_class_name": "PNDMScheduler", "steps_offset": 1}, latent=True)["clip_sample"]
         False
-        >>> checked_config({"timestep_spacing": "sideways"})
-        Traceback (most recent call last):
-        memdet.errors.UserError: scheduler: timestep_spacing is 'sideways', not leading, trailing or linspace; ...
     """
     at = f"{where}: scheduler" if where else "scheduler"
     _check_class(config.get("_class_name"), at)
