@@ -64,7 +64,8 @@ def test_maps_of_known_quality():
 
 def test_detectors_without_a_map_say_so_and_those_with_one_are_found():
     classes = detector_classes()
-    assert {"curvature-map", "bright-ending", "wen2024"} == {name for name, cls in classes.items() if cls.gives_map()}
+    maps = {"curvature-map", "score-difference-map", "bright-ending", "wen2024"}
+    assert maps == {name for name, cls in classes.items() if cls.gives_map()}
     rows = localize(load_sample_set("tiny-sd-a-template"), make_detectors(["random"], classes), seeds=1)
     assert (rows[1]["status"], rows[1]["message"]) == ("not-applicable", "random gives no map")
 

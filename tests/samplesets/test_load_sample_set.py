@@ -275,7 +275,7 @@ def test_suites():
         assert suite.name == name
         assert set(suite.sample_sets) <= set(sample_set_ids())
     assert load_suite("quick").sample_sets == ["mixture-2d", "tiny-sd-a-verbatim"]
-    assert load_suite("quick").seeds is None
+    assert load_suite("quick").seeds == 8
 
 
 def test_an_unknown_suite_is_answered_with_the_nearest(refused: Refused):

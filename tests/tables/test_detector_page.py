@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from memdet.detectors import Detector, DetectorInfo, detector_classes
+from memdet.detectors import Detector, DetectorInfo, Headline, detector_classes
 from memdet.tables.detector_page import detector_page
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -32,15 +32,27 @@ def test_what_a_section_says():
                 two lines.
         """
 
-        info = DetectorInfo(name="mine", title="a sum", access="score", cost="2 F", paper="me2026", year=2026)
+        info = DetectorInfo(
+            name="mine",
+            title="a sum",
+            access="score",
+            cost="2 F",
+            paper="me2026",
+            year=2026,
+            fidelity="deviates",
+            deviation="b is half of it, for want of the rest.",
+            headline=Headline("steps=4", seeds=2, guidance=7.5, source="Table 1"),
+        )
         steps: int = 3
 
         def score(self, probe):
             raise NotImplementedError
 
     page = detector_page({"mine": Mine})
-    assert "| [mine](#mine) | 2026 | me2026 | score | any | 2 F |" in page
+    assert "| [mine](#mine) | deviates | 2026 | me2026 | `steps=4`, n = 2, guidance 7.5 | score | any | 2 F |" in page
     assert page.endswith(
-        "## mine\n\nA sum (`me2026`, version 1).\n\n`a + b`, see `memdet.Detector`.\n\n"
+        "## mine\n\nA sum (`me2026`, deviates, version 1).\n\n`a + b`, see `memdet.Detector`.\n\n"
+        "How it differs: b is half of it, for want of the rest.\n\n"
+        "Headline: `steps=4`, n = 2, guidance 7.5 (Table 1).\n\n"
         "- `steps` (int; default `3`): How many, over two lines.\n"
     )
