@@ -84,7 +84,7 @@ def load_run(path: str | PathLike[str]) -> Run:
 
     Example:
         >>> load_run("results/quick/reference")
-        Run('quick/reference': 2 sample sets, 14 detectors, 15,950 scores)
+        Run('quick/reference': 2 sample sets, 12 detectors, 38,918 scores)
     """
     return Run.load(path)
 

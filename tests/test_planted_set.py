@@ -43,7 +43,7 @@ def test_score_difference_finds_what_was_planted(means):
         assert auroc(means[name]["score"], means[name]["label"]) > 0.9
 
 
-def test_published_run_has_the_score_difference_over_50_steps_above_nine_tenths():
+def test_published_run_has_late_curvature_above_nine_tenths():
     rows = report_rows([REFERENCE])
-    (row,) = [r for r in rows if (r["sample_set"], r["detector"]) == ("tiny-sd-a-verbatim", "wen2024@steps=50")]
+    (row,) = [r for r in rows if (r["sample_set"], r["detector"]) == ("tiny-sd-a-verbatim", "hessian-trace@t=200")]
     assert row["auroc_low"] > 0.9

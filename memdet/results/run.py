@@ -48,9 +48,9 @@ class Run:
     Example:
         >>> run = Run.load("results/quick/reference")
         >>> run
-        Run('quick/reference': 2 sample sets, 14 detectors, 15,950 scores)
+        Run('quick/reference': 2 sample sets, 12 detectors, 38,918 scores)
         >>> run.roc("wen2024", "tiny-sd-a-verbatim")
-        RocCurve(wen2024 on tiny-sd-a-verbatim: AUROC 0.922 [0.109, 0.999], 239 points)
+        RocCurve(wen2024 on tiny-sd-a-verbatim: AUROC 0.916 [0.865, 0.949], 239 points)
     """
 
     def __init__(

@@ -144,7 +144,7 @@ def test_several_sets_ask_for_a_name():
     run = memdet.load_run(REFERENCE)
     with pytest.raises(UserError, match="several sample sets: name one of mixture-2d, tiny-sd-a-verbatim"):
         run.roc("wen2024")
-    assert run.roc("wen2024", "tiny-sd-a-verbatim").auroc.value == pytest.approx(0.922, abs=5e-4)
+    assert run.roc("wen2024", "tiny-sd-a-verbatim").auroc.value == pytest.approx(0.916, abs=5e-4)
 
 
 def test_version_1_is_read():
