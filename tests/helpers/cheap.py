@@ -7,6 +7,7 @@ CHEAP = {
     "curvature-map": "curvature-map@probes=2",
     "lhsd": "lhsd@probes=2,krylov=3",
     "carlini2023-tiled-l2": "carlini2023-tiled-l2@generations=2",
+    "copy-similarity": "copy-similarity@embedding=pixel",
 }
 
 

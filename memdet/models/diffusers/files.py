@@ -45,14 +45,16 @@ class ModelFiles:
         return self._digests | ({TRAINING_IMAGES: images} if images else {})
 
     def fingerprint(self, text: str = "") -> str:
-        """SHA-256 over the files of the components and the adapters, ``text``, and the training images if known.
+        """SHA-256 over the files of the components and the adapters, and ``text``: what decides predictions.
+
+        Training images decide no prediction; :meth:`digests` has them.
 
         Raises:
             UserError: As :meth:`digests`.
         """
         self._check()
         if text not in self._fingerprints:
-            total = hashlib.sha256((text + training_images_digest(self._directory)).encode())
+            total = hashlib.sha256(text.encode())
             inside = [name for part in self._components for name in self._seen if name.startswith(f"{part}/")]
             for name in (*inside, *(name for name in self._seen if "/" not in name and name.endswith(".safetensors"))):
                 total.update(name.encode())
