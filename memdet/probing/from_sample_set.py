@@ -155,4 +155,8 @@ def _images(part: pd.DataFrame, model: ScoreModel | None) -> torch.Tensor:
         if image.shape != shape:
             whose = f"{model.name} takes" if model else "the first is one of shape"
             raise UserError(f"item {name} is an image of shape {image.shape}, {whose} {shape}")
-    return torch.from_numpy(np.stack(part["image"].to_list())) if len(part) else torch.empty(0, *shape, dtype=torch.float32, device="cpu")
+    return (
+        torch.from_numpy(np.stack(part["image"].to_list()))
+        if len(part)
+        else torch.empty(0, *shape, dtype=torch.float32, device="cpu")
+    )
