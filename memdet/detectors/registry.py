@@ -110,6 +110,21 @@ def current_names() -> dict[str, str]:
     return _names_before(classes)
 
 
+def is_outdated(label: str, version: int) -> bool:
+    """Whether a built-in detector has been corrected since scores of it were made.
+
+    Args:
+        label: ``name`` or ``name@option=value``, as results hold it.
+        version: Of the scores.
+
+    Example:
+        >>> is_outdated("nemo2024", 1), is_outdated("wen2024@steps=5", 1), is_outdated("a-plugin", 1)
+        (True, False, False)
+    """
+    name = label.partition("@")[0]
+    return any(cls.info.name == name and version < cls.info.version for cls in _built_in())
+
+
 def _names_before(classes: Iterable[type[Detector]]) -> dict[str, str]:
     return {old: cls.info.name for cls in classes for old in cls.info.aliases}
 

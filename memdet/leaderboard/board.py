@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from memdet.detectors.registry import is_outdated
 from memdet.errors import UserError
 from memdet.models.closed_form.catalogue import CLOSED_FORM
 from memdet.results.images import Key
@@ -61,6 +62,11 @@ class BoardEntry:
         return int(self.scores["seed"].nunique())
 
     @property
+    def version(self) -> int:
+        """Of the detector that made the scores."""
+        return int(self.scores["detector_version"].max())
+
+    @property
     def failed(self) -> bool:
         """Whether it has no numbers by a fault of its own."""
         return status_of(self.scores) in {"error", "nonfinite"}
@@ -71,8 +77,7 @@ class BoardEntry:
         Args:
             common: Noise seeds of those that are ranked with each other.
         """
-        version = int(self.scores["detector_version"].max())
-        return -version, self.failed, self.seeds != common, -self.seeds, self.started, self.run
+        return -self.version, self.failed, self.seeds != common, -self.seeds, self.started, self.run
 
 
 Tables = dict[SetKey, list[BoardEntry]]
@@ -194,6 +199,7 @@ def _entries(run: Run, name: str) -> Iterator[tuple[SetKey, BoardEntry]]:
 
 
 def _table(key: SetKey, entries: Sequence[BoardEntry]) -> list[Row]:
+    entries = [entry for entry in entries if not _is_old_oracle(entry)]
     _compare_items(key, entries)
     rows = set_rows(joined({key: list(entries)}, "leaderboard"), key)
     runs = {entry.label: entry.run for entry in entries}
@@ -201,6 +207,11 @@ def _table(key: SetKey, entries: Sequence[BoardEntry]) -> list[Row]:
     return sorted(
         rows, key=lambda row: (row["auroc"] is None, not row["ranked"], -(row["auroc"] or 0.0), row["detector"])
     )
+
+
+def _is_old_oracle(entry: BoardEntry) -> bool:
+    """Whether it looked for copies among some of the training images, as oracles did before they were corrected."""
+    return entry.detector.access == "training-data" and is_outdated(entry.detector.label, entry.version)
 
 
 def _compare_hashes(seen: dict[tuple[str, int, str], tuple[str, str]], manifest: Manifest, run: str) -> None:

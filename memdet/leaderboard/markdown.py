@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from memdet.detectors.base import is_control
+from memdet.detectors.registry import is_outdated
 from memdet.page.render import ONE_ANSWER
 from memdet.results.scale import scale_sentence
 from memdet.samplesets import SampleSetSpec, load_spec, sample_set_ids
@@ -44,6 +45,8 @@ cheapest first.
 - \\*: a control; -: not applicable to the set; empty: not run; who applies to no set of a table is left out of it
 - †: saturated, half of the detectors reach .995; such a set checks implementations and ranks nothing
 - ‡: averaged over another number of noise seeds than the others of its column, so not ranked with them
+- §: made by a version of the detector that has been corrected since, see
+  [Corrections](../docs/findings.md#corrections); oracles of that kind are not shown
 - cost: network forwards (F) and Jacobian products (JVP, VJP) an item, over all its seeds, where they are most
 """
 
@@ -128,10 +131,16 @@ def _questions(keys: Sequence[Key], tables: dict[Key, list[Row]]) -> str:
 def _full(rows: Sequence[Row]) -> str:
     table = Table(
         (*COLUMNS, *right("seeds"), *left("run")),
-        [[*cells_of(row), str(row["seeds"]), f"[{row['run']}]({row['run']})"] for row in rows],
+        [[*_marked(row), str(row["seeds"]), f"[{row['run']}]({row['run']})"] for row in rows],
         notes=notes_of(rows),
     )
     return markdown.document([table_title(rows).partition(": ")[2], table])
+
+
+def _marked(row: Row) -> list[str]:
+    """Its cells; the name says where the detector has been corrected since."""
+    name, *cells = cells_of(row)
+    return [f"{name} §" if is_outdated(row["detector"], row["detector_version"]) else name, *cells]
 
 
 def _cell(row: Row, best: float) -> str:
@@ -139,6 +148,8 @@ def _cell(row: Row, best: float) -> str:
         return UNDEFINED if row["status"] == NOT_APPLICABLE else row["status"]
     text = number(row["auroc"])
     high, gain = row["auroc_high"], row["gain_over_control_low"]
+    if is_outdated(row["detector"], row["detector_version"]):
+        text += "§"
     if unranked(row):
         return f"{text}‡"
     if not is_control(row["access"]) and gain is not None and gain <= 0:

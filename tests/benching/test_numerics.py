@@ -51,7 +51,7 @@ class Linear(ScoreModel):
 def test_attention_is_read_under_the_audit(monkeypatch):
     """What the audit wraps has tokens still: its scores in float64 are those of the model alone, to its rounding."""
     sample_set = load_sample_set("tiny-sd-a-verbatim")
-    (detector,) = make_detectors(["ren2024-layer-entropy"], detector_classes())
+    (detector,) = make_detectors(["attention-focus"], detector_classes())
     found = audit(sample_set, [detector], AuditOptions(items=2, dtypes=["float32"], kernels=["math"]))
     (row,) = [row for row in found.measured if row.subject == detector.label]
     assert (row.status, row.message) == ("ok", "")

@@ -50,7 +50,7 @@ def test_roofline_by_hand():
         ("secmi@t=100,stride=20", (7, 0, 0)),
         # Counted, since the declared formula does not know these options.
         ("jeon2025@backend=fd", (2 + 4, 0, 0)),
-        ("nemo2024@of=noise", (10, 0, 0)),
+        ("nemo2024@step=1", (10, 0, 0)),
         ("hessian-trace@backend=jvp", (0, 4, 0)),
         ("hessian-trace@t=781", (10 + 1, 0, 4)),
         ("jeon2024-eigenvalues@statistic=count-below", (1, 0, 10)),

@@ -39,7 +39,7 @@ CALLS = {
     ("curvature-gap", "shared"): {("forward", 3): 2},
     ("hessian-trace", "shared"): {("graph", 3): 1, ("vjp", 3): 4},
     ("jeon2024-eigenvalues@krylov=3", "shared"): {("graph", 3): 1, ("vjp", 3): 3},
-    ("ren2024-layer-entropy", "shared"): {("forward", 3): 1},
+    ("attention-focus", "shared"): {("forward", 3): 1},
     ("condition-jacobian", "shared"): {("jvp", 3): 1},
 }
 
