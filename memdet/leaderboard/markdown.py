@@ -140,7 +140,11 @@ def _full(rows: Sequence[Row]) -> str:
 def _marked(row: Row) -> list[str]:
     """Its cells; the name says where the detector has been corrected since."""
     name, *cells = cells_of(row)
-    return [f"{name} §" if is_outdated(row["detector"], row["detector_version"]) else name, *cells]
+    return [f"{name} §" if _is_outdated(row) else name, *cells]
+
+
+def _is_outdated(row: Row) -> bool:
+    return not is_control(row["access"]) and is_outdated(row["detector"], row["detector_version"])
 
 
 def _cell(row: Row, best: float) -> str:
@@ -148,7 +152,7 @@ def _cell(row: Row, best: float) -> str:
         return UNDEFINED if row["status"] == NOT_APPLICABLE else row["status"]
     text = number(row["auroc"])
     high, gain = row["auroc_high"], row["gain_over_control_low"]
-    if is_outdated(row["detector"], row["detector_version"]):
+    if _is_outdated(row):
         text += "§"
     if unranked(row):
         return f"{text}‡"

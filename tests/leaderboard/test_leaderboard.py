@@ -3,9 +3,11 @@
 import json
 import re
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from memdet.detectors import detector_classes
 from memdet.errors import UserError
 from memdet.leaderboard.board import find_runs, leaderboard_json, leaderboard_rows
 from memdet.leaderboard.markdown import leaderboard_markdown
@@ -202,3 +204,22 @@ def test_a_run_that_lies_there_twice_counts_once(write_run, tmp_path):
     once, twice = leaderboard_rows(tmp_path / "once"), leaderboard_rows(tmp_path / "twice")
     assert len(once) == 2
     assert twice == once
+
+
+def test_rows_of_a_detector_that_was_corrected_since_are_marked_and_old_oracles_are_not_shown(tmp_path):
+    from tests.helpers.runs import write_run as made
+
+    scores = np.array([0.9, 0.8, 0.2, 0.1])
+    names = ["random", "nemo2024", "wen2024", "nearest-neighbour", "a-plugin"]
+    access = {"random": "none", "nearest-neighbour": "training-data"}
+    made(tmp_path / "old", dict.fromkeys(names, scores), [1, 1, 0, 0], access=access)
+    rows = leaderboard_rows(tmp_path)
+    assert {row["detector"] for row in rows} == {*names} - {"nearest-neighbour"}
+    page = leaderboard_markdown(rows)
+    assert "| nemo2024 § |" in page
+    assert "| wen2024 |" in page
+    assert "a-plugin §" not in page
+    versions = {name: detector_classes()[name].info.version for name in names[:4]}
+    made(tmp_path / "new", dict.fromkeys(names, scores), [1, 1, 0, 0], access=access, detector_versions=versions)
+    assert "§ |" not in leaderboard_markdown(leaderboard_rows(tmp_path / "new"))
+    assert "nearest-neighbour" in {row["detector"] for row in leaderboard_rows(tmp_path / "new")}
