@@ -19,6 +19,7 @@ from memdet.models import GaussianMixture, load_model
 from memdet.probing import SeedMemory
 from memdet.probing.from_sample_set import items_of
 from memdet.samplesets import load_sample_set
+from tests.helpers.cheap import cheap
 from tests.helpers.problems import make_items, make_mixture, make_probe
 
 CLASSES = detector_classes()
@@ -117,7 +118,7 @@ def accepted_of(label):
 
 def waits_of(label, model, batches, dev, watch, noise, steps):
     """What makes the second batch of a seed wait."""
-    detector, memory = make_detector(label, CLASSES), SeedMemory()
+    detector, memory = make_detector(cheap(label), CLASSES), SeedMemory()
     first, second = (
         make_probe(model, items, steps=steps, noise=noise, memory=memory, dev=dev, n_items=2 * len(items))
         for items in batches

@@ -12,6 +12,7 @@ from memdet.errors import NotApplicableError, UserError
 from memdet.models import load_model
 from memdet.probing.from_sample_set import items_of
 from memdet.samplesets import load_sample_set
+from tests.helpers.cheap import cheap
 from tests.helpers.problems import make_probe
 from tests.helpers.source import modules
 
@@ -48,14 +49,14 @@ def test_together_they_make_at_most_half_of_the_forwards_of_one_by_one():
     classes, alone = detector_classes(), {}
     for name in classes:
         try:
-            alone[name] = score(make_detector(name, classes), probe())
+            alone[name] = score(make_detector(cheap(name), classes), probe())
         except NotApplicableError:
             continue
     assert len(alone) >= 28
     one_by_one, counted.rows = counted.rows, 0
     shared = probe()
     for name, (scores, cost) in alone.items():
-        found, paid = score(make_detector(name, classes), shared)
+        found, paid = score(make_detector(cheap(name), classes), shared)
         torch.testing.assert_close(found, scores, rtol=1e-6, atol=1e-9, msg=name)
         assert paid == pytest.approx(cost), name
     assert counted.rows <= one_by_one / 2, (counted.rows, one_by_one)

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from memdet.detectors import Detector, DetectorInfo, detector_classes
+from memdet.detectors import Detector, DetectorInfo, detector_classes, make_detector
 from memdet.localization import localization
 from memdet.models import WrappedModel
 from memdet.probing import Items
 from memdet.running.scoring import score_items
 from memdet.samplesets import load_sample_set
+from tests.helpers.cheap import cheap
 from tests.helpers.one_item import mixture
 from tests.helpers.problems import make_probe
 
@@ -44,7 +45,7 @@ def scored(model, detector, dev):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_failed_item_has_no_score_and_takes_none_from_the_others(model, name):
     sound = [text for text in TEXTS if text != TEXTS[BAD]]
-    found = scored(model, detector_classes()[name](), dev=sound * 2)
+    found = scored(model, make_detector(cheap(name), detector_classes()), dev=sound * 2)
     if set(found.statuses) == {"not-applicable"}:
         return
     assert found.statuses == ["nonfinite" if index == BAD else "ok" for index in range(len(TEXTS))], found.message
@@ -56,8 +57,8 @@ def test_a_failed_item_has_no_score_and_takes_none_from_the_others(model, name):
 def test_constants_from_failed_dev_items_are_no_constants(model, name):
     """Either a detector takes none, and its scores are those of sound dev items, or it has no score."""
     sound = [text for text in TEXTS if text != TEXTS[BAD]]
-    cls = detector_classes()[name]
-    good, bad = scored(model, cls(), dev=sound * 2), scored(model, cls(), dev=TEXTS * 2)
+    detector = make_detector(cheap(name), detector_classes())
+    good, bad = scored(model, detector, dev=sound * 2), scored(model, detector, dev=TEXTS * 2)
     if "ok" in bad.statuses:
         assert bad.statuses == good.statuses
         torch.testing.assert_close(torch.tensor(bad.scores), torch.tensor(good.scores), equal_nan=True)
