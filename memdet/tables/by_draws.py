@@ -58,7 +58,9 @@ def draw_rows(runs: Iterable[Run | Path], counts: Sequence[int] | None = None) -
         for key in run.sets:
             rows += [{"run": run.name} | row for row in _rows_of_set(run, key, counts)]
     if not rows:
-        raise UserError("no detector was scored at several noise seeds: make the run again with --seeds 8")
+        raise UserError(
+            "no detector was scored at several noise seeds: make the run again with more `seeds`", parameters=("seeds",)
+        )
     return rows
 
 

@@ -66,7 +66,7 @@ VARIANTS = [
     "hessian-trace@probes=5,estimator=xtrace",
     "jeon2024-eigenvalues@statistic=count-below",
     "jeon2024-eigenvalues@statistic=positive",
-    "jain2025@statistic=minimum-position",
+    "jain2025@statistic=transition",
     "copy-similarity@embedding=pixel",
 ]
 ASKING = [name for name, cls in CLASSES.items() if not cls.info.is_control]
