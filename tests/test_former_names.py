@@ -31,8 +31,8 @@ def test_readers_of_a_run_give_what_they_gave():
     reference = "results/quick/reference"
     with pytest.warns(DeprecationWarning, match="memdet.load_run"):
         manifest, scores = running.read_manifest(reference), running.read_scores(reference)
-    assert len(manifest["settings"]["detectors"]) == 16
-    assert len(scores) == 15_950
+    assert len(manifest["settings"]["detectors"]) == 14
+    assert len(scores) == 38_918
 
 
 def test_an_unknown_name_is_unknown():

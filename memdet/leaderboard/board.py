@@ -122,6 +122,8 @@ def chosen_entries(root: Path) -> Tables:
         run, name = Run.load(path), path.relative_to(root).as_posix()
         _compare_hashes(hashes, run.manifest, name)
         for key, entry in _entries(run, name):
+            if _is_old_oracle(entry):
+                continue
             tables.setdefault(key, {}).setdefault(entry.label, []).append(entry)
     found = {}
     for key in sorted(tables, key=_natural):
@@ -199,7 +201,6 @@ def _entries(run: Run, name: str) -> Iterator[tuple[SetKey, BoardEntry]]:
 
 
 def _table(key: SetKey, entries: Sequence[BoardEntry]) -> list[Row]:
-    entries = [entry for entry in entries if not _is_old_oracle(entry)]
     _compare_items(key, entries)
     rows = set_rows(joined({key: list(entries)}, "leaderboard"), key)
     runs = {entry.label: entry.run for entry in entries}

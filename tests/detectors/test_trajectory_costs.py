@@ -21,7 +21,7 @@ COSTS = {
     "broken-memories": (99, 1, 0),
     "broken-memories@first=3": (5, 1, 0),
     "score-difference-map": (99, 1, 0),
-    "score-difference-map@t=781": (10 + 9 + 1, 2 - 1, 0),
+    "score-difference-map@t=781": (10 + 9 + 2, 1, 0),
     "condition-jacobian": (0, 0, 1),
     "condition-jacobian@t=781": (10, 0, 1),  # ten unguided steps lead there
     "jain2025": (50, 50, 0),
