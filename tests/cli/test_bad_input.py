@@ -139,7 +139,11 @@ def test_spec_that_is_right(cli, spec, tmp_path):
 def test_out_holds_another_run(refused, cli, tmp_path):
     arguments = ["run", "mixture-2d", "--quiet", "--out", tmp_path / "run", "--detector"]
     assert cli(*arguments, "wen2024")[0] == 0
-    refused(*arguments, "random", words=["other settings", "detector wen2024 is in it", "new directory", "repeat its command"])
+    refused(
+        *arguments,
+        "random",
+        words=["other settings", "detector wen2024 is in it", "new directory", "repeat its command"],
+    )
     refused(*arguments, "wen2024", "--seeds", "3", words=["other settings", "mixture-2d: seeds 2, now 3"])
 
 
