@@ -33,7 +33,10 @@ the training images.
 
 The AUROC axis is stretched towards 1, where detectors compete; what lies below .45 is drawn at its lower edge. On the
 front a name stands where it rises by .01 or more above the best control and the last one named; every point of it is in
-the tables below. Dark grey: `wen2024` and `jeon2025`, named where there is place."""
+the tables below. Dark grey: `wen2024` and `jeon2025`, named where there is place.
+
+Detectors stand here as they were when the run was made; [Corrections](findings.md#corrections) says which of them
+have been corrected since."""
 
 _AGAIN = """\
 `memdet reproduce cost-accuracy --from {run} --out docs` makes this page and its figure again from the
