@@ -2,7 +2,7 @@
 
 CHEAP = {
     "p-laplace": "p-laplace@directions=8",
-    "normal-bundle": "normal-bundle@scores=32",
+    "normal-bundle": "normal-bundle@scores=256",
     "invmm": "invmm@steps=5",
     "curvature-map": "curvature-map@probes=2",
     "lhsd": "lhsd@probes=2,krylov=3",

