@@ -37,7 +37,7 @@ def test_no_key_stands_twice():
 
 
 def test_the_headline_suite_holds_every_headline():
-    """Of methods for prompts that see no training data, and that cost less than twenty guided trajectories."""
+    """Of methods for prompts that see no training data, and that cost less than ten guided trajectories."""
     suite = {make_detector(text, CLASSES).label for text in load_suite("headline").detectors}
     wanted = {
         make_detector(info.headline.label(name), CLASSES).label
@@ -45,9 +45,9 @@ def test_the_headline_suite_holds_every_headline():
         if info.headline is not None and info.task != "image" and info.access != "training-data"
     }
     dear = {
-        label for label in wanted if sum(cost_of(make_detector(label, CLASSES), range(981, 0, -20)).values()) > 2_000
+        label for label in wanted if sum(cost_of(make_detector(label, CLASSES), range(981, 0, -20)).values()) > 1_000
     }
-    assert dear == {"invmm@steps=2000"}
+    assert dear == {"invmm@steps=2000", "p-laplace"}
     assert wanted - suite == dear
 
 
