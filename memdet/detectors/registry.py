@@ -79,11 +79,22 @@ def make_detectors(texts: Iterable[str], classes: dict[str, type[Detector]]) -> 
 
     Args:
         texts: ``name`` or ``name@option=value``; ``*`` stands for every detector that no other text names, controls
-            aside.
+            aside, and ``-name`` leaves one out of it.
         classes: All there are.
+
+    Raises:
+        UserError: An unknown name or option.
+
+    Example:
+        >>> classes = detector_classes()
+        >>> texts = ["*", *(f"-{name}" for name in classes if name[0] in "abcdefghijklmnopqrstuv")]
+        >>> [detector.label for detector in make_detectors(texts, classes)]
+        ['webster2023', 'wen2024', 'zhang2026']
     """
     texts = list(texts)
-    named = {text.partition("@")[0] for text in texts}
+    left_out = {type(make_detector(text[1:], classes)).info.name for text in texts if text.startswith("-")}
+    texts = [text for text in texts if not text.startswith("-")]
+    named = left_out | {text.partition("@")[0] for text in texts}
     rest = [name for name, cls in classes.items() if name not in named and not cls.info.is_control]
     made = [make_detector(one, classes) for text in texts for one in (rest if text == "*" else [text])]
     return list({detector.label: detector for detector in made}.values())

@@ -15,12 +15,14 @@ class Cost:
         jvps: Forward-mode Jacobian products.
         vjps: Reverse-mode Jacobian products.
         seconds: Time of the whole batch in evaluations that another detector had already made.
+        by_dev: Whether constants of the dev split went into the score, which nobody pays for.
     """
 
     forwards: float = 0.0
     jvps: float = 0.0
     vjps: float = 0.0
     seconds: float = 0.0
+    by_dev: bool = False
 
     def add(self, other: Cost, share: float = 1.0) -> None:
         """Add ``share`` times another cost."""

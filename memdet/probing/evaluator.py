@@ -317,12 +317,11 @@ class Evaluator:
         """
         if self._dev is None or len(self._dev) == 0:
             raise NotApplicableError("the sample set has no dev split to take constants from")
-        memory = self.memory
+        memory, self._ledger.cost.by_dev = self.memory, True
         if key not in memory.constants:
             with self.unpaid():
                 if memory.dev is None:
-                    policy = replace(self.context.policy, memo=True)
-                    context = replace(self.context, n_items=None, policy=policy)
+                    context = replace(self.context, n_items=None, policy=replace(self.context.policy, memo=True))
                     memory.dev = Evaluator(self.model, self._dev, context, SeedMemory(), clock=self.clock)
                 dev = memory.dev
                 with dev.charge(supervised=True):

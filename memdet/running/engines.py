@@ -10,6 +10,7 @@ from memdet.errors import UserError
 from memdet.results.sinks import RunDirectory, Sink
 from memdet.running.options import RunOptions
 from memdet.running.scoring import Work
+from memdet.running.work_plan import by_owner
 from memdet.running.workers import compute_in_processes
 from memdet.samplesets import SampleSet
 
@@ -44,10 +45,11 @@ def compute(job: Job) -> Iterator[tuple[str, int]]:
     if options.engine != "local":
         raise UserError(f"engine {options.engine!r} is not known: local")
     if options.workers == 1:
-        for name, units in job.work.plan.items():
-            for unit in units:
-                job.work.compute(name, unit, job.sink)
-                yield name, 1
+        for group in by_owner(job.work.plan):
+            for name, indices in group:
+                for index in indices:
+                    job.work.compute(name, job.work.plan[name][index], job.sink)
+                    yield name, 1
     elif isinstance(job.sink, RunDirectory):
         yield from compute_in_processes(job.sample_sets, job.detectors, options, job.sink.path, job.work.plan)
     else:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 
@@ -24,46 +25,14 @@ from memdet.results.sinks import Notes, Sink
 from memdet.running.batch_size import batch_of
 from memdet.running.memory import OutOfMemoryError, is_out_of_memory
 from memdet.running.options import RunOptions
+from memdet.running.repeats import Repeats
+from memdet.running.scored import Scored
 from memdet.running.work_plan import Unit, tested_items, units_of
 from memdet.samplesets import SampleSet
 from memdet.torch_state import seeded_generators
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-class Scored(NamedTuple):
-    """What became of some items and one detector.
-
-    Attributes:
-        scores: One an item; NaN where there is none.
-        statuses: ``ok``, ``error``, ``nonfinite`` or ``not-applicable``, one an item.
-        cost: An item; its seconds are of all items.
-        message: What went wrong, or what a user should know of the scores; empty if there is nothing.
-    """
-
-    scores: list[float]
-    statuses: list[str]
-    cost: Cost
-    message: str
-
-    @classmethod
-    def joined(cls, parts: Sequence[Scored]) -> Scored:
-        """Of several batches, whose items follow each other."""
-        first, cost = parts[0], Cost()
-        n = sum(len(part.scores) for part in parts)
-        for part in parts:
-            share = len(part.scores) / n
-            cost.add(part.cost, share)
-            cost.seconds += (1 - share) * part.cost.seconds
-        if len(parts) == 1:
-            return first
-        return cls(
-            [score for part in parts for score in part.scores],
-            [status for part in parts for status in part.statuses],
-            cost,
-            next((part.message for part in parts if part.message), ""),
-        )
 
 
 def score_items(model: ScoreModel | None, items: Items, detector: Detector, probe: Probe) -> Scored:
@@ -144,6 +113,7 @@ class Work:
         self._owner: Hashable = None
         self._memory = SeedMemory()
         self._dev: Items | None = None
+        self._repeats = Repeats(sample_sets, self._tables)
         self._fits: dict[tuple[str, str], int] = {}  # items at once, where the planned batch did not fit
         self.plan = {
             s.id: units_of(
@@ -168,6 +138,7 @@ class Work:
         if owner != self._owner:
             self._memory.forget()
             self._owner, self._memory, self._dev = owner, SeedMemory(), None
+            self._repeats.begin(unit.model, unit.seed)
         of_set, model = self._sets[sample_set], self._models[unit.model]
         part = self._tables[sample_set].iloc[unit.rows]
         if self._dev is None and not unit.whole:
@@ -199,16 +170,40 @@ class Work:
             give_back_memory(planned)
 
     def _score(self, of_set: SampleSet, part: pd.DataFrame, model: ScoreModel, unit: Unit) -> list[Scored]:
-        """Every detector of the unit on some of its items."""
+        """Every detector of the unit on some of its items, of which some may have been scored in another sample set."""
+        if unit.whole or not (known := self._repeats.known(of_set.id, part)).any():
+            return self._ask(of_set, part, model, unit, unit.detectors)
+        old, new = part[known], part[~known]
+        left = self._repeats.left(of_set.id, old, unit.detectors)
+        again = dict(zip(left, self._ask(of_set, old, model, unit, left), strict=True))
+        parts = [[again.get(d) or self._repeats.recall(of_set.id, old, d.label)] for d in unit.detectors]
+        if len(new):
+            for of_detector, scored in zip(parts, self._ask(of_set, new, model, unit, unit.detectors), strict=True):
+                of_detector.append(scored)
+        places = [*np.flatnonzero(known).tolist(), *np.flatnonzero(~known).tolist()]
+        return [Scored.joined(of_detector).at(places) for of_detector in parts]
+
+    def _ask(
+        self,
+        of_set: SampleSet,
+        part: pd.DataFrame,
+        model: ScoreModel,
+        unit: Unit,
+        detectors: Sequence[Detector],
+    ) -> list[Scored]:
+        """Detectors on items that are a batch of their own."""
         items = items_of_whole(part, of_set, model) if unit.whole else items_of(part, of_set, model)
         context = Context(of_set.protocol, unit.seed, unit.items_of_model, self._policy)
         probe = Probe(model, items, context, memory=self._memory, dev=None if unit.whole else self._dev)
         try:
-            if isinstance(model, Accelerated) and not all(detector.info.is_control for detector in unit.detectors):
+            if isinstance(model, Accelerated) and not all(detector.info.is_control for detector in detectors):
                 self._prepare(model, len(items), of_set)
-            return [score_items(model, items, detector, probe) for detector in unit.detectors]
+            found = [score_items(model, items, detector, probe) for detector in detectors]
         finally:
             probe.forget()
+        if not unit.whole:
+            self._repeats.keep(of_set.id, part, list(zip(detectors, found, strict=True)))
+        return found
 
     def _prepare(self, model: Accelerated, items: int, of_set: SampleSet) -> None:
         try:

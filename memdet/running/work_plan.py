@@ -88,6 +88,10 @@ class Units(Sequence[Unit]):
         section = self.sections[place]
         return section.unit(index - self._ends[place] + len(section))
 
+    def owners(self) -> Iterator[tuple[str, int]]:
+        """Model and seed of each of :meth:`ranges`."""
+        return ((section.model, section.seed) for section in self.sections)
+
     @property
     def batch_size(self) -> int:
         """Items of the largest unit that is not of the whole set."""
@@ -132,6 +136,18 @@ def units_of(
             sections.append(section)
             index, first = index + len(section), first + count
     return Units(sections)
+
+
+def by_owner(plan: Mapping[str, Units]) -> list[list[tuple[str, range]]]:
+    """Units of all sample sets in groups of one model and seed: the sample set of each part, and the units' indices.
+
+    Who computes a group in one go can share what items of several sample sets have in common.
+    """
+    groups: dict[tuple[str, int], list[tuple[str, range]]] = {}
+    for name, units in plan.items():
+        for owner, indices in zip(units.owners(), units.ranges(), strict=True):
+            groups.setdefault(owner, []).append((name, indices))
+    return list(groups.values())
 
 
 def tested_items(sample_set: SampleSet) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
@@ -26,7 +26,7 @@ from memdet.running.description import threads_of_worker
 from memdet.running.memory import keep_freed_memory
 from memdet.running.options import RunOptions
 from memdet.running.scoring import Work
-from memdet.running.work_plan import Units
+from memdet.running.work_plan import Units, by_owner
 from memdet.samplesets import SampleSet
 from memdet.torch_state import in_own_state
 
@@ -94,8 +94,8 @@ def compute_in_processes(
 ) -> Iterator[tuple[str, int]]:
     """Compute the units of a run; every shard is written by the process that made it.
 
-    Each process loads the models for itself and takes its part of the cores. The units of one sample set, model and
-    seed share evaluations and constants, so they stay in one process where there are several such groups for each.
+    Each process loads the models for itself and takes its part of the cores. The units of one model and seed share
+    evaluations, constants and items, so they stay in one process where there are several such groups for each.
 
     Args:
         sample_sets, detectors, options: Of the run.
@@ -117,15 +117,15 @@ def compute_in_processes(
     )
     started: list[BaseProcess] = []
     try:
-        running = {}
+        running: dict[Future[None], list[tuple[str, range]]] = {}
         with _readable_main():
-            for name, group in _groups(plan, options.workers):
-                running[pool.submit(_compute, name, group)] = (name, len(group))
+            for group in _groups(plan, options.workers):
+                running[pool.submit(_compute, group)] = group
                 if len(started) < options.workers:  # they are started as work comes, and forgotten when they end
                     started = [*{*started, *multiprocessing.active_children()}.difference(before)]
         for future in as_completed(running):
             future.result()
-            yield running[future]
+            yield from ((name, len(indices)) for name, indices in running[future])
     except BrokenProcessPool:
         pool.shutdown(cancel_futures=True)
         raise UserError(why_ended(process.exitcode for process in started), parameters=("workers",)) from None
@@ -214,25 +214,26 @@ def _end_with_caller() -> None:
     os._exit(1)
 
 
-def _groups(plan: Mapping[str, Units], workers: int) -> list[tuple[str, range]]:
-    """What one process does in one go: a sample set and indices of units that follow each other, the largest first.
+def _groups(plan: Mapping[str, Units], workers: int) -> list[list[tuple[str, range]]]:
+    """What one process does in one go: sample sets and indices of units that follow each other, the largest first.
 
     All that share a model and a seed where there are enough such groups, else parts of these; the parts are as many as
     a few for each process, so that their number does not grow with that of the items.
     """
-    groups = [(name, indices) for name, units in plan.items() for indices in units.ranges()]
-    owned = len({(name, part.model, part.seed) for name, units in plan.items() for part in units.sections})
-    if owned < GROUPS_PER_WORKER * workers:
+    groups = by_owner(plan)
+    if len(groups) < GROUPS_PER_WORKER * workers:
         size = -(-max(1, sum(map(len, plan.values()))) // (PARTS_PER_WORKER * workers))
-        return [(name, whole[start : start + size]) for name, whole in groups for start in range(0, len(whole), size)]
-    return sorted(groups, key=lambda pair: -len(pair[1]))
+        parts = [(name, whole) for group in groups for name, whole in group]
+        return [[(name, whole[at : at + size])] for name, whole in parts for at in range(0, len(whole), size)]
+    return sorted(groups, key=lambda group: -sum(len(indices) for _, indices in group))
 
 
 @in_own_state
-def _compute(sample_set: str, indices: range) -> None:
+def _compute(group: Sequence[tuple[str, range]]) -> None:
     if _failed is not None:
         raise _failed
     assert _work is not None
     assert _directory is not None
-    for index in indices:
-        _work.compute(sample_set, _work.plan[sample_set][index], _directory)
+    for name, indices in group:
+        for index in indices:
+            _work.compute(name, _work.plan[name][index], _directory)

@@ -105,8 +105,9 @@ def test_a_star_stands_for_every_detector_that_is_not_named():
     assert set(labels[1:]) == others
 
 
-def test_the_controlled_suite_names_every_detector_that_is_no_control():
-    made = make_detectors(load_suite("controlled").detectors, detector_classes())
+def test_two_suites_name_every_detector_that_is_no_control():
+    texts = ("controlled", "dear")
+    made = [d for name in texts for d in make_detectors(load_suite(name).detectors, detector_classes())]
     every = {name for name, cls in detector_classes().items() if not cls.info.is_control}
     assert {detector.info.name for detector in made} == every
 
