@@ -63,6 +63,19 @@ class Headline:
         """The variant as it is written on the command line."""
         return f"{name}@{self.options}" if self.options else name
 
+    def described(self) -> str:
+        """Options, n and guidance, in Markdown.
+
+        Example:
+            >>> Headline("steps=50", seeds=4, guidance=7.5).described()
+            '`steps=50`, n = 4, guidance 7.5'
+        """
+        parts = [f"`{self.options}`"] if self.options else []
+        parts.append(f"n = {self.seeds}")
+        if self.guidance is not None:
+            parts.append(f"guidance {self.guidance:g}")
+        return ", ".join(parts)
+
 
 @dataclass(frozen=True)
 class DetectorInfo:

@@ -8,6 +8,7 @@ from itertools import groupby
 
 from memdet.detectors.base import is_control
 from memdet.detectors.registry import is_outdated
+from memdet.leaderboard.headlines import headlines_markdown
 from memdet.page.render import ONE_ANSWER
 from memdet.results.scale import scale_sentence
 from memdet.samplesets import SampleSetSpec, load_spec, sample_set_ids
@@ -81,6 +82,8 @@ def leaderboard_markdown(rows: Sequence[Row]) -> str:
     ):
         if keys:
             parts += [f"## {title}\n", _overview(keys, tables, common) + "\n", _questions(keys, tables) + "\n"]
+    if headlines := headlines_markdown(rows):
+        parts.append(headlines)
     if len(common) < len(run_on):
         parts.append(
             f"{len(run_on) - len(common)} more detectors and variants, run on fewer than half of all sets, stand in "

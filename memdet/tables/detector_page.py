@@ -45,19 +45,8 @@ def detector_page(classes: Mapping[str, type[Detector]]) -> str:
 def _cells(info: DetectorInfo) -> list[str]:
     link = f"[{info.name}](#{info.name})"
     fidelity = "control" if info.is_control else info.fidelity
-    return [link, fidelity, str(info.year or ""), info.paper or "", _headline(info), info.access, info.task, info.cost]
-
-
-def _headline(info: DetectorInfo) -> str:
-    """Options, n and guidance in one cell; nothing where no paper states a point."""
-    if info.headline is None:
-        return ""
-    point = info.headline
-    parts = [f"`{point.options}`"] if point.options else []
-    parts.append(f"n = {point.seeds}")
-    if point.guidance is not None:
-        parts.append(f"guidance {point.guidance:g}")
-    return ", ".join(parts)
+    headline = info.headline.described() if info.headline is not None else ""
+    return [link, fidelity, str(info.year or ""), info.paper or "", headline, info.access, info.task, info.cost]
 
 
 def _section(cls: type[Detector]) -> str:
@@ -74,7 +63,7 @@ def _section(cls: type[Detector]) -> str:
         lines.append(f"How it differs: {info.deviation}\n")
     if info.headline is not None:
         source = f" ({info.headline.source})" if info.headline.source else ""
-        lines.append(f"Headline: {_headline(info)}{source}.\n")
+        lines.append(f"Headline: {info.headline.described()}{source}.\n")
     for name, hint in cls.option_types().items():
         kind = f"{_choices(hint)}; default {_value(getattr(cls, name))}"
         lines.append(f"- `{name}` ({kind}): {described.get(name, '')}".rstrip(": "))
