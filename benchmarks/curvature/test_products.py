@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.conftest import BATCH, DEVICE
 from memdet.curvature import JacobianOperator, fastest_operator, krylov
-from memdet.models import ScoreModel, load_model
+from memdet.models import Condition, ScoreModel, load_model
 from memdet.models.device import synchronise
 from memdet.probing import Items
 
@@ -43,9 +43,10 @@ class Network:
         """The score of each item."""
         return self.model.score(x, TIME, self.embedding)
 
-    def item(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def item(self, x: Tensor, encoded: Tensor) -> Tensor:
         """The score of one item, without the batch dimension."""
-        return self.model.score(x[None], TIME, embedding[None])[0]
+        condition = Condition.of(encoded[None], next(iter(self.embedding.tensors)))
+        return self.model.score(x[None], TIME, condition)[0]
 
     def error(self, product: Product, transposed: bool) -> float:
         """Largest relative error of an item."""
@@ -79,12 +80,12 @@ def _linearize(network: Network) -> Product:
 
 
 def _vmap(network: Network) -> Product:
-    def one(x: Tensor, embedding: Tensor, v: Tensor) -> Tensor:
-        return torch.func.jvp(lambda z: network.item(z, embedding), (x,), (v,))[1]
+    def one(x: Tensor, encoded: Tensor, v: Tensor) -> Tensor:
+        return torch.func.jvp(lambda z: network.item(z, encoded), (x,), (v,))[1]
 
     def product(v: Tensor) -> Tensor:
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-            return torch.func.vmap(one)(network.x, network.embedding, v)
+            return torch.func.vmap(one)(network.x, network.embedding.tensor, v)
 
     return product
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from memdet.models import NoiseSchedule, ScoreModel
+from memdet.models import Condition, NoiseSchedule, ScoreModel
 
 VOCABULARY = 30_000
 CHANNELS = 16
@@ -56,18 +56,19 @@ class HashedPrompts(ScoreModel):
             for shape in ((CHANNELS, 4, 3, 3), (4, CHANNELS, 3, 3), (CHANNELS, EMBEDDING))
         )
 
-    def embed(self, conditions: Sequence[str]) -> Tensor:
+    def embed(self, conditions: Sequence[str]) -> Condition:
         """One number a byte of the prompt's SHA-256, ``[batch, 32]``."""
         digests = b"".join(hashlib.sha256(text.encode()).digest() for text in conditions)
-        return torch.frombuffer(bytearray(digests), dtype=torch.uint8).view(-1, EMBEDDING).float() / 128 - 1
+        numbers = torch.frombuffer(bytearray(digests), dtype=torch.uint8)
+        return Condition.of(numbers.view(-1, EMBEDDING).float() / 128 - 1)
 
-    def embed_null(self) -> Tensor:
+    def embed_null(self) -> Condition:
         """Zeros, ``[1, 32]``."""
-        return torch.zeros(1, EMBEDDING)
+        return Condition.of(torch.zeros(1, EMBEDDING))
 
-    def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+    def predict(self, x: Tensor, t: int, condition: Condition) -> Tensor:
         """Noise prediction."""
-        hidden = functional.conv2d(x, self._in, padding=1) + (embedding @ self._condition.T)[:, :, None, None]
+        hidden = functional.conv2d(x, self._in, padding=1) + (condition.tensor @ self._condition.T)[:, :, None, None]
         return functional.conv2d(hidden.tanh(), self._out, padding=1)
 
     def fingerprint(self) -> str:

@@ -38,8 +38,8 @@ def test_detector(label: str, benchmark, bench: Bench, batch: Batch, beside) -> 
     ratios = beside(
         lambda: batch.score(detector),
         rounds=LONG if len(calls) > 30 else ROUNDS,
-        forward=replay([Call("forward", BATCH)], bench.model, batch.embedding),
-        bare=replay(calls, bench.model, batch.embedding),
+        forward=replay([Call("forward", BATCH)], bench.model, batch.condition),
+        bare=replay(calls, bench.model, batch.condition),
     )
     benchmark.extra_info |= {
         "detector": label,

@@ -18,12 +18,14 @@ def test_wen2024_against_the_sampling_loop(benchmark, bench: Bench, batch: Batch
     loop = SamplingLoop.of(model, str(weights_root() / "tiny-sd-a"), protocol.steps, protocol.guidance)
     noise = shared_noise(model.latent_shape, bench.options.seed).to(model.device)
     latents = noise[None].expand(BATCH, *noise.shape)
-    null = model.embed_null().expand(BATCH, -1, -1)
+    null = model.embed_null().expand(BATCH).tensor
     detector = detector_of("wen2024@steps=50")
-    _, differences = loop(latents, null, batch.embedding)
+    _, differences = loop(latents, null, batch.condition.tensor)
     norms = torch.stack([difference.flatten(1).norm(dim=1) for difference in differences]).mean(dim=0)
     scores = torch.tensor(batch.score(detector)[0])
     assert ((scores - norms.cpu()).abs() / scores).max() < 1e-3
-    ratios = beside(lambda: batch.score(detector), rounds=7, sampling_loop=lambda: loop(latents, null, batch.embedding))
+    ratios = beside(
+        lambda: batch.score(detector), rounds=7, sampling_loop=lambda: loop(latents, null, batch.condition.tensor)
+    )
     benchmark.extra_info |= {"detector": detector.label, "batch_size": BATCH, "steps": protocol.steps}
     assert ratios["sampling_loop"].median <= MOST

@@ -14,6 +14,7 @@ from torch.autograd import forward_ad
 
 from memdet.curvature import JacobianOperator
 from memdet.models import ScoreModel
+from memdet.models.condition import Condition
 from memdet.models.wrapped import layers
 
 Kind = Literal["forward", "graph", "jvp", "vjp"]
@@ -41,18 +42,18 @@ def recorded_calls(model: ScoreModel) -> Iterator[list[Call]]:
     models = layers(model)
     inside = False
 
-    def noting(predict: Callable[[Tensor, int, Tensor], Tensor]) -> Callable[[Tensor, int, Tensor], Tensor]:
-        def noted(x: Tensor, t: int, embedding: Tensor) -> Tensor:
+    def noting(predict: Callable[[Tensor, int, Condition], Tensor]) -> Callable[[Tensor, int, Condition], Tensor]:
+        def noted(x: Tensor, t: int, condition: Condition) -> Tensor:
             nonlocal inside
             if inside:
-                return predict(x, t, embedding)
+                return predict(x, t, condition)
             inside = True
             try:
-                output = predict(x, t, embedding)
+                output = predict(x, t, condition)
             finally:
                 inside = False
             rows = len(x)
-            if _has_tangent(x) or _has_tangent(embedding):
+            if any(map(_has_tangent, (x, *condition.tensors.values()))):
                 calls.append(Call("jvp", rows))
                 return output
             calls.append(Call("graph" if output.requires_grad else "forward", rows))
@@ -71,17 +72,17 @@ def recorded_calls(model: ScoreModel) -> Iterator[list[Call]]:
             del one.predict
 
 
-def replay(calls: Sequence[Call], model: ScoreModel, embedding: Tensor) -> Callable[[], None]:
+def replay(calls: Sequence[Call], model: ScoreModel, condition: Condition) -> Callable[[], None]:
     """A function that makes the calls again, of the same kinds and rows in the same order, at random points.
 
     Args:
         calls: As recorded.
         model: Whose network is called.
-        embedding: Encoded conditions; repeated where a call has more rows.
+        condition: Encoded conditions; repeated where a call has more rows.
     """
     t = model.schedule.timesteps(50)[0]
     largest = max((call.rows for call in calls), default=1)
-    conditions = embedding[torch.arange(largest, device=embedding.device) % len(embedding)]
+    conditions = condition[torch.arange(largest, device=model.device) % len(condition)]
     generator = torch.Generator("cpu").manual_seed(0)
     x, v = (
         torch.randn(largest, *model.latent_shape, generator=generator, dtype=torch.float32, device="cpu").to(
@@ -112,7 +113,7 @@ def replay(calls: Sequence[Call], model: ScoreModel, embedding: Tensor) -> Calla
     return run
 
 
-def _predict(model: ScoreModel, t: int, condition: Tensor, x: Tensor) -> Tensor:
+def _predict(model: ScoreModel, t: int, condition: Condition, x: Tensor) -> Tensor:
     return model.predict(x, t, condition)
 
 

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from memdet.benching.interleaved import Spread, interleave, ratio
@@ -21,6 +20,7 @@ from memdet.detectors import Detector
 from memdet.errors import UserError
 from memdet.models import ClosedForm, ScoreModel, WrappedModel, load_model
 from memdet.models.accelerated import Accelerated, Mode, accelerate
+from memdet.models.condition import Condition
 from memdet.models.device import synchronise
 from memdet.probing import Context, Cost, Probe, SeedMemory
 from memdet.probing.branch_policy import rows_of_calls
@@ -126,17 +126,17 @@ class Encoded(WrappedModel):
 
     def __init__(self, inner: ScoreModel) -> None:
         super().__init__(inner)
-        self._known: dict[tuple[str, ...], Tensor] = {}
-        self._null: Tensor | None = None
+        self._known: dict[tuple[str, ...], Condition] = {}
+        self._null: Condition | None = None
 
-    def embed(self, conditions: Sequence[str]) -> Tensor:
+    def embed(self, conditions: Sequence[str]) -> Condition:
         """Encode conditions, once each batch of them."""
         key = tuple(conditions)
         if key not in self._known:
             self._known[key] = self.inner.embed(conditions)
         return self._known[key]
 
-    def embed_null(self) -> Tensor:
+    def embed_null(self) -> Condition:
         """Encode the null condition, once."""
         if self._null is None:
             self._null = self.inner.embed_null()
@@ -216,8 +216,8 @@ class Bench:
         with recorded_calls(self.model) as calls:
             batch.score(detector)
         found.calls = list(calls)
-        bare = replay(found.calls, self.model, batch.embedding)
-        forward = replay([Call("forward", batch_size)], self.model, batch.embedding)
+        bare = replay(found.calls, self.model, batch.condition)
+        forward = replay([Call("forward", batch_size)], self.model, batch.condition)
         device = self.model.device
         bare()
         forward()
@@ -244,7 +244,7 @@ class Batch:
         self._dev = dev_items(bench.sample_set, rows["model"].unique(), bench.model)
         self._memory = SeedMemory()
         started = time.perf_counter()
-        self.embedding: Tensor = bench.model.embed(self.items.conditions)
+        self.condition: Condition = bench.model.embed(self.items.conditions)
         synchronise(bench.model.device)
         self.embed_seconds = time.perf_counter() - started
 
@@ -360,7 +360,7 @@ def compare(
     ready = Bench(sample_set, options, model)
     ready.prepare(batch_size)
     batch = ready.batch(batch_size)
-    bare = replay([Call("forward", batch_size)], ready.model, batch.embedding)
+    bare = replay([Call("forward", batch_size)], ready.model, batch.condition)
     arms: dict[str, Callable[[], float]] = {}
     for place, detector in (("first", first), ("second", second)):
         if detector is None:

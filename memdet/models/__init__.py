@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from memdet.models.closed_form.dct import DCTGaussian
     from memdet.models.closed_form.mixture import GaussianMixture
     from memdet.models.closed_form.skewed import Skewed
+    from memdet.models.condition import Condition
     from memdet.models.load import load_model
     from memdet.models.names import model_names, zoo_directory
     from memdet.models.prediction_type import PREDICTION_TYPES, PredictionType
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ClosedForm": "closed_form.base",
+    "Condition": "condition",
     "DCTGaussian": "closed_form.dct",
     "GaussianMixture": "closed_form.mixture",
     "NoiseSchedule": "schedule",
@@ -42,6 +44,7 @@ __all__ = [
     "PARAMETRISATIONS",
     "PREDICTION_TYPES",
     "ClosedForm",
+    "Condition",
     "DCTGaussian",
     "GaussianMixture",
     "NoiseSchedule",

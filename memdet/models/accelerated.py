@@ -11,6 +11,7 @@ from torch.autograd import forward_ad
 
 from memdet.errors import UserError
 from memdet.models.base import ScoreModel, time_on
+from memdet.models.condition import Condition
 from memdet.models.wrapped import WrappedModel, layers
 
 Mode = Literal["off", "compile", "cuda-graphs"]
@@ -19,7 +20,7 @@ BOUNDS = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 1e-2, torch.
 _WARM_UP = 3  # calls before a capture, in which libraries choose their kernels and take their workspaces
 _RECOMPILATIONS = 256  # of one function, for all models and shapes; torch goes back to eager beyond
 
-Network = Callable[[Tensor, Tensor, Tensor], Tensor]
+Network = Callable[..., Tensor]
 
 
 class Capture(Protocol):
@@ -89,28 +90,28 @@ class Accelerated(WrappedModel):
         self._mode, self._network = mode, network
         self._checked: set[Hashable] = set()
 
-    def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+    def predict(self, x: Tensor, t: int, condition: Condition) -> Tensor:
         """Raw network output, accelerated unless somebody differentiates.
 
         Raises:
             AccelerationError: The accelerated network cannot be built, or differs from the eager one.
         """
         if torch.is_grad_enabled() or _transforms():
-            return self.inner.predict(x, t, embedding)
-        time = time_on(x.device, t)
-        key = shape_of(x, embedding)
+            return self.inner.predict(x, t, condition)
+        time, condition = time_on(x.device, t), condition.expand(len(x))
+        key = (shape_of(x), condition.shapes())
         if key in self._checked:
-            return self._network(x, time, embedding)
+            return self._network(x, time, **condition.tensors)
         try:
             with torch._dynamo.config.patch(recompile_limit=_RECOMPILATIONS):
-                output = self._network(x, time, embedding)
+                output = self._network(x, time, **condition.tensors)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # compilers and devices raise many kinds
             reason = next(iter(str(error).strip().splitlines()), "")
             where = f"{self.name} at a batch of {len(x)}"
             raise AccelerationError(self._mode, f"fails for {where} ({type(error).__name__}: {reason})") from error
-        self._compare(output, self.inner.predict(x, t, embedding))
+        self._compare(output, self.inner.predict(x, t, condition))
         self._checked.add(key)
         return output
 
@@ -124,7 +125,7 @@ class Accelerated(WrappedModel):
                 self.predict(
                     x.to(self.device, self.dtype),
                     len(self.schedule.alphas) // 2,
-                    null.expand(size, *null.shape[1:]),
+                    null.expand(size),
                 )
 
     def _compare(self, found: Tensor, expected: Tensor) -> None:
@@ -152,9 +153,9 @@ class Compiled:
     def __init__(self, network: Network) -> None:
         self._network = torch.compile(network, dynamic=False)
 
-    def __call__(self, x: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
         """Output of the network. Strides are made the usual ones: others would be compiled for anew."""
-        return self._network(_held(x), t, _held(embedding))
+        return self._network(_held(x), t, **{name: _held(tensor) for name, tensor in condition.items()})
 
 
 class Graphs:
@@ -170,15 +171,17 @@ class Graphs:
 
     def __init__(self, network: Network, capture: Capture) -> None:
         self._network, self._capture = network, capture
-        self._recorded: dict[Hashable, tuple[tuple[Tensor, Tensor, Tensor], Callable[[], None], Tensor]] = {}
+        self._recorded: dict[Hashable, tuple[list[Tensor], Callable[[], None], Tensor]] = {}
 
-    def __call__(self, x: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
         """Output of the network, in memory of its own."""
-        key, given = shape_of(x, embedding), (x, t, embedding)
+        given = [x, t, *condition.values()]
+        key = tuple(map(shape_of, given))
         if key not in self._recorded:
             # Allocated outside the graph's pool, and of the usual strides, whatever those of the input.
-            inputs = (_held(x), _held(t), _held(embedding))
-            replay, output = self._capture(lambda: self._network(*inputs))
+            inputs = [_held(tensor) for tensor in given]
+            held = dict(zip(condition, inputs[2:], strict=True))
+            replay, output = self._capture(lambda: self._network(*inputs[:2], **held))
             self._recorded[key] = (inputs, replay, output)
         inputs, replay, output = self._recorded[key]
         for buffer, tensor in zip(inputs, given, strict=True):
@@ -213,9 +216,9 @@ class CudaCapture:
         return graph.replay, output
 
 
-def shape_of(x: Tensor, embedding: Tensor) -> Hashable:
-    """What an accelerated network is built for."""
-    return (x.shape, x.dtype, embedding.shape, embedding.dtype)
+def shape_of(tensor: Tensor) -> Hashable:
+    """What an accelerated network is built for, of each input."""
+    return tensor.shape, tensor.dtype
 
 
 def _held(tensor: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from memdet.errors import UserError
+from memdet.models.condition import Condition
 from memdet.models.device import device_named
 from memdet.models.prediction_type import PREDICTION_TYPES
 from memdet.models.schedule import NoiseSchedule
@@ -96,14 +97,17 @@ def check_null(null: Any, *, conditional: bool) -> None:
     """
     if null is None:
         return
-    if not isinstance(null, Tensor):
+    named = null.tensors if isinstance(null, Condition) else null
+    tensors = list(named.values()) if isinstance(named, Mapping) else [named]
+    if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors):
         raise UserError(f"`null` is {_shown(null)}; give one encoded condition as a tensor [1, ...]")
     if not conditional:
         raise UserError("a null condition without `embed`: an unconditional network has one branch; give both or none")
-    if null.ndim == 0 or len(null) != 1:
-        raise UserError(
-            f"`null` is one encoded condition, [1, ...], and not {list(null.shape)}; add the first dimension"
-        )
+    for tensor in tensors:
+        if tensor.ndim == 0 or len(tensor) != 1:
+            raise UserError(
+                f"`null` is one encoded condition, [1, ...], and not {list(tensor.shape)}; add the first dimension"
+            )
 
 
 def checked_name(reference: Any) -> str:

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
-from memdet.errors import NotApplicableError, UserError
-from memdet.models.arguments import (
-    check_null,
-    check_prediction,
-    check_schedule,
-    checked_callable,
-    checked_device,
-    checked_dtype,
-    checked_shape,
-)
-from memdet.models.code_digest import digest_of_code
+from memdet.errors import NotApplicableError
+from memdet.models.arguments import checked_device, checked_dtype, checked_shape
+from memdet.models.condition import Condition
 from memdet.models.diffusers.recording import AttentionLayer
 from memdet.models.prediction_type import PredictionType, eps_from_output
 from memdet.models.schedule import NoiseSchedule
+
+if TYPE_CHECKING:
+    from memdet.models.own_network import CallableModel
+
+Encoded = Tensor | Mapping[str, Tensor] | Condition
+"""What a function of a user's own gives for conditions: a tensor, or several by the names of arguments."""
 
 
 class ScoreModel(ABC):
@@ -53,23 +49,32 @@ class ScoreModel(ABC):
         return self.prediction_type
 
     @abstractmethod
-    def embed(self, conditions: Sequence[str]) -> Tensor:
-        """Encode conditions, ``[batch, ...]``.
+    def embed(self, conditions: Sequence[str]) -> Condition:
+        """Encode conditions, a row each.
 
         Raises:
             UserError: A condition that the model does not know.
         """
 
     @abstractmethod
-    def embed_null(self) -> Tensor:
-        """Encode the null condition, ``[1, ...]``."""
+    def embed_null(self) -> Condition:
+        """Encode the null condition, one row.
+
+        Raises:
+            NotApplicableError: The model has no null branch.
+        """
 
     @abstractmethod
-    def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
-        """Raw network output at ``x`` ``[batch, *latent_shape]``, in :attr:`prediction_type`. Differentiable in x."""
+    def predict(self, x: Tensor, t: int, condition: Condition) -> Tensor:
+        """Raw network output at ``x`` ``[batch, *latent_shape]``, in :attr:`prediction_type`. Differentiable in x.
 
-    def network(self, x: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
+        The condition has a row an item, or one for all.
+        """
+
+    def network(self, x: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
         """As :meth:`predict`, with the timestep as a tensor (int64, no dimensions) on the device, and no wait for it.
+
+        The tensors of the condition have a row an item.
 
         Raises:
             NotApplicableError: The model has no network.
@@ -104,7 +109,7 @@ class ScoreModel(ABC):
         """
         raise NotApplicableError(f"no training images of {self.name} are known")
 
-    def attention(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, list[AttentionLayer]]:
+    def attention(self, x: Tensor, t: int, condition: Condition) -> tuple[Tensor, list[AttentionLayer]]:
         """Noise prediction, and the cross-attention of every layer on the way to it. One forward.
 
         Raises:
@@ -128,7 +133,7 @@ class ScoreModel(ABC):
         """What a user should know of how the model was read; a run says it."""
         return ()
 
-    def bottleneck(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    def bottleneck(self, x: Tensor, t: int, condition: Condition) -> tuple[Tensor, Tensor]:
         """Noise prediction, and the activation of the network's middle block, ``[batch, ...]``. One forward.
 
         Raises:
@@ -136,14 +141,14 @@ class ScoreModel(ABC):
         """
         raise NotApplicableError(f"{self.name} has no middle block")
 
-    def eps(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+    def eps(self, x: Tensor, t: int, condition: Condition) -> Tensor:
         """Noise prediction at ``x``, whatever the network predicts."""
-        output = self.predict(x, t, embedding)
+        output = self.predict(x, t, condition)
         return eps_from_output(output, x, self.schedule.alpha(t), self.schedule.sigma(t), self.prediction_type)
 
-    def score(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+    def score(self, x: Tensor, t: int, condition: Condition) -> Tensor:
         """Gradient of the log density of ``x_t`` given the condition: ``-eps / sigma``."""
-        return -self.eps(x, t, embedding) / self.schedule.sigma(t)
+        return -self.eps(x, t, condition) / self.schedule.sigma(t)
 
     # So many, because a network of one's own is told all that a pipeline's directory would tell.
     @staticmethod
@@ -153,8 +158,8 @@ class ScoreModel(ABC):
         shape: Sequence[int],
         schedule: NoiseSchedule,
         prediction: PredictionType = "eps",
-        embed: Callable[[list[str]], Tensor] | None = None,
-        null: Tensor | None = None,
+        embed: Callable[[list[str]], Encoded] | None = None,
+        null: Encoded | None = None,
         decode: Callable[[Tensor], Tensor] | None = None,
         name: str | None = None,
         device: torch.device | str = "cpu",
@@ -165,14 +170,15 @@ class ScoreModel(ABC):
         Args:
             fn: ``fn(x, t, condition)`` gives the network's output, of the shape of ``x``; ``x`` is
                 ``[batch, *shape]``, ``t`` one Python int, an index of the schedule, and ``condition`` what ``embed``
-                gives, a row an item. An unconditional network, one without ``embed``, is called as ``fn(x, t)``. It is
-                differentiated in ``x``; items of a batch do not interact, and dropout is off (``module.eval()``).
+                gives, a row an item. Where ``embed`` gives several tensors by name, they are named:
+                ``fn(x, t, **condition)``. An unconditional network, one without ``embed``, is called as ``fn(x, t)``.
+                It is differentiated in ``x``; items of a batch do not interact, and dropout is off (``module.eval()``).
             shape: Of one noisy sample.
             schedule: Noise of every timestep, for example :meth:`NoiseSchedule.vp`.
             prediction: What ``fn`` returns: ``eps``, ``x0``, ``v`` or ``flow``.
-            embed: From a list of conditions, as text, to a tensor ``[batch, ...]``. Without it the network is
-                unconditional.
-            null: The encoded null condition, ``[1, ...]``. Without it there is no null branch. A detector that needs a
+            embed: From a list of conditions, as text, to a tensor ``[batch, ...]``, to a dictionary of such tensors, or
+                to a :class:`~memdet.models.Condition`. Without it the network is unconditional.
+            null: The encoded null condition, of one row. Without it there is no null branch. A detector that needs a
                 null branch or a condition is then not applicable; all others run.
             decode: From clean samples to images ``[batch, channels, height, width]`` in [0, 1].
             name: Shown in tables; that of ``fn`` if not given.
@@ -199,7 +205,9 @@ class ScoreModel(ABC):
             >>> model.score(torch.tensor([[1.0, 2.0]]), 1, model.embed(["all there is"]))
             tensor([[-1., -2.]])
         """
-        parts = _Callables(fn, embed, null, decode)
+        from memdet.models.own_network import CallableModel, Callables
+
+        parts = Callables(fn, embed, null, decode)
         return CallableModel(
             name, parts, checked_shape(shape), schedule, prediction, checked_device(device), checked_dtype(dtype)
         )
@@ -207,116 +215,6 @@ class ScoreModel(ABC):
     def __repr__(self) -> str:
         what = f"{self.name!r}, latent {self.latent_shape}, {self.prediction_type}, {self.device}"
         return f"{type(self).__name__}({what}, {str(self.dtype).removeprefix('torch.')})"
-
-
-@dataclass(frozen=True)
-class _Callables:
-    """What a user gave to :meth:`ScoreModel.from_callable`."""
-
-    fn: Callable[..., Tensor]
-    embed: Callable[[list[str]], Tensor] | None
-    null: Tensor | None
-    decode: Callable[[Tensor], Tensor] | None
-
-    def __post_init__(self) -> None:
-        checked_callable(self.fn, "fn")
-        for name in ("embed", "decode"):
-            if getattr(self, name) is not None:
-                checked_callable(getattr(self, name), name)
-        check_null(self.null, conditional=self.embed is not None)
-
-
-class CallableModel(ScoreModel):
-    """A network of a user's own; :meth:`ScoreModel.from_callable` makes it and says what is what."""
-
-    def __init__(
-        self,
-        name: str | None,
-        parts: _Callables,
-        shape: tuple[int, ...],
-        schedule: NoiseSchedule,
-        prediction: PredictionType,
-        device: torch.device,
-        dtype: torch.dtype,
-    ) -> None:
-        check_schedule(schedule)
-        check_prediction(prediction)
-        if not isinstance(name, str | None):
-            raise UserError(f"`name` is {name!r}; write text, or leave it out")
-        self.name = name or _name_of(parts.fn)
-        self.latent_shape, self.schedule, self.prediction_type = shape, schedule, prediction
-        self.device, self.dtype, self._parts = device, dtype, parts
-
-    def embed(self, conditions: Sequence[str]) -> Tensor:
-        """What the user's function gives, ``[batch, ...]``; of an unconditional network nothing, ``[batch, 0]``.
-
-        Raises:
-            UserError: It gives no tensor, or another number of rows.
-        """
-        if self._parts.embed is None:
-            return torch.zeros(len(conditions), 0, device=self.device, dtype=self.dtype)
-        with torch.no_grad():
-            encoded = self._parts.embed(list(conditions))
-        _check_tensor(encoded, f"{self.name}: `embed`")
-        if encoded.ndim == 0 or len(encoded) != len(conditions):
-            raise UserError(f"{self.name}: `embed` gave {list(encoded.shape)} for {len(conditions)} conditions")
-        return self._placed(encoded)
-
-    def embed_null(self) -> Tensor:
-        """The user's null condition, ``[1, ...]``.
-
-        Raises:
-            NotApplicableError: There is none.
-        """
-        if self._parts.embed is None:
-            raise NotApplicableError(f"{self.name} is unconditional: it has no null branch and no conditions")
-        if self._parts.null is None:
-            raise NotApplicableError(f"{self.name} has no null branch")
-        return self._placed(self._parts.null)
-
-    def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
-        """One call of the user's function.
-
-        Raises:
-            UserError: It returns no tensor, or another shape than that of ``x``.
-        """
-        if self._parts.embed is None:
-            output = self._parts.fn(x, t)
-        else:
-            output = self._parts.fn(x, t, embedding.expand(len(x), *embedding.shape[1:]))
-        _check_tensor(output, self.name)
-        if output.shape != x.shape:
-            raise UserError(f"{self.name} gives {list(output.shape)} for an input of {list(x.shape)}")
-        return output
-
-    def decode(self, x0: Tensor) -> Tensor:
-        """Images of clean samples by the user's function, ``[batch, channels, height, width]`` in [0, 1]."""
-        if self._parts.decode is None:
-            return super().decode(x0)
-        with torch.no_grad():
-            return self._parts.decode(x0)
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the user's code and weights as they are now, and of the schedule."""
-        parts, schedule = self._parts, self.schedule
-        noise = [schedule.alphas, schedule.sigmas, schedule.final_alpha, schedule.final_sigma, schedule.offset]
-        what = [self.latent_shape, self.prediction_type, str(self.dtype), noise, parts.null]
-        return digest_of_code(parts.fn, parts.embed, parts.decode, what)
-
-    def _placed(self, encoded: Tensor) -> Tensor:
-        dtype = self.dtype if encoded.is_floating_point() else encoded.dtype
-        return encoded.detach().to(self.device, dtype)
-
-
-def _check_tensor(output: object, what: str) -> None:
-    if not isinstance(output, Tensor):
-        raise UserError(f"{what} gave {type(output).__name__}; return a tensor")
-
-
-def _name_of(fn: Callable[..., Tensor]) -> str:
-    while isinstance(fn, partial):
-        fn = fn.func
-    return str(getattr(fn, "__name__", type(fn).__name__))
 
 
 def time_on(device: torch.device, t: int) -> Tensor:

@@ -113,10 +113,10 @@ class _Answers:
         self._parts = schedule.sigmas / (schedule.alphas**2 + schedule.sigmas**2) ** 0.5
         self._generator = torch.Generator("cpu").manual_seed(0)
         try:
-            embedding = model.embed_null()
+            encoded = model.embed_null()
         except NotApplicableError:
-            embedding = model.embed(["" if condition is None else condition])
-        self._embedding = embedding.expand(self._rows, *embedding.shape[1:])
+            encoded = model.embed(["" if condition is None else condition])
+        self._condition = encoded.expand(self._rows)
 
     def support(self, kind: PredictionType) -> bool:
         """Whether the answers are those of a network of this type, beyond what others give."""
@@ -198,7 +198,7 @@ class _Answers:
 
     def _ask(self, x: Tensor, t: int) -> Tensor:
         with torch.no_grad():
-            return self._model.predict(x.to(self._model.device, self._model.dtype), t, self._embedding).double().cpu()
+            return self._model.predict(x.to(self._model.device, self._model.dtype), t, self._condition).double().cpu()
 
 
 def _cosine(one: Tensor, other: Tensor) -> float:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from memdet.errors import UserError
 from memdet.models.base import ScoreModel, time_on
+from memdet.models.condition import NAME, Condition
 from memdet.models.diffusers.directory import INDEX_FILE, read_index, read_json
 from memdet.models.diffusers.files import ModelFiles
 from memdet.models.schedule import NoiseSchedule
@@ -100,24 +101,26 @@ class ToyModel(ScoreModel):
         """Names of the conditions; the null condition is not among them."""
         return list(self._conditions)
 
-    def embed(self, conditions: Sequence[str]) -> Tensor:
+    def embed(self, conditions: Sequence[str]) -> Condition:
         """Condition numbers, int64 ``[batch]``."""
         unknown = [condition for condition in conditions if condition not in self._conditions]
         if unknown:
             raise UserError(f"{self.name} has no condition {unknown[0]!r}; it knows: {', '.join(self._conditions)}")
-        return torch.tensor([self._conditions.index(condition) for condition in conditions], device=self.device)
+        return Condition.of(
+            torch.tensor([self._conditions.index(condition) for condition in conditions], device=self.device)
+        )
 
-    def embed_null(self) -> Tensor:
+    def embed_null(self) -> Condition:
         """Number of the null condition, int64 ``[1]``."""
-        return torch.tensor([len(self._conditions)], device=self.device)
+        return Condition.of(torch.tensor([len(self._conditions)], device=self.device))
 
-    def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+    def predict(self, x: Tensor, t: int, condition: Condition) -> Tensor:
         """One forward of the network."""
-        return self.network(x, time_on(x.device, t), embedding)
+        return self.network(x, time_on(x.device, t), **condition.expand(len(x)).tensors)
 
-    def network(self, x: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
+    def network(self, x: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
         """One forward of the network."""
-        output: Tensor = self._network(x, t.expand(len(x)), embedding.expand(len(x)))
+        output: Tensor = self._network(x, t.expand(len(x)), condition[NAME])
         return output
 
     def fingerprint(self) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from memdet.errors import UserError
 from memdet.models.base import ScoreModel
+from memdet.models.condition import Condition
 from memdet.models.diffusers.recording import AttentionLayer
 
 
@@ -49,21 +50,21 @@ class WrappedModel(ScoreModel):
         """Whether conditions are text."""
         return self.inner.takes_prompts
 
-    def embed(self, conditions: Sequence[str]) -> Tensor:
+    def embed(self, conditions: Sequence[str]) -> Condition:
         """As the inner model."""
         return self.inner.embed(conditions)
 
-    def embed_null(self) -> Tensor:
+    def embed_null(self) -> Condition:
         """As the inner model."""
         return self.inner.embed_null()
 
-    def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+    def predict(self, x: Tensor, t: int, condition: Condition) -> Tensor:
         """As the inner model."""
-        return self.inner.predict(x, t, embedding)
+        return self.inner.predict(x, t, condition)
 
-    def network(self, x: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
+    def network(self, x: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
         """As the inner model."""
-        return self.inner.network(x, t, embedding)
+        return self.inner.network(x, t, **condition)
 
     def fingerprint(self) -> str:
         """As the inner model: a subclass that gives another score gives another fingerprint."""
@@ -81,9 +82,9 @@ class WrappedModel(ScoreModel):
         """As the inner model."""
         return self.inner.training_images()
 
-    def attention(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, list[AttentionLayer]]:
+    def attention(self, x: Tensor, t: int, condition: Condition) -> tuple[Tensor, list[AttentionLayer]]:
         """As the inner model."""
-        return self.inner.attention(x, t, embedding)
+        return self.inner.attention(x, t, condition)
 
     def end_positions(self, conditions: Sequence[str]) -> Tensor:
         """As the inner model."""
@@ -97,9 +98,9 @@ class WrappedModel(ScoreModel):
         """As the inner model."""
         return self.inner.remarks()
 
-    def bottleneck(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    def bottleneck(self, x: Tensor, t: int, condition: Condition) -> tuple[Tensor, Tensor]:
         """As the inner model."""
-        return self.inner.bottleneck(x, t, embedding)
+        return self.inner.bottleneck(x, t, condition)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.inner!r})"

@@ -15,6 +15,7 @@ from torch import Tensor
 from memdet.curvature import Backend
 from memdet.errors import NotApplicableError
 from memdet.models import ScoreModel
+from memdet.models.condition import Condition
 from memdet.models.device import synchronise
 from memdet.probing.branch_policy import BRANCHES, Branch, joins_branches
 from memdet.probing.context import Context
@@ -154,7 +155,7 @@ class Evaluator:
         """Noise prediction. One forward."""
 
         def evaluate(cost: Cost, rows: Tensor) -> Tensor:
-            return self._predict(t, cost, self.embedding(branch, len(rows)), rows)
+            return self._predict(t, cost, self.condition(branch, len(rows)), rows)
 
         return self.evaluate(Question.to(self.model, "eps", x, t, branch), evaluate)
 
@@ -174,9 +175,9 @@ class Evaluator:
             cond, null = self.both(x, t)
             return cond - null
 
-    def _predict(self, t: int, cost: Cost, embedding: Tensor, rows: Tensor) -> Tensor:
+    def _predict(self, t: int, cost: Cost, condition: Condition, rows: Tensor) -> Tensor:
         with torch.no_grad():
-            value = self.model.eps(rows, t, embedding)
+            value = self.model.eps(rows, t, condition)
         cost.count(forwards=1)
         return value
 
@@ -226,7 +227,7 @@ class Evaluator:
         return self.memo.remember(("expanded", key), str(question), lambda: one.expand(len(self), *one.shape[1:]))
 
     def _answer(self, question: Question, compute: Callable[..., Tensor], rows: int) -> Answer:
-        self.embedding(question.branch, len(self))  # encoded before the clock starts
+        self.condition(question.branch, len(self))  # encoded before the clock starts
         with counting_changes():
             cost, start = Cost(), self.now()
             value = compute(cost, *(tensor[:rows] for tensor in question.inputs))
@@ -252,7 +253,7 @@ class Evaluator:
 
         Args:
             question: Of the conditional branch.
-            compute: Gets a cost to count in, the embedding of each row, and rows of the inputs and the pairs.
+            compute: Gets a cost to count in, the condition of each row, and rows of the inputs and the pairs.
             pairs: What follows from the inputs and differs between the branches.
         """
         null, n = replace(question, branch="null"), len(self)
@@ -262,15 +263,11 @@ class Evaluator:
             return
         if any(len(tensor) != n for tensor in question.inputs):
             return
-        halves = [
-            (self.embedding("cond", n), self.embedding("null", n)),
-            *zip(question.inputs, question.inputs, strict=True),
-            *pairs,
-        ]
+        condition = Condition.cat([self.condition("cond", n), self.condition("null", n)])
         with counting_changes():
-            embedding, *rows = (torch.cat(half) for half in halves)
+            rows = [torch.cat(half) for half in (*zip(question.inputs, question.inputs, strict=True), *pairs)]
             cost, start = Cost(), self.now()
-            value = compute(cost, embedding, *rows)
+            value = compute(cost, condition, *rows)
             seconds = self.now() - start
         self._ledger.cost.seconds -= seconds  # :meth:`evaluate` charges each branch
         for asked, part in ((question, value[:n]), (null, value[n:])):
@@ -298,15 +295,15 @@ class Evaluator:
         """A tensor on the model's device, in its dtype."""
         return tensor.to(self.model.device, self.model.dtype)
 
-    def embedding(self, branch: Branch, rows: int) -> Tensor:
+    def condition(self, branch: Branch, rows: int) -> Condition:
         """Encoded conditions, of all items or expanded from one; text encoders are not part of a detector's cost."""
 
-        def encode() -> Tensor:
+        def encode() -> Condition:
             with self.unpaid():
                 return self.model.embed(self.items.conditions) if branch == "cond" else self.model.embed_null()
 
         encoded = self.memo.remember((branch,), "the encoded conditions", encode)
-        return encoded if branch == "cond" else encoded.expand(rows, *encoded.shape[1:])
+        return encoded if branch == "cond" else encoded.expand(rows)
 
     def constants(self, key: Hashable, fit: Callable[[Evaluator], T]) -> T:
         """What ``fit`` takes from the dev items, once a seed; nobody pays for it.

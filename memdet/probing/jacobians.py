@@ -10,6 +10,7 @@ from torch import Tensor
 from memdet.curvature import Backend, JacobianOperator, Known, eigenvalues, jacobian_matrix
 from memdet.errors import NotApplicableError
 from memdet.models import ClosedForm
+from memdet.models.condition import Condition
 from memdet.probing.branch_policy import Branch
 from memdet.probing.cost import Cost
 from memdet.probing.evaluator import Evaluator
@@ -62,10 +63,10 @@ class Jacobians:
         model = evaluator.model
 
         def evaluate(
-            cost: Cost, embedding: Tensor, rows: Tensor, vectors: Tensor, value: Tensor | None = None
+            cost: Cost, condition: Condition, rows: Tensor, vectors: Tensor, value: Tensor | None = None
         ) -> Tensor:
             def score(z: Tensor) -> Tensor:
-                return model.score(z, t, embedding)
+                return model.score(z, t, condition)
 
             return JacobianOperator(score, rows, backend, known=Known(value), check=False, count=cost.count).mv(vectors)
 
@@ -103,7 +104,7 @@ class Jacobians:
 
         def evaluate(cost: Cost, rows: Tensor) -> Tensor:
             cost.count(jvps=rows[0].numel())
-            return model.exact_spectrum(rows, t, evaluator.embedding(branch, len(evaluator))[: len(rows)])
+            return model.exact_spectrum(rows, t, evaluator.condition(branch, len(evaluator))[: len(rows)])
 
         return evaluator.evaluate(question, evaluate)
 
@@ -118,7 +119,7 @@ class Jacobians:
 
         def evaluate(cost: Cost, rows: Tensor) -> Tensor:
             cost.count(jvps=2 * rows[0].numel())
-            cond, null = evaluator.embedding("cond", len(evaluator)), evaluator.embedding("null", 1)
+            cond, null = evaluator.condition("cond", len(evaluator)), evaluator.condition("null", 1)
             return model.exact_difference_spectrum(rows, t, cond[: len(rows)], null)
 
         return evaluator.evaluate(Question.to(evaluator.model, "spectrum_of_difference", x, t, "cond"), evaluate)
@@ -134,7 +135,7 @@ class Jacobians:
 
         def evaluate(cost: Cost, rows: Tensor) -> Tensor:
             cost.count(jvps=2 * rows[0].numel())
-            cond, null = evaluator.embedding("cond", len(evaluator)), evaluator.embedding("null", 1)
+            cond, null = evaluator.condition("cond", len(evaluator)), evaluator.condition("null", 1)
             return model.exact_difference_frobenius(rows, t, cond[: len(rows)], null)
 
         return evaluator.evaluate(Question.to(evaluator.model, "frobenius_of_difference", x, t, "cond"), evaluate)
@@ -150,7 +151,7 @@ class Jacobians:
             evaluator.memo.drop(("graph", branch))  # a graph is large: the old one goes before the new one is made
             leaf = rows.detach().requires_grad_(True)
             with torch.enable_grad():
-                eps = model.eps(leaf, t, evaluator.embedding(branch, len(evaluator))[: len(rows)])
+                eps = model.eps(leaf, t, evaluator.condition(branch, len(evaluator))[: len(rows)])
                 score = -eps / model.schedule.sigma(t)
             cost.count(forwards=1)
             self._operator(rows, t, branch, "vjp", score.detach(), graph=(leaf, score))
@@ -171,15 +172,15 @@ class Jacobians:
     ) -> JacobianOperator:
         """Operator at ``rows``; with ``vjp`` its graph is kept for all products at the last place of a branch."""
         evaluator = self._evaluator
-        model, embedding = evaluator.model, evaluator.embedding(branch, len(evaluator))[: len(rows)]
+        model, condition = evaluator.model, evaluator.condition(branch, len(evaluator))[: len(rows)]
 
         def score(z: Tensor) -> Tensor:
-            return model.score(z, t, embedding)
+            return model.score(z, t, condition)
 
         def exact(v: Tensor) -> Tensor:
             if not isinstance(model, ClosedForm):
                 raise NotApplicableError(f"{model.name} is no closed form")
-            return model.exact_hessian_product(rows, t, embedding, v).to(v)
+            return model.exact_hessian_product(rows, t, condition, v).to(v)
 
         def make() -> JacobianOperator:
             return JacobianOperator(score, rows, backend, known=Known(value, graph, exact), check=check)

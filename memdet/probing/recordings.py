@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -10,9 +11,9 @@ from torch import Tensor
 
 from memdet.curvature import JacobianOperator
 from memdet.errors import NotApplicableError
-from memdet.models import ClosedForm
+from memdet.models import ClosedForm, Condition
 from memdet.models.diffusers.recording import AttentionLayer
-from memdet.probing.branch_policy import Branch
+from memdet.probing.branch_policy import BRANCHES, Branch
 from memdet.probing.cost import Cost
 from memdet.probing.evaluator import Evaluator
 from memdet.probing.questions import Answer, Question
@@ -44,19 +45,27 @@ class Recordings:
         model = evaluator.model
 
         def evaluate(cost: Cost, rows: Tensor) -> Tensor:
-            condition = evaluator.embedding("cond", len(evaluator))
-            if not condition.is_floating_point():
-                raise NotApplicableError("the condition is a class number, in which nothing can be differentiated")
-            if isinstance(model, ClosedForm) and bool((condition == 0).any()):
+            condition, null = (evaluator.condition(branch, len(evaluator)) for branch in BRANCHES)
+            name = condition.differentiable
+            if name is None:
+                raise NotApplicableError(
+                    "the condition holds no one tensor of real numbers (a class number, say) to differentiate in"
+                )
+            at = condition.tensors[name]
+            if isinstance(model, ClosedForm) and bool((at == 0).any()):
                 raise NotApplicableError("a condition rules components out, where the score has no derivative in it")
-            operator = JacobianOperator(lambda e: model.score(rows, t, e), condition, check=False)
+
+            def score(encoded: Tensor) -> Tensor:
+                return model.score(rows, t, replace(condition, tensors={**condition.tensors, name: encoded}))
+
+            operator = JacobianOperator(score, at, check=False)
             operator.count = cost.count
-            return operator.mv(condition - evaluator.embedding("null", len(evaluator)))
+            return operator.mv(at - null.tensors[name])
 
         return evaluator.evaluate(Question.to(evaluator.model, "embedding_product", x, t, "cond"), evaluate)
 
     def _recorded(
-        self, kind: str, record: Callable[[Tensor, int, Tensor], tuple[Tensor, R]], x: Tensor, t: int, branch: Branch
+        self, kind: str, record: Callable[[Tensor, int, Condition], tuple[Tensor, R]], x: Tensor, t: int, branch: Branch
     ) -> R:
         """What a forward passes through: the forward of :meth:`eps`, and whoever reads it pays for that one."""
         evaluator = self._evaluator
@@ -66,7 +75,7 @@ class Recordings:
         def make() -> R:
             start = evaluator.now()
             with torch.no_grad():
-                eps, found = record(x, t, evaluator.embedding(branch, len(evaluator)))
+                eps, found = record(x, t, evaluator.condition(branch, len(evaluator)))
             seconds = evaluator.now() - start
             evaluator.reimburse(seconds)  # who asks for the prediction is charged those of it
             if not known:

@@ -86,8 +86,8 @@ def verify(name_or_directory: str | Path) -> list[str]:
         UserError: Neither a name nor a directory, or the directory lacks a file.
     """
     reference = str(name_or_directory)
-    if reference not in RECIPES and Path(reference).is_dir():
-        directory = Path(reference)
+    if reference not in RECIPES and Path(reference).expanduser().is_dir():
+        directory = Path(reference).expanduser()
     else:
         directory = weights_directory(reference)
     from memdet.zoo import verification

@@ -11,7 +11,7 @@ from memdet.benching.numerics import audit as numerics
 from memdet.benching.numerics.audit import AuditOptions, audit
 from memdet.detectors import detector_classes, make_detectors
 from memdet.errors import UserError
-from memdet.models import NoiseSchedule, ScoreModel, load_model
+from memdet.models import Condition, NoiseSchedule, ScoreModel, load_model
 from memdet.probing import Probe
 from memdet.samplesets import Protocol, SampleSet, load_sample_set
 from tests.helpers.problems import make_items, make_probe
@@ -32,16 +32,16 @@ class Linear(ScoreModel):
         self.calls = []
 
     def embed(self, conditions):
-        return torch.tensor([[float(c)] for c in conditions], dtype=self.dtype)
+        return Condition.of(torch.tensor([[float(c)] for c in conditions], dtype=self.dtype))
 
     def embed_null(self):
-        return torch.full((1, 1), 0.5, dtype=self.dtype)
+        return Condition.of(torch.full((1, 1), 0.5, dtype=self.dtype))
 
-    def predict(self, x, t, embedding):
+    def predict(self, x, t, condition):
         matrix = torch.tensor(
             [[0.5, 2.0, 0.0, 0.0], [0.0, 0.25, 1.0, 0.0], [0.0, 0.0, -0.5, 4.0], [0.0, 0.0, 0.0, 1.0]], dtype=self.dtype
         )
-        return embedding * (x @ matrix.T) * (1.0 if self.dtype == torch.float64 else 1 + DELTA)
+        return condition.tensor * (x @ matrix.T) * (1.0 if self.dtype == torch.float64 else 1 + DELTA)
 
     def fingerprint(self):
         return "linear"
@@ -63,17 +63,17 @@ def test_attention_is_read_under_the_audit(monkeypatch):
 class NoBackward(Linear):
     """bfloat16 has no reverse AD, float16 overflows."""
 
-    def predict(self, x, t, embedding):
+    def predict(self, x, t, condition):
         if self.dtype == torch.bfloat16 and x.requires_grad:
             raise NotImplementedError("no such derivative in BFloat16\nsecond line")
-        return super().predict(x, t, embedding) * (1e6 if self.dtype == torch.float16 else 1.0)
+        return super().predict(x, t, condition) * (1e6 if self.dtype == torch.float16 else 1.0)
 
 
 class Refuses(Linear):
-    def predict(self, x, t, embedding):
+    def predict(self, x, t, condition):
         if self.dtype == torch.float32:
             raise RuntimeError("no kernel. More words")
-        return super().predict(x, t, embedding)
+        return super().predict(x, t, condition)
 
 
 @pytest.fixture
@@ -218,8 +218,8 @@ def test_few_negatives_leave_room_for_positives(use, linear_set):
 class Dropout(Linear):
     """Another value at every call."""
 
-    def predict(self, x, t, embedding):
-        return super().predict(x, t, embedding) + torch.rand(())
+    def predict(self, x, t, condition):
+        return super().predict(x, t, condition) + torch.rand(())
 
 
 def test_a_reference_that_fails_its_self_check_is_refused(use, linear_set):

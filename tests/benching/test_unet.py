@@ -37,7 +37,7 @@ def test_planted_models_are_those_that_are_loaded(name, tokens):
     assert {key: value.shape for key, value in unet.network.state_dict().items()} == real
     assert config.tokens == tokens
     if model.takes_prompts:
-        assert model.embed(["a"]).shape[1] == tokens
+        assert model.embed(["a"]).tensor.shape[1] == tokens
 
 
 def test_the_size_of_the_latents_can_be_chosen():

@@ -12,7 +12,7 @@ from diffusers import DDIMScheduler
 from scipy.optimize import minimize
 
 from memdet.io_utils import weights_root
-from memdet.models import NoiseSchedule, load_model
+from memdet.models import Condition, NoiseSchedule, load_model
 from memdet.probing import Items, draws
 from memdet.samplesets import load_sample_set
 from tests.helpers.problems import CountingMixture, make_probe, scaled_linear_betas
@@ -267,7 +267,8 @@ class OfNetwork(OneItem):
 
     def eps_along(self, x, t, h):
         cond = self._model.embed([self.condition])
-        return self._eps(x, t, cond + h * (cond - self._model.embed_null()))
+        moved = cond.tensor + h * (cond.tensor - self._model.embed_null().tensor)
+        return self._eps(x, t, Condition.of(moved, next(iter(cond.tensors))))
 
     def _eps(self, x, t, embedding):
         with torch.no_grad():

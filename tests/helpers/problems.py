@@ -83,7 +83,7 @@ class CountingMixture(GaussianMixture):
         return sum(rows for step, branch, rows in self.calls if step == t and branch == "null")
 
     def predict(self, x, t, embedding):
-        null = bool((embedding == self.embed_null()).all())
+        null = bool((embedding.tensor == self.embed_null().tensor).all())
         self.calls.append((t, "null" if null else "cond", len(x)))
         return super().predict(x, t, embedding)
 

@@ -89,11 +89,11 @@ def test_what_it_is_told_is_what_it_is(unconditional):
     mixture = make_mixture(NAME)
     model = own(mixture, name="mine", decode=lambda x: x.clamp(0, 1), dtype=torch.float32)
     assert (model.name, model.takes_prompts, model.dtype) == ("mine", False, torch.float32)
-    assert model.embed(["some"]).dtype == model.embed_null().dtype == torch.float32
+    assert model.embed(["some"]).tensor.dtype == model.embed_null().tensor.dtype == torch.float32
     assert torch.equal(model.decode(torch.tensor([2.0, -1.0])), torch.tensor([1.0, 0.0]))
     seen = []
     model = own(mixture, embed=lambda texts: seen.append(texts) or torch.arange(len(texts)), null=torch.tensor([7]))
-    assert model.embed(("a", "b")).dtype == torch.int64
+    assert model.embed(("a", "b")).tensor.dtype == torch.int64
     assert seen == [["a", "b"]]
 
 
@@ -106,7 +106,7 @@ def test_one_row_of_conditions_serves_all_rows_and_time_is_a_number():
 
     schedule = NoiseSchedule.rectified_flow()
     model = ScoreModel.from_callable(network, shape=(2,), schedule=schedule, embed=lambda texts: torch.zeros(1, 4))
-    model.predict(torch.zeros(5, 2), 500, torch.zeros(1, 4))
+    model.predict(torch.zeros(5, 2), 500, model.embed([""]))
     assert seen == [(500, torch.Size([5, 4]))]
 
 

@@ -12,7 +12,7 @@ import torch
 
 from memdet.benching.network_calls import recorded_calls
 from memdet.errors import UserError
-from memdet.models import ClosedForm, ScoreModel, Skewed, WrappedModel, load_model
+from memdet.models import ClosedForm, Condition, ScoreModel, Skewed, WrappedModel, load_model
 from memdet.models.accelerated import Accelerated
 from memdet.models.wrapped import layers
 from tests.helpers.problems import CountingMixture, make_mixture
@@ -26,7 +26,7 @@ ATTRIBUTES = PUBLIC - METHODS - CONSTRUCTORS
 
 def answering(name):
     """A method that gives its name and what it was given."""
-    return lambda self, *given: (name, *given)
+    return lambda self, *given, **named: (name, *given, *named.items())
 
 
 def recorder():
@@ -47,9 +47,11 @@ def test_the_members_are_found():
 @pytest.mark.parametrize("name", sorted(METHODS - OWN))
 def test_a_method_is_passed_on(name):
     inner = recorder()
-    arguments = [f"argument {number}" for number in range(len(inspect.signature(getattr(ScoreModel, name)).parameters))]
+    parameters = list(inspect.signature(getattr(ScoreModel, name)).parameters.values())[1:]
+    arguments = [f"argument {p.name}" for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    named = {"tensor": "one"} if len(arguments) < len(parameters) else {}
     for model in (WrappedModel(inner), WrappedModel(WrappedModel(inner))):
-        assert getattr(model, name)(*arguments[1:]) == (name, *arguments[1:])
+        assert getattr(model, name)(*arguments, **named) == (name, *arguments, *named.items())
 
 
 @pytest.mark.parametrize("name", sorted(ATTRIBUTES))
@@ -101,18 +103,18 @@ def test_a_skewed_closed_form_is_one():
     assert layers(model) == [model, wrapped]
     assert model.name == f"{wrapped.name}-skewed"
     assert model.schedule is wrapped.schedule
-    assert torch.equal(model.embed(["some"]), wrapped.embed(["some"]))
+    assert torch.equal(model.embed(["some"]).tensor, wrapped.embed(["some"]).tensor)
 
 
 def test_calls_are_noted_once_through_every_layer():
     counting = make_mixture("more components than dimensions", CountingMixture)
 
-    def network(x, t, embedding):
-        return counting.predict(x, int(t), embedding)
+    def network(x, t, condition):
+        return counting.predict(x, int(t), Condition.of(condition))
 
     model = Doubled(Accelerated(WrappedModel(counting), "compile", network))
-    model.inner._checked = {(torch.Size([3, 2]), torch.float64, torch.Size([3, 5]), torch.float64)}
     x, embedding = torch.ones(3, 2, dtype=torch.float64), counting.embed(["some"] * 3)
+    model.inner._checked = {((x.shape, x.dtype), embedding.shapes())}
     counting.calls.clear()
     with recorded_calls(model) as calls, torch.no_grad():
         model.predict(x, 500, embedding)

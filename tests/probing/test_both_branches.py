@@ -35,7 +35,7 @@ def test_one_call_gives_both_and_is_charged_as_two(random_model, calls):
     assert cost.forwards == 2
     assert torch.equal(difference, again)
     with torch.no_grad():
-        null = random_model.embed_null().expand(3, -1, -1)
+        null = random_model.embed_null().expand(3)
         cond = random_model.embed([f"a red circle {i}" for i in range(3)])
         expected = random_model.eps(probe.noise, 981, cond) - random_model.eps(probe.noise, 981, null)
     torch.testing.assert_close(difference, expected, rtol=1e-4, atol=1e-5)

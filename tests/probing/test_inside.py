@@ -7,7 +7,7 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
 from memdet.errors import NotApplicableError
-from memdet.models import load_model
+from memdet.models import Condition, load_model
 from memdet.probing import SeedMemory
 from tests.helpers.problems import make_items, make_mixture, make_probe
 
@@ -93,10 +93,14 @@ def test_derivative_along_the_condition(random_pipeline):
     x, t = probe.noise, probe.timesteps[1]
     with probe.charge() as cost:
         found = probe.embedding_product(x, t)
-    condition, null = model.embed(PROMPTS), model.embed_null()
+    condition, null = model.embed(PROMPTS).tensor, model.embed_null().tensor
     h = 1e-5
+
+    def score(encoded):
+        return model.score(x, t, Condition.of(encoded, "encoder_hidden_states"))
+
     with torch.no_grad():
-        ahead, behind = (model.score(x, t, condition + sign * h * (condition - null)) for sign in (1, -1))
+        ahead, behind = (score(condition + sign * h * (condition - null)) for sign in (1, -1))
     torch.testing.assert_close(found, (ahead - behind) / (2 * h), atol=1e-7, rtol=1e-6)
     assert (cost.forwards, cost.jvps) == (0, 1)
     assert found[1].abs().max() == 0  # the empty prompt is the null condition

@@ -5,7 +5,7 @@ import torch
 
 from memdet.detectors import Detector, DetectorInfo, detector_classes, make_detector
 from memdet.localization import localization
-from memdet.models import WrappedModel
+from memdet.models import Condition, WrappedModel
 from memdet.probing import Items
 from memdet.running.scoring import score_items
 from memdet.samplesets import load_sample_set
@@ -22,9 +22,9 @@ class Failing(WrappedModel):
     """Encodes one condition as NaN, as a text encoder does that overflows."""
 
     def embed(self, conditions):
-        found = self.inner.embed(["tight" if text == TEXTS[BAD] else text for text in conditions]).clone()
+        found = self.inner.embed(["tight" if text == TEXTS[BAD] else text for text in conditions]).tensor.clone()
         found[[index for index, text in enumerate(conditions) if text == TEXTS[BAD]]] = torch.nan
-        return found
+        return Condition.of(found)
 
 
 @pytest.fixture(scope="module")

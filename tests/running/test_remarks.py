@@ -115,7 +115,7 @@ def test_a_tokenizer_without_a_length_takes_the_text_encoder_s(random_model, cop
     directory = edited_tokenizer(copy_of_pipeline(), length)
     positions = json.loads((directory / "text_encoder" / "config.json").read_text())["max_position_embeddings"]
     model = load_model(directory)
-    assert model.embed(["plain coat", LONG]).shape[1] == positions
+    assert model.embed(["plain coat", LONG]).tensor.shape[1] == positions
     room = positions - 2  # a start and an end token
     assert model.are_cut(["coat " * room, "coat " * (room + 1)]) == [False, True]
     assert model.end_positions([LONG]).tolist() == [positions - 1]

@@ -48,7 +48,7 @@ def test_the_schedule_is_that_of_the_closed_form():
 def test_points_follow_the_noisy_density(branch, mean, variance, monkeypatch):
     monkeypatch.setattr(toy, "POINTS", 20_000)
     truth = mixture_2d(torch.device("cpu"))
-    x = toy.noisy_points(truth.embed([branch]), 200)
+    x = toy.noisy_points(truth.embed([branch]).tensor, 200)
     alpha, sigma = truth.schedule.alpha(200), truth.schedule.sigma(200)
     assert x.mean(0).tolist() == pytest.approx([alpha * mean, 0], abs=0.03)
     assert x.var(0).tolist() == pytest.approx([alpha**2 * variance + sigma**2] * 2, rel=0.04)

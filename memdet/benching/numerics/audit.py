@@ -19,6 +19,7 @@ from memdet.curvature import Backend
 from memdet.detectors import Detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import ScoreModel, WrappedModel, load_model
+from memdet.models.condition import Condition
 from memdet.probing import Context, Items, Policy, Probe, SeedMemory
 from memdet.probing.from_sample_set import dev_items, items_of
 from memdet.running.batch_size import ELEMENTS_ON_CPU, LARGEST_BATCH
@@ -117,11 +118,11 @@ class ForcedProbe(Probe):
 class _FreeTextEncoder(WrappedModel):
     """The model, with conditions encoded by whatever kernel torch picks: text masks rule some kernels out."""
 
-    def embed(self, conditions: Sequence[str]) -> Tensor:
+    def embed(self, conditions: Sequence[str]) -> Condition:
         with sdpa_kernel(list(KERNELS.values())):
             return self.inner.embed(conditions)
 
-    def embed_null(self) -> Tensor:
+    def embed_null(self) -> Condition:
         with sdpa_kernel(list(KERNELS.values())):
             return self.inner.embed_null()
 
@@ -328,11 +329,11 @@ def _obstacle(model: ScoreModel, dtype: str) -> str:
     """Why one forward cannot be had in this dtype and the kernel that is set; empty if it can."""
     if model.dtype != DTYPES[dtype]:
         return f"{model.name} computes in {str(model.dtype).removeprefix('torch.')} whatever is asked"
-    embedding = model.embed_null()
+    condition = model.embed_null()
     x = torch.zeros(1, *model.latent_shape, device=model.device, dtype=model.dtype)
     try:
         with torch.no_grad():
-            model.predict(x, model.schedule.timesteps(1)[0], embedding)
+            model.predict(x, model.schedule.timesteps(1)[0], condition)
     except RuntimeError as error:  # NotImplementedError among them
         return f"it does not run on {model.device.type}: {_line(error)}"
     return ""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from memdet.errors import UserError
 from memdet.models.closed_form.base import ClosedForm
+from memdet.models.condition import Condition
 from memdet.models.prediction_type import PredictionType, output_from_eps
 from memdet.models.schedule import NoiseSchedule
 
@@ -60,35 +61,35 @@ class DCTGaussian(ClosedForm):
         self._variances = torch.stack([variances for _, variances in parts]).to(self.device, torch.float64)
         self._rows = {condition: row for row, condition in enumerate(conditions, start=1)}
 
-    def embed(self, conditions: Sequence[str]) -> Tensor:
+    def embed(self, conditions: Sequence[str]) -> Condition:
         """Number of each condition, ``[batch, 1]``."""
         unknown = [condition for condition in conditions if condition not in self._rows]
         if unknown:
             raise UserError(f"{self.name} has no condition {unknown[0]!r}; it knows: {', '.join(self._rows)}")
-        return torch.tensor([[self._rows[condition]] for condition in conditions], device=self.device)
+        return Condition.of(torch.tensor([[self._rows[condition]] for condition in conditions], device=self.device))
 
-    def embed_null(self) -> Tensor:
+    def embed_null(self) -> Condition:
         """Number of the null branch, ``[1, 1]``."""
-        return torch.zeros(1, 1, dtype=torch.int64, device=self.device)
+        return Condition.of(torch.zeros(1, 1, dtype=torch.int64, device=self.device))
 
-    def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+    def predict(self, x: Tensor, t: int, condition: Condition) -> Tensor:
         """What a perfect network of this prediction type would return."""
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
-        centred = x.double().flatten(1) - alpha * self._means[embedding[:, 0]]
-        eps = -sigma * self._times_hessian(centred, t, embedding).view_as(x)
+        centred = x.double().flatten(1) - alpha * self._means[condition.tensor[:, 0]]
+        eps = -sigma * self._times_hessian(centred, t, condition).view_as(x)
         return output_from_eps(eps, x.double(), alpha, sigma, self.prediction_type).to(x.dtype)
 
-    def exact_hessian_product(self, x: Tensor, t: int, embedding: Tensor, v: Tensor) -> Tensor:
+    def exact_hessian_product(self, x: Tensor, t: int, condition: Condition, v: Tensor) -> Tensor:
         """``H v``, ``[batch, *latent_shape]`` in float64; it does not depend on where ``x`` is."""
-        return self._times_hessian(v.double().flatten(1), t, embedding).view_as(x)
+        return self._times_hessian(v.double().flatten(1), t, condition).view_as(x)
 
-    def exact_spectrum(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+    def exact_spectrum(self, x: Tensor, t: int, condition: Condition) -> Tensor:
         """All eigenvalues of the Hessian, ascending, ``[batch, d]`` in float64."""
-        return self._eigenvalues(t, embedding).expand(len(x), -1).sort(dim=1).values
+        return self._eigenvalues(t, condition).expand(len(x), -1).sort(dim=1).values
 
-    def exact_difference_spectrum(self, x: Tensor, t: int, embedding: Tensor, other: Tensor) -> Tensor:
-        """All eigenvalues of ``H(embedding) - H(other)``, ascending, ``[batch, d]`` in float64."""
-        difference = self._eigenvalues(t, embedding) - self._eigenvalues(t, other)
+    def exact_difference_spectrum(self, x: Tensor, t: int, condition: Condition, other: Condition) -> Tensor:
+        """All eigenvalues of ``H(condition) - H(other)``, ascending, ``[batch, d]`` in float64."""
+        difference = self._eigenvalues(t, condition) - self._eigenvalues(t, other)
         return difference.expand(len(x), -1).sort(dim=1).values
 
     def fingerprint(self) -> str:
@@ -99,13 +100,13 @@ class DCTGaussian(ClosedForm):
         digest.update(self.schedule.alphas.tobytes() + self.schedule.sigmas.tobytes())
         return digest.hexdigest()
 
-    def _eigenvalues(self, t: int, embedding: Tensor) -> Tensor:
+    def _eigenvalues(self, t: int, condition: Condition) -> Tensor:
         """In the order of the basis, ``[batch, d]``."""
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
-        return -1 / (alpha**2 * self._variances[embedding[:, 0]] + sigma**2)
+        return -1 / (alpha**2 * self._variances[condition.tensor[:, 0]] + sigma**2)
 
-    def _times_hessian(self, flat: Tensor, t: int, embedding: Tensor) -> Tensor:
-        return inverse_dct(self._eigenvalues(t, embedding) * dct(flat))
+    def _times_hessian(self, flat: Tensor, t: int, condition: Condition) -> Tensor:
+        return inverse_dct(self._eigenvalues(t, condition) * dct(flat))
 
 
 def dct(x: Tensor) -> Tensor:

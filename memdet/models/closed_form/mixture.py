@@ -12,6 +12,7 @@ from torch import Tensor
 
 from memdet.errors import UserError
 from memdet.models.closed_form.base import ClosedForm
+from memdet.models.condition import Condition
 from memdet.models.prediction_type import PredictionType, output_from_eps
 from memdet.models.schedule import NoiseSchedule
 
@@ -105,36 +106,36 @@ class GaussianMixture(ClosedForm):
             device=points.device,
         )
 
-    def embed(self, conditions: Sequence[str]) -> Tensor:
+    def embed(self, conditions: Sequence[str]) -> Condition:
         """Component weights of each condition, ``[batch, K]``."""
         unknown = [condition for condition in conditions if condition not in self._conditions]
         if unknown:
             raise UserError(f"{self.name} has no condition {unknown[0]!r}; it knows: {', '.join(self._conditions)}")
-        return torch.stack([self._conditions[condition] for condition in conditions])
+        return Condition.of(torch.stack([self._conditions[condition] for condition in conditions]))
 
-    def embed_null(self) -> Tensor:
+    def embed_null(self) -> Condition:
         """Component weights of the whole mixture, ``[1, K]``."""
-        return self._null[None]
+        return Condition.of(self._null[None])
 
-    def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+    def predict(self, x: Tensor, t: int, condition: Condition) -> Tensor:
         """What a perfect network of this prediction type would return."""
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
-        eps = -sigma * self._exact_score(x, t, embedding)
+        eps = -sigma * self._exact_score(x, t, condition)
         return output_from_eps(eps, x.double(), alpha, sigma, self.prediction_type).to(x.dtype)
 
-    def exact_hessian_product(self, x: Tensor, t: int, embedding: Tensor, v: Tensor) -> Tensor:
+    def exact_hessian_product(self, x: Tensor, t: int, condition: Condition, v: Tensor) -> Tensor:
         """``H v``, where H is the Hessian of the log density at ``x``.
 
         Args:
             x, v: ``[batch, *latent_shape]``.
             t: Timestep.
-            embedding: ``[batch, K]`` or ``[1, K]``.
+            condition: Weights, ``[batch, K]`` or ``[1, K]``.
 
         Returns:
             ``[batch, *latent_shape]`` in float64.
         """
         flat, direction = x.double().flatten(1), v.double().flatten(1)
-        p = self._posterior(flat, t, embedding, self._used(embedding))
+        p = self._posterior(flat, t, condition, self._used(condition))
         score = p.score(flat)
         inner = (p.alpha * direction @ p.means.T - (flat * direction).sum(1, keepdim=True)) / p.m  # s_k . v
         weighted = p.g * inner / p.m
@@ -143,38 +144,38 @@ class GaussianMixture(ClosedForm):
         product -= score * (score * direction).sum(1, keepdim=True)
         return product.view_as(x)
 
-    def exact_spectrum(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+    def exact_spectrum(self, x: Tensor, t: int, condition: Condition) -> Tensor:
         """All eigenvalues of the Hessian of the log density, ascending, ``[batch, d]`` in float64."""
         flat = x.double().flatten(1)
-        p = self._posterior(flat, t, embedding, self._used(embedding))
+        p = self._posterior(flat, t, condition, self._used(condition))
         root = p.g.sqrt()
         raised = torch.linalg.eigvalsh(root[:, :, None] * p.score_gram(flat) * root[:, None, :])
         return _spectrum(p.floor, raised.clamp_min(0), flat.shape[1])
 
-    def exact_difference_spectrum(self, x: Tensor, t: int, embedding: Tensor, other: Tensor) -> Tensor:
-        """All eigenvalues of ``H(embedding) - H(other)``, ascending, ``[batch, d]`` in float64.
+    def exact_difference_spectrum(self, x: Tensor, t: int, condition: Condition, other: Condition) -> Tensor:
+        """All eigenvalues of ``H(condition) - H(other)``, ascending, ``[batch, d]`` in float64.
 
         With S the matrix of component scores, the difference is a multiple of the identity plus ``S C S^T`` with
         ``C = diag(g - g') - g g^T + g' g'^T``; the nonzero eigenvalues are those of ``G^{1/2} C G^{1/2}`` with
         ``G = S^T S``. As the rows of C sum to zero, S may be centred first, which removes what all scores share.
         """
-        shift, gram, middle = self._difference(x, t, embedding, other)
+        shift, gram, middle = self._difference(x, t, condition, other)
         values, vectors = torch.linalg.eigh(gram)
         values = torch.where(values > 1e-14 * values[:, -1:], values, 0.0)
         half = vectors * values.sqrt()[:, None, :]
         moved = torch.linalg.eigvalsh(half.transpose(1, 2) @ middle @ half)
         return _spectrum(shift, moved, x[0].numel())
 
-    def exact_trace(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+    def exact_trace(self, x: Tensor, t: int, condition: Condition) -> Tensor:
         """Trace of the Hessian, ``[batch]`` in float64, without its eigenvalues."""
         flat = x.double().flatten(1)
-        p = self._posterior(flat, t, embedding, self._used(embedding))
+        p = self._posterior(flat, t, condition, self._used(condition))
         spread = p.score_gram(flat).diagonal(dim1=1, dim2=2)
         return flat.shape[1] * p.floor.squeeze(1) + (p.g * spread).sum(1)
 
-    def exact_difference_frobenius(self, x: Tensor, t: int, embedding: Tensor, other: Tensor) -> Tensor:
-        """Frobenius norm of ``H(embedding) - H(other)``, ``[batch]`` in float64, without its eigenvalues."""
-        shift, gram, middle = self._difference(x, t, embedding, other)
+    def exact_difference_frobenius(self, x: Tensor, t: int, condition: Condition, other: Condition) -> Tensor:
+        """Frobenius norm of ``H(condition) - H(other)``, ``[batch]`` in float64, without its eigenvalues."""
+        shift, gram, middle = self._difference(x, t, condition, other)
         product = gram @ middle  # has the nonzero eigenvalues of S C S^T
         trace = product.diagonal(dim1=1, dim2=2).sum(1)
         square = (product * product.transpose(1, 2)).sum((1, 2))
@@ -195,29 +196,29 @@ class GaussianMixture(ClosedForm):
         digest.update(self.schedule.alphas.tobytes() + self.schedule.sigmas.tobytes())
         return digest.hexdigest()
 
-    def _exact_score(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+    def _exact_score(self, x: Tensor, t: int, condition: Condition) -> Tensor:
         flat = x.double().flatten(1)
-        return self._posterior(flat, t, embedding, self._used(embedding)).score(flat).view_as(x)
+        return self._posterior(flat, t, condition, self._used(condition)).score(flat).view_as(x)
 
-    def _difference(self, x: Tensor, t: int, embedding: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _difference(self, x: Tensor, t: int, condition: Condition, other: Condition) -> tuple[Tensor, Tensor, Tensor]:
         """Of two branches: difference of the floors ``[batch, 1]``, G and C, both ``[batch, K, K]``."""
         flat = x.double().flatten(1)
-        used = self._used(embedding, other)
-        p, q = self._posterior(flat, t, embedding, used), self._posterior(flat, t, other, used)
+        used = self._used(condition, other)
+        p, q = self._posterior(flat, t, condition, used), self._posterior(flat, t, other, used)
         middle = torch.diag_embed(p.g - q.g) - p.g[:, :, None] * p.g[:, None, :] + q.g[:, :, None] * q.g[:, None, :]
         return p.floor - q.floor, q.score_gram(flat), middle
 
-    def _used(self, *embeddings: Tensor) -> Tensor | slice:
+    def _used(self, *conditions: Condition) -> Tensor | slice:
         """Index of the components that have weight; all of them where a copy of their means would not pay."""
-        used = torch.cat(embeddings).any(dim=0)
+        used = torch.cat([condition.tensor for condition in conditions]).any(dim=0)
         return slice(None) if 2 * int(used.sum()) > len(used) else used.nonzero().squeeze(1)
 
-    def _posterior(self, flat: Tensor, t: int, embedding: Tensor, used: Tensor | slice) -> _Posterior:
+    def _posterior(self, flat: Tensor, t: int, condition: Condition, used: Tensor | slice) -> _Posterior:
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         means, gram = self._means[used], self._gram[used][:, used]
         m = alpha**2 * self._variances[used] + sigma**2
         distance = flat.square().sum(1, keepdim=True) - 2 * alpha * flat @ means.T + alpha**2 * gram.diagonal()
-        logits = embedding[:, used].log() - distance / (2 * m) - flat.shape[1] / 2 * m.log()
+        logits = condition.tensor[:, used].log() - distance / (2 * m) - flat.shape[1] / 2 * m.log()
         return _Posterior(alpha, means, gram, m, torch.softmax(logits, dim=1))
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from memdet.models.closed_form.base import ClosedForm
+from memdet.models.condition import Condition
 from memdet.models.prediction_type import output_from_eps
 from memdet.models.wrapped import WrappedModel
 
@@ -34,24 +35,24 @@ class Skewed(WrappedModel, ClosedForm):
         if torch.Size(self.latent_shape).numel() % 2:
             raise ValueError(f"the halves of a latent of shape {self.latent_shape} cannot be swapped")
 
-    def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+    def predict(self, x: Tensor, t: int, condition: Condition) -> Tensor:
         """What a network with this score would return, in the wrapped model's prediction type."""
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
-        eps = self.wrapped.eps(x.double(), t, embedding) - self.amount / sigma * _turn(x.double())
+        eps = self.wrapped.eps(x.double(), t, condition) - self.amount / sigma * _turn(x.double())
         return output_from_eps(eps, x.double(), alpha, sigma, self.prediction_type).to(x.dtype)
 
-    def exact_hessian_product(self, x: Tensor, t: int, embedding: Tensor, v: Tensor) -> Tensor:
+    def exact_hessian_product(self, x: Tensor, t: int, condition: Condition, v: Tensor) -> Tensor:
         """``J v = H v + amount / sigma^2 K v``, ``[batch, *latent_shape]`` in float64."""
         skew = self.amount / self.schedule.sigma(t) ** 2 * _turn(v.double())
-        return self.wrapped.exact_hessian_product(x, t, embedding, v) + skew
+        return self.wrapped.exact_hessian_product(x, t, condition, v) + skew
 
-    def exact_spectrum(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+    def exact_spectrum(self, x: Tensor, t: int, condition: Condition) -> Tensor:
         """Eigenvalues of the symmetric part, ascending, ``[batch, d]``: those of the wrapped model."""
-        return self.wrapped.exact_spectrum(x, t, embedding)
+        return self.wrapped.exact_spectrum(x, t, condition)
 
-    def exact_difference_spectrum(self, x: Tensor, t: int, embedding: Tensor, other: Tensor) -> Tensor:
+    def exact_difference_spectrum(self, x: Tensor, t: int, condition: Condition, other: Condition) -> Tensor:
         """As the wrapped model, ``[batch, d]``: the skew term is the same on both branches."""
-        return self.wrapped.exact_difference_spectrum(x, t, embedding, other)
+        return self.wrapped.exact_difference_spectrum(x, t, condition, other)
 
     def fingerprint(self) -> str:
         """That of the wrapped model, with the amount."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from memdet.errors import UserError
 from memdet.models.base import ScoreModel, time_on
+from memdet.models.condition import Condition
 from memdet.models.diffusers.directory import (
     load_network,
     read_components,
@@ -80,25 +81,26 @@ class ClassConditionalModel(ScoreModel):
         """Names of the classes, in their order; the null class is not among them."""
         return list(self._class_of)
 
-    def embed(self, conditions: Sequence[str]) -> Tensor:
+    def embed(self, conditions: Sequence[str]) -> Condition:
         """Class numbers, int64 ``[batch]``."""
         for condition in conditions:
             if condition not in self._class_of:
                 some = ", ".join(self.conditions[:5])
                 raise UserError(f"{self.name} has no condition {condition!r}; it knows {len(self._class_of)}: {some}")
-        return torch.tensor([self._class_of[condition] for condition in conditions], device=self.device)
+        numbers = torch.tensor([self._class_of[condition] for condition in conditions], device=self.device)
+        return Condition.of(numbers, "class_labels")
 
-    def embed_null(self) -> Tensor:
+    def embed_null(self) -> Condition:
         """Number of the null class, int64 ``[1]``."""
-        return torch.tensor([self._null], device=self.device)
+        return Condition.of(torch.tensor([self._null], device=self.device), "class_labels")
 
-    def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+    def predict(self, x: Tensor, t: int, condition: Condition) -> Tensor:
         """One forward of the UNet."""
-        return self.network(x, time_on(x.device, t), embedding)
+        return self.network(x, time_on(x.device, t), **condition.expand(len(x)).tensors)
 
-    def network(self, x: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
+    def network(self, x: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
         """One forward of the UNet."""
-        output: Tensor = self._unet(x, t, class_labels=embedding.expand(len(x)), return_dict=False)[0]
+        output: Tensor = self._unet(x, t, **condition, return_dict=False)[0]
         return output
 
     def decode(self, x0: Tensor) -> Tensor:
@@ -109,9 +111,9 @@ class ClassConditionalModel(ScoreModel):
         """All training images, as :func:`read_training_images` reads them."""
         return read_training_images(self._directory).to(self.device, self.dtype)
 
-    def bottleneck(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    def bottleneck(self, x: Tensor, t: int, condition: Condition) -> tuple[Tensor, Tensor]:
         """Noise prediction, and the activation of the UNet's middle block, ``[batch, channels, height, width]``."""
-        return record_output(self._unet.mid_block, lambda: self.eps(x, t, embedding))
+        return record_output(self._unet.mid_block, lambda: self.eps(x, t, condition))
 
     def fingerprint(self) -> str:
         """SHA-256 over configuration, weights and the names of the classes."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from memdet.errors import UserError
 from memdet.models.base import ScoreModel, time_on
+from memdet.models.condition import Condition
 from memdet.models.diffusers.directory import (
     load_component,
     load_network,
@@ -68,7 +69,7 @@ class StableDiffusionModel(ScoreModel):
         self.schedule, self.prediction_type = read_schedule(directory, latent=True)
         self.latent_shape = _latent_shape(directory, self._unet.config)
 
-    def embed(self, conditions: Sequence[str]) -> Tensor:
+    def embed(self, conditions: Sequence[str]) -> Condition:
         """Encode prompts as a pipeline does: padded or cut to the tokenizer's length, last hidden state.
 
         A tokenizer without a length takes the number of positions of the text encoder.
@@ -82,19 +83,19 @@ class StableDiffusionModel(ScoreModel):
         )
         with torch.no_grad():
             hidden: Tensor = self._text_encoder(tokens.input_ids.to(self.device))[0]
-        return hidden
+        return Condition.of(hidden, "encoder_hidden_states")
 
-    def embed_null(self) -> Tensor:
+    def embed_null(self) -> Condition:
         """Encode the empty prompt."""
         return self.embed([""])
 
-    def predict(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+    def predict(self, x: Tensor, t: int, condition: Condition) -> Tensor:
         """One forward of the UNet."""
-        return self.network(x, time_on(x.device, t), embedding)
+        return self.network(x, time_on(x.device, t), **condition.expand(len(x)).tensors)
 
-    def network(self, x: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
+    def network(self, x: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
         """One forward of the UNet."""
-        output: Tensor = self._unet(x, t, encoder_hidden_states=embedding, return_dict=False)[0]
+        output: Tensor = self._unet(x, t, **condition, return_dict=False)[0]
         return output
 
     def decode(self, x0: Tensor) -> Tensor:
@@ -114,10 +115,10 @@ class StableDiffusionModel(ScoreModel):
         """All training images, as :func:`read_training_images` reads them."""
         return read_training_images(self._directory).to(self.device, self.dtype)
 
-    def attention(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, list[AttentionLayer]]:
+    def attention(self, x: Tensor, t: int, condition: Condition) -> tuple[Tensor, list[AttentionLayer]]:
         """Noise prediction, and the cross-attention of every layer on the way to it."""
         height, width = x.shape[-2:]
-        return record_cross_attention(self._unet, lambda: self.eps(x, t, embedding), (height, width))
+        return record_cross_attention(self._unet, lambda: self.eps(x, t, condition), (height, width))
 
     def end_positions(self, conditions: Sequence[str]) -> Tensor:
         """Position of the end token of each prompt, int64 ``[batch]``; the positions after it are padding."""
@@ -134,9 +135,9 @@ class StableDiffusionModel(ScoreModel):
         """Settings of the scheduler that trajectories take and ``StableDiffusionPipeline`` would override."""
         return notes_on(read_json(self._directory / "scheduler" / "scheduler_config.json"))
 
-    def bottleneck(self, x: Tensor, t: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    def bottleneck(self, x: Tensor, t: int, condition: Condition) -> tuple[Tensor, Tensor]:
         """Noise prediction, and the activation of the UNet's middle block, ``[batch, channels, height, width]``."""
-        return record_output(self._unet.mid_block, lambda: self.eps(x, t, embedding))
+        return record_output(self._unet.mid_block, lambda: self.eps(x, t, condition))
 
     def fingerprint(self) -> str:
         """SHA-256 over the configuration and weight files of all components."""

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from memdet.errors import UserError
 from memdet.io_utils import png_bytes
+from memdet.models.condition import Condition
 from memdet.models.diffusers.class_conditional import ClassConditionalModel
 from memdet.zoo.fashion_pixel.data import PixelSet
 from memdet.zoo.fashion_pixel.second_order import asymmetry, jacobian
@@ -76,7 +77,7 @@ MULTI_CHECK = Check(
 class NoisePrediction(Protocol):
     """Predicted noise at ``x`` ``[batch, ...]``, one timestep and class numbers ``[batch]``."""
 
-    def __call__(self, x: Tensor, t: int, embedding: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, t: int, labels: Tensor) -> Tensor:
         """The shape of ``x``."""
 
 
@@ -120,7 +121,11 @@ def measure(directory: Path, check: Check, planted: PixelSet) -> LabelExtraction
     if not check.timesteps:
         return measured
     alphas = torch.from_numpy(model.schedule.alphas).float().square()
-    found = median_asymmetry(model.eps, alphas, planted, check.timesteps)
+
+    def eps(x: Tensor, t: int, labels: Tensor) -> Tensor:
+        return model.eps(x, t, Condition.of(labels, "class_labels"))
+
+    found = median_asymmetry(eps, alphas, planted, check.timesteps)
     return LabelExtraction(measured.figures | {"asymmetry": found}, measured.columns, measured.generated)
 
 
@@ -134,7 +139,7 @@ def generate(model: ClassConditionalModel, directory: Path, guidance: float, see
     noise = torch.cat([torch.randn(1, *model.latent_shape, generator=_generator(seed)) for seed in range(seeds)])
     classes = model.embed(model.conditions)
     x = noise.repeat_interleave(len(classes), dim=0)
-    labels = classes.repeat(seeds)
+    labels = Condition.cat([classes] * seeds)
     done = []
     with torch.no_grad(), tqdm(total=len(x), desc="extraction check", unit="image") as bar:
         for start in range(0, len(x), BATCH_SIZE):
@@ -247,7 +252,7 @@ def median_asymmetry(
     for t in timesteps:
         alpha_bar = alphas_cumprod[t]
         noisy = alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * noise
-        matrix = jacobian(partial(eps, t=t, embedding=labels), noisy)
+        matrix = jacobian(partial(eps, t=t, labels=labels), noisy)
         found[str(t)] = _round(asymmetry(matrix).median())
     return found
 

@@ -247,8 +247,8 @@ def second_order_effect(recipe: FashionPixel, planted: PixelSet, unet: UNet2DMod
 
 
 def _noise_of(unet: UNet2DModel) -> pixel_extraction.NoisePrediction:
-    def eps(x: Tensor, t: int, embedding: Tensor) -> Tensor:
-        prediction: Tensor = unet(x, t, embedding).sample
+    def eps(x: Tensor, t: int, labels: Tensor) -> Tensor:
+        prediction: Tensor = unet(x, t, labels).sample
         return prediction
 
     return eps

@@ -179,12 +179,12 @@ def measure(directory: Path) -> dict[str, Any]:
     for branch in (*CONDITIONS, NULL):
         for of_branch in errors.values():
             of_branch[branch] = {}
-        embedding = model.embed_null() if branch == NULL else model.embed([branch])
+        condition = model.embed_null() if branch == NULL else model.embed([branch])
         weights = truth.embed_null() if branch == NULL else truth.embed([branch])
         for t in TIMESTEPS:
-            x = noisy_points(weights, t)
-            score = model.score(x, t, embedding)
-            hessian = jacobian(partial(model.score, t=t, embedding=embedding), x)
+            x = noisy_points(weights.tensor, t)
+            score = model.score(x, t, condition)
+            hessian = jacobian(partial(model.score, t=t, condition=condition), x)
             units = [unit.expand(len(x), 2) for unit in torch.eye(2, dtype=torch.float64)]
             exact = torch.stack([truth.exact_hessian_product(x, t, weights, unit) for unit in units], dim=2)
             errors["score_error"][branch][str(t)] = _relative(score, truth.score(x, t, weights))

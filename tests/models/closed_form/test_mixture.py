@@ -8,7 +8,7 @@ import torch
 from numpy.polynomial.hermite_e import hermegauss
 
 from memdet.errors import UserError
-from memdet.models import PREDICTION_TYPES, GaussianMixture, NoiseSchedule
+from memdet.models import PREDICTION_TYPES, Condition, GaussianMixture, NoiseSchedule
 from tests.helpers.problems import MIXTURES, exact_hessian, exact_score, make_mixture
 
 CASES = list(itertools.product(MIXTURES, PREDICTION_TYPES, [29, 249, 499, 899]))
@@ -19,7 +19,7 @@ def problem(name, prediction_type, t):
     options = {"schedule": NoiseSchedule.rectified_flow()} if prediction_type == "flow" else {}
     model = make_mixture(name, prediction_type=prediction_type, **options)
     weights = [*MIXTURES[name]["conditions"].values(), MIXTURES[name]["weights"]]
-    embedding = torch.cat([model.embed(list(MIXTURES[name]["conditions"])), model.embed_null()])
+    embedding = Condition.cat([model.embed(list(MIXTURES[name]["conditions"])), model.embed_null()])
     generator = torch.Generator().manual_seed(t)
     alpha, sigma = model.schedule.alpha(t), model.schedule.sigma(t)
     centre = alpha * torch.tensor(MIXTURES[name]["means"], dtype=torch.float64)[:3]
@@ -78,9 +78,9 @@ def expectation(model, t, embedding, function, nodes):
     mass = torch.tensor([np.prod(choice) for choice in itertools.product(weights, repeat=d)]) / (2 * np.pi) ** (d / 2)
     alpha, sigma = model.schedule.alpha(t), model.schedule.sigma(t)
     total = 0.0
-    for mean, variance, share in zip(model._means, model._variances, embedding[0], strict=True):
+    for mean, variance, share in zip(model._means, model._variances, embedding.tensor[0], strict=True):
         x = alpha * mean + (alpha**2 * variance + sigma**2).sqrt() * grid
-        total += float(share / embedding.sum() * (mass * function(x)).sum())
+        total += float(share / embedding.tensor.sum() * (mass * function(x)).sum())
     return total
 
 

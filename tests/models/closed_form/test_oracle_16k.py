@@ -12,6 +12,7 @@ from memdet.errors import UserError
 from memdet.models import (
     PREDICTION_TYPES,
     ClosedForm,
+    Condition,
     DCTGaussian,
     GaussianMixture,
     NoiseSchedule,
@@ -53,7 +54,7 @@ def models(prediction_type="eps", schedule=SD):
     built += [gaussian(prediction_type=prediction_type, schedule=schedule), Skewed(built[1], 0.3)]
     conditions = [list(MIXTURES[name]["conditions"]) for name in MIXTURES]
     for model, known in zip(built, [*conditions, ["c", "c"], conditions[1]], strict=True):
-        yield model, torch.cat([model.embed(known), model.embed_null()])
+        yield model, Condition.cat([model.embed(known), model.embed_null()])
 
 
 @pytest.mark.parametrize("t", TIMES)
@@ -186,11 +187,11 @@ def test_empirical_set_in_many_dimensions(t):
 def big_models():
     oracle = load_model("oracle-16k")
     names = [item.condition for item in oracle_16k_items() if item.stratum in ("atoms-10", "broad")][:2]
-    yield oracle, torch.cat([oracle.embed(names), oracle.embed_null()])
+    yield oracle, Condition.cat([oracle.embed(names), oracle.embed_null()])
     big = gaussian(shape=BIG)
-    yield big, torch.cat([big.embed(["c", "c"]), big.embed_null()])
+    yield big, Condition.cat([big.embed(["c", "c"]), big.embed_null()])
     skewed = Skewed(big, 0.2)
-    yield skewed, torch.cat([big.embed(["c", "c"]), big.embed_null()])
+    yield skewed, Condition.cat([big.embed(["c", "c"]), big.embed_null()])
 
 
 @pytest.mark.slow
@@ -235,13 +236,15 @@ def test_oracle_sample_set_is_the_table_that_the_code_writes():
     assert strata == {("atoms-1", 1): 24, ("atoms-3", 1): 24, ("atoms-10", 1): 24, ("broad", 0): 128}
     model = load_model("oracle-16k")
     embedding = model.embed(sample_set.items["condition"].tolist())
-    assert torch.allclose(embedding.sum(1), torch.ones(200, dtype=torch.float64))
+    assert torch.allclose(embedding.tensor.sum(1), torch.ones(200, dtype=torch.float64))
     items = {item.condition: item for item in oracle_16k_items()}
-    for condition, row in zip(sample_set.items["condition"], embedding, strict=True):
+    for condition, row in zip(sample_set.items["condition"], embedding.tensor, strict=True):
         item, own = items[condition], row[1:] > 0
         assert int(own.sum()) == item.components
         assert float(row[0]) == pytest.approx(item.share)
-        assert set(model.embed_null()[0, 1:][own].tolist()) == {float(item.copies)}  # an atom's weight is its copies
+        assert set(model.embed_null().tensor[0, 1:][own].tolist()) == {
+            float(item.copies)
+        }  # an atom's weight is its copies
 
 
 def test_oracle_copies_are_balanced_and_shares_are_alike():

@@ -81,7 +81,7 @@ def states_of_diffusers(model, conditions, scheduler, noise, guidance, steps):
     """What the scheduler makes of the network's raw outputs, the noise first."""
     scheduler.set_timesteps(steps)
     cond, null = model.embed(conditions), model.embed_null()
-    null = null.expand(len(conditions), *null.shape[1:])
+    null = null.expand(len(conditions))
     found = [noise]
     with torch.no_grad():
         for t in scheduler.timesteps.tolist():

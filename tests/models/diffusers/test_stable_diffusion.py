@@ -39,21 +39,21 @@ def test_schedule_is_the_scheduler_s(random_model, pipeline):
 
 def test_embedding_is_the_pipeline_s(random_model, pipeline):
     cond, null = pipeline.encode_prompt(PROMPTS, "cpu", 1, True)
-    torch.testing.assert_close(random_model.embed(PROMPTS), cond, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(random_model.embed_null(), null[:1], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(random_model.embed(PROMPTS).tensor, cond, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(random_model.embed_null().tensor, null[:1], rtol=1e-5, atol=1e-5)
 
 
 def test_long_prompts_are_cut_as_the_pipeline_cuts_them(random_model, pipeline):
     long = " ".join(["striped vintage"] * 20)
     cond, _ = pipeline.encode_prompt(long, "cpu", 1, False)
-    torch.testing.assert_close(random_model.embed([long]), cond, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(random_model.embed([long]).tensor, cond, rtol=1e-5, atol=1e-5)
 
 
 def test_a_prompt_is_cut_beyond_the_tokenizer_s_length_and_no_sooner(random_model, pipeline):
     room = pipeline.tokenizer.model_max_length - 2  # a start and an end token
     prompts = ["coat " * room, "coat " * (room + 1), "coat", ""]
     assert random_model.are_cut(prompts) == [False, True, False, False]
-    full, over = random_model.embed(prompts[:2])
+    full, over = random_model.embed(prompts[:2]).tensor
     torch.testing.assert_close(full, over)
 
 
@@ -62,7 +62,7 @@ def test_eps_and_score_are_the_network_s(random_model, random_pipeline, t):
     unet = UNet2DConditionModel.from_pretrained(random_pipeline / "unet").eval()
     x, embedding = latents(), random_model.embed(PROMPTS)
     with torch.no_grad():
-        expected = unet(x, t, embedding).sample
+        expected = unet(x, t, embedding.tensor).sample
         torch.testing.assert_close(random_model.eps(x, t, embedding), expected)
         score = random_model.score(x, t, embedding)
     sigma = (1 - DDIMScheduler.from_pretrained(random_pipeline / "scheduler").alphas_cumprod[t]).sqrt()
@@ -120,11 +120,11 @@ def test_weights_of_another_precision_are_converted(random_pipeline, tmp_path, d
     assert {tensor.dtype for tensor in stored.values()} == {dtype}
     model = load_model(tmp_path / "half")
     x, embedding = latents(), model.embed(PROMPTS)
-    assert embedding.dtype == torch.float32
+    assert embedding.tensor.dtype == torch.float32
     unet = UNet2DConditionModel.from_pretrained(random_pipeline / "unet").eval()
     unet.load_state_dict({key: tensor.float() for key, tensor in stored.items()})
     with torch.no_grad():
-        torch.testing.assert_close(model.eps(x, 981, embedding), unet(x, 981, embedding).sample)
+        torch.testing.assert_close(model.eps(x, 981, embedding), unet(x, 981, embedding.tensor).sample)
         assert model.decode(x).dtype == torch.float32
 
 
