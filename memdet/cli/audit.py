@@ -34,9 +34,9 @@ class Given:
 @click.command("audit")
 @click.argument("spec", required=False)
 @click.option("--suite", help="All sample sets of a suite, e.g. controlled: a line each.")
-@click.option("--memorized", type=click.Path(path_type=Path), metavar="FILE", help="Memorized prompts, with --control.")
-@click.option("--control", type=click.Path(path_type=Path), metavar="FILE", help="Other prompts, with --memorized.")
-@click.option("--column", metavar="NAME", help="Of the prompts in those files.  [default: prompt, caption or text]")
+@click.option("--memorized", type=options.UserPath(), metavar="FILE", help="Memorized prompts, with --control.")
+@click.option("--control", type=options.UserPath(), metavar="FILE", help="Other prompts, with --memorized.")
+@options.column("Of the prompts in those files.")
 @options.fetching
 @options.form(["table", "json", "markdown"])
 @options.out()
@@ -45,8 +45,8 @@ class Given:
 def command(given: Given) -> int:
     """Show what controls alone can tell of a sample set, without any model.
 
-    Of SPEC, an id or a YAML file, or of two files of prompts: .txt (one a line), .csv, .jsonl or .parquet. A set that
-    holds one prompt under both labels exits with 1.
+    Of SPEC, an id or a YAML file, or of two files of prompts: .txt (one a line), .csv, .tsv, .parquet, .jsonl or
+    .json. A set that holds one prompt under both labels exits with 1.
     """
     if (given.memorized is None) != (given.control is None):
         raise UserError("--memorized and --control go together: two files of prompts")

@@ -100,7 +100,7 @@ class ThroughputOptions:
 @click.option("--no-memory", is_flag=True, help="Leave out peak memory, which takes a process of its own each.")
 @options.plugins()
 @options.open_form(f"{', '.join(FORMATS)}.")
-@click.option("--from", "saved", type=click.Path(path_type=Path), help="Show a saved JSON file; nothing is measured.")
+@click.option("--from", "saved", type=options.UserPath(), help="Show a saved JSON file; nothing is measured.")
 @options.out("Write to a file.")
 @options.quiet
 @click.pass_context

@@ -12,7 +12,7 @@ from memdet.errors import UserError
 
 
 @click.command("compare")
-@click.argument("runs", metavar="RUN_DIR [RUN_DIR]", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", metavar="RUN_DIR [RUN_DIR]", nargs=-1, required=True, type=options.UserPath())
 @click.option("--against", metavar="NAME", help="Within one run: compare this detector with each other one.")
 @click.option("--by-stratum", is_flag=True, help="A table for each stratum of memorized items.")
 @options.form(["table", "json", "csv", "markdown"])

@@ -11,7 +11,7 @@ from memdet.cli import options
 
 
 @click.command("doctor")
-@click.option("--offline", is_flag=True, help="Open no socket: do not ask whether remote assets can be reached.")
+@options.offline("Open no socket: do not ask whether remote assets can be reached.")
 @options.form(["table", "json"])
 def command(offline: bool, form: str) -> int:
     """Say what works on this machine and which assets can be reached.

@@ -16,7 +16,7 @@ FORMATS = {"croissant": "croissant.json", "dataset-card": "README.md"}
 @click.command("export")
 @click.argument("spec")
 @options.form(list(FORMATS), "croissant", "What to print.")
-@options.out("Write items, metadata and card to this new directory.")
+@options.out("Write items, metadata and card to this new directory.", made="either")
 def command(spec: str, form: str, out: Path | None) -> None:
     """Describe a sample set for dataset hubs: Croissant 1.1 metadata or a Hugging Face dataset card.
 

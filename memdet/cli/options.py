@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -16,6 +16,48 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
+
+
+class UserPath(click.ParamType):  # type: ignore[type-arg]  # generic in new versions of click alone
+    """A path as somebody types it, for every option and argument that is one.
+
+    ``~`` is the home directory, also in ``--out=~/x``, where no shell says so. The path of what a command will write is
+    looked at before the work: nothing can be made below a file.
+
+    Args:
+        made: What the command makes there: a ``file``, a ``directory``, or ``either``; None where it reads.
+    """
+
+    name = "path"
+
+    def __init__(self, made: Literal["file", "directory", "either"] | None = None) -> None:
+        self._made = made
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path, expanded.
+
+        Raises:
+            UserError: It is empty, names an unknown user, or is a place where the command can write nothing.
+        """
+        option = param.opts[0] if isinstance(param, click.Option) else param.human_readable_name if param else "path"
+        if not str(value):
+            raise UserError(f"{option} is empty: name a file or a directory")
+        try:
+            path = Path(value).expanduser()
+        except RuntimeError:
+            raise UserError(f"{option} {value}: the home directory of that user is not known; write it out") from None
+        if self._made is not None:
+            self._check(path, option)
+        return path
+
+    def _check(self, path: Path, option: str) -> None:
+        above = next((folder for folder in path.parents if folder.exists()), None)
+        if above is not None and not above.is_dir():
+            raise UserError(f"{option} {path}: {above} is a file, and nothing can lie below it; name another place")
+        if self._made == "directory" and path.exists() and not path.is_dir():
+            raise UserError(f"{option} {path} is a file: name a directory")
+        if self._made == "file" and path.is_dir():
+            raise UserError(f"{option} {path} is a directory: name a file in it")
 
 
 def into(cls: Callable[..., T]) -> Callable[[Callable[[T], R]], Callable[..., R]]:
@@ -63,7 +105,7 @@ def detectors(
 
 def plugins(text: str = "Python file with detectors.") -> Callable[[F], F]:
     """``--plugin``, as ``plugins``."""
-    return click.option("--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, help=text)
+    return click.option("--plugin", "plugins", type=UserPath(), multiple=True, help=text)
 
 
 def form(formats: Sequence[str], default: str = "table", text: str | None = None) -> Callable[[F], F]:
@@ -87,17 +129,14 @@ def check_form(given: str, formats: Collection[str]) -> None:
         raise UserError(f"--format {given!r} is not known: {', '.join(formats)}")
 
 
-def out(text: str = "Write to a file instead of the screen.", default: Path | None = None) -> Callable[[F], F]:
-    """``--out``, as ``out``: a file or a directory."""
-    shown = default is not None
-    return click.option("--out", metavar="PATH", callback=_path, default=default, show_default=shown, help=text)
-
-
-def _path(_: click.Context, __: click.Parameter, given: str | Path | None) -> Path | None:
-    """A path as somebody types it; ``--out=~/x`` is no home directory to every shell."""
-    if given == "":
-        raise UserError("--out is empty: name a file or a directory")
-    return None if given is None else Path(given).expanduser()
+def out(
+    text: str = "Write to a file instead of the screen.",
+    default: Path | None = None,
+    made: Literal["file", "directory", "either"] = "file",
+) -> Callable[[F], F]:
+    """``--out``, as ``out``: a file or a directory, as ``made`` says."""
+    kind, shown = UserPath(made), default is not None
+    return click.option("--out", metavar="PATH", type=kind, default=default, show_default=shown, help=text)
 
 
 def device(command: F) -> F:
@@ -117,10 +156,29 @@ def batch_size(text: str) -> Callable[[F], F]:
 
 def fetching(command: F) -> F:
     """``--files`` and ``--offline``, as ``files`` and ``offline``: for a :class:`memdet.samplesets.Fetcher`."""
-    path = click.Path(path_type=Path)
-    files = click.option("--files", type=path, metavar="DIR", help="Your copies of files that specs fetch.")
-    text = "Open no connection; what is fetched must be cached or in --files."
-    return files(click.option("--offline", is_flag=True, help=text)(command))
+    files = click.option("--files", type=UserPath(), metavar="DIR", help="Your copies of files that specs fetch.")
+    return files(offline("Open no connection; what is fetched must be cached or in --files.")(command))
+
+
+def offline(text: str) -> Callable[[F], F]:
+    """``--offline``, as ``offline``."""
+    return click.option("--offline", is_flag=True, help=text)
+
+
+def column(text: str) -> Callable[[F], F]:
+    """``--column``, as ``column``: of the prompts in files of one's own."""
+    return click.option("--column", metavar="NAME", help=f"{text}  [default: prompt, caption or text]")
+
+
+def steps(text: str, default: int | None = None) -> Callable[[F], F]:
+    """``--steps``, as ``steps``."""
+    kind, shown = click.IntRange(min=1), default is not None
+    return click.option("--steps", type=kind, default=default, show_default=shown, help=text)
+
+
+def guidance(text: str, default: float | None = None) -> Callable[[F], F]:
+    """``--guidance``, as ``guidance``; the protocol refuses what is no guidance."""
+    return click.option("--guidance", type=float, default=default, show_default=default is not None, help=text)
 
 
 def quiet(command: F) -> F:

@@ -37,7 +37,7 @@ class Given:
 
 
 @click.command("report")
-@click.argument("runs", metavar="RUN_DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", metavar="RUN_DIR...", nargs=-1, required=True, type=options.UserPath())
 @options.form(FORMATS)
 @click.option("--by-stratum", is_flag=True, help="A table for each stratum of memorized items.")
 @click.option("--by-time", is_flag=True, help="AUROC of detectors of one time, a column a time, in Markdown.")
@@ -54,7 +54,7 @@ class Given:
     "with memdet]",
 )
 @options.quiet
-@options.out()
+@options.out(made="either")
 @options.into(Given)
 def command(given: Given) -> int:
     """Print the table of finished runs, computed from their score files; or write their page.

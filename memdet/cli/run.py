@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from memdet.cli import options
+from memdet.cli.places import default_directory, name_of_model
 from memdet.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,7 +32,10 @@ class Given:
     seeds: int | None
     model: str | None
     samples: Path | None
+    column: str | None
     noise: str | None
+    steps: int | None
+    guidance: float | None
     device: str
     dtype: str
     batch_size: str
@@ -53,10 +55,22 @@ class Given:
 @click.option("--suite", help="A named list of sample sets and detectors, e.g. quick.")
 @options.detectors()
 @click.option("--seeds", type=click.IntRange(min=1), help="Noise seeds 0 to N-1.  [default: the protocol's]")
-@click.option("--model", metavar="DIR_OR_HUB_ID", help="Your own model, with --samples.")
-@click.option("--samples", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Your own items, with --model.")
+@click.option("--model", metavar="MODEL", help="Your own, with --samples: a directory, a hub id or FILE.py:FUNCTION.")
+@click.option(
+    "--samples",
+    type=options.UserPath(),
+    metavar="FILE",
+    help="Your own prompts, with --model: .jsonl, .json, .csv, .tsv or .parquet, with a column or key memorized, 1 or "
+    "0 (id, cluster and stratum if wanted).",
+)
+@options.column("Of the prompts in --samples.")
 @click.option(
     "--noise", type=click.Choice(["shared", "per-item"]), help="Starting noise of --samples.  [default: shared]"
+)
+@options.steps("Of DDIM, instead of the protocol's; such a run stands on no leaderboard.  [default of --samples: 50]")
+@options.guidance(
+    "Classifier-free guidance, instead of the protocol's; such a run stands on no leaderboard.  [default of --samples: "
+    "7.5]"
 )
 @options.device
 @options.dtype
@@ -68,7 +82,11 @@ class Given:
     show_default=True,
     help="Forwards by torch.compile or by CUDA graphs, each held against the eager network first.",
 )
-@options.out("Run directory.  [default: runs/SUITE_OR_SET, with a number where that holds other detectors or sets]")
+@options.out(
+    "Run directory.  [default: runs/SUITE_OR_SET, of --samples runs/FILE-MODEL, with a number where that holds another "
+    "run]",
+    made="directory",
+)
 @click.option(
     "--engine", type=click.Choice(["local"]), default="local", show_default=True, help="What computes: this machine."
 )
@@ -116,7 +134,7 @@ def command(given: Given) -> int:
             f"--workers {given.workers} is for the CPU; on {run_options.device} one process keeps the device busy"
         )
     keep_freed_memory()
-    target = given.out or _free_directory(Path("runs") / (given.suite or "-".join(s.id for s in sets)), sets, detectors)
+    target = given.out or default_directory(_name(given, sets), sets, detectors)
     invocation = shlex.join(["memdet", *sys.argv[1:]])
     rows = rows_of(run(sets, detectors, target, run_options, command=invocation, progress=not given.quiet))
     click.echo(FORMATS[given.form](rows))
@@ -130,6 +148,8 @@ def _check(given: Given) -> None:
         raise UserError("--model and --samples go together: a model directory and a file of items")
     if not (given.specs or given.suite or given.samples):
         raise UserError("nothing to run: name a sample set, --suite quick, or --model with --samples")
+    if given.column and given.samples is None:
+        raise UserError("--column belongs to --samples; a sample set's spec names its own columns")
     if given.noise and given.samples is None:
         raise UserError("--noise belongs to --samples; a sample set's spec states its own noise")
 
@@ -144,24 +164,10 @@ def _detectors(given: Given, suite: SuiteSpec | None) -> list[Detector]:
     return with_controls(make_detectors(wanted, classes), classes)
 
 
-def _free_directory(wanted: Path, sets: Sequence[SampleSet], detectors: Sequence[Detector]) -> Path:
-    """The default directory, or the first numbered one beside it that is free or holds a run of the same names.
-
-    So another choice of detectors starts a run of its own, and the same command finds its own run again.
-    """
-    from memdet.results.manifest import FILE, Manifest
-
-    names = {s.id for s in sets}, {detector.label for detector in detectors}
-    for number in count(1):
-        place = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
-        if not (place / FILE).is_file():
-            break
-        held = Manifest.read(place).settings
-        if ({entry.id for entry in held.sample_sets}, {entry.label for entry in held.detectors}) == names:
-            break
-    if number > 1:
-        click.echo(f"memdet: {wanted} holds other detectors or sample sets; this run goes to {place}", err=True)
-    return place
+def _name(given: Given, sets: list[SampleSet]) -> str:
+    """Of a run that names no place: one file of samples may be scored on several models."""
+    model = [] if given.model is None else [name_of_model(given.model)]
+    return "-".join([given.suite] if given.suite else [*(s.id for s in sets), *model])
 
 
 def _sample_sets(given: Given, suite: SuiteSpec | None, fetcher: Fetcher) -> list[SampleSet]:
@@ -171,5 +177,6 @@ def _sample_sets(given: Given, suite: SuiteSpec | None, fetcher: Fetcher) -> lis
     references = dict.fromkeys([*(suite.sample_sets if suite else ()), *given.specs])
     sets = [load_sample_set(reference, fetcher=fetcher) for reference in references]
     if given.samples is not None and given.model is not None:
-        sets.append(load_samples_file(given.samples, model=given.model, noise=given.noise or "shared"))
-    return sets
+        noise = given.noise or "shared"
+        sets.append(load_samples_file(given.samples, model=given.model, noise=noise, column=given.column))
+    return [one.with_protocol(steps=given.steps, guidance=given.guidance) for one in sets]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memdet.cli import options
+from memdet.cli.places import default_directory, name_of_model
 from memdet.errors import UserError
 from memdet.io_utils import write_text
 
@@ -30,6 +31,7 @@ class Given:
     model: str
     prompts_file: Path
     reference_file: Path | None
+    column: str | None
     name: str
     fpr: float
     seeds: int
@@ -41,32 +43,34 @@ class Given:
     batch_size: str
     out: Path | None
     plugins: tuple[Path, ...]
+    offline: bool
     form: str
     quiet: bool
 
 
 @click.command("scan")
-@click.option("--model", required=True, metavar="DIR_OR_HUB_ID", help="In the Stable Diffusion pipeline format.")
+@click.option("--model", required=True, metavar="MODEL", help="A directory, a hub id or FILE.py:FUNCTION.")
 @click.option(
     "--prompts",
     "prompts_file",
     required=True,
-    type=click.Path(path_type=Path),
+    type=options.UserPath(),
     metavar="FILE",
-    help=".txt (one a line), .jsonl or .csv (key or column prompt; id and cluster if wanted).",
+    help=".txt (one a line), .csv, .tsv, .parquet, .jsonl or .json (id and cluster if wanted).",
 )
 @click.option(
     "--reference",
     "reference_file",
-    type=click.Path(path_type=Path),
+    type=options.UserPath(),
     metavar="FILE",
     help="Prompts like these that the model cannot have copied from; without it there is no threshold.",
 )
+@options.column("Of the prompts in those files.")
 @click.option("--detector", "name", default="curvature-gap", show_default=True, help="name or name@option=value.")
 @click.option("--fpr", type=float, default=0.01, show_default=True, help="False positive rate of the threshold.")
 @click.option("--seeds", type=click.IntRange(min=1), default=4, show_default=True, help="Noise seeds 0 to N-1.")
-@click.option("--steps", type=click.IntRange(min=1), default=50, show_default=True, help="Of DDIM.")
-@click.option("--guidance", type=float, default=7.5, show_default=True, help="Classifier-free guidance.")
+@options.steps("Of DDIM.", 50)
+@options.guidance("Classifier-free guidance.", 7.5)
 @click.option(
     "--top",
     type=click.IntRange(min=0),
@@ -77,8 +81,11 @@ class Given:
 @options.device
 @options.dtype
 @options.batch_size("Prompts at once: a number, or auto. A batch that does not fit into memory is halved.")
-@options.out("Run directory.  [default: runs/scan-PROMPTS]")
+@options.out(
+    "Run directory.  [default: runs/scan-PROMPTS-MODEL, with a number where that holds another scan]", made="directory"
+)
 @options.plugins()
+@options.offline("Open no connection; a hub model must be cached.")
 @options.form(["table", "json", "csv"])
 @options.quiet
 @options.into(Given)
@@ -95,8 +102,8 @@ def command(given: Given) -> int:
     from memdet.samplesets import read_prompts, scan_set
 
     detectors = _detectors(given.name, given.plugins)
-    prompts = read_prompts(given.prompts_file)
-    reference = read_prompts(given.reference_file) if given.reference_file else None
+    prompts = read_prompts(given.prompts_file, column=given.column)
+    reference = read_prompts(given.reference_file, column=given.column) if given.reference_file else None
     items = scan_set(
         prompts,
         reference,
@@ -156,16 +163,18 @@ def _run(given: Given, items: SampleSet, detectors: list[Detector]) -> tuple[Sco
     from memdet.models import load_model
     from memdet.running import RunOptions, run
     from memdet.running.memory import keep_freed_memory
+    from memdet.samplesets import Fetcher
 
     device, dtype = options.device_of(given.device), getattr(torch, given.dtype)
-    model = load_model(given.model, device=device, dtype=dtype)
+    model = load_model(given.model, device=device, dtype=dtype, fetcher=Fetcher(offline=given.offline))
     if not model.takes_prompts:
         raise UserError(f"--model {given.model} is not conditioned on text, so there are no prompts to scan")
     keep_freed_memory()
+    name = f"scan-{given.prompts_file.stem}-{name_of_model(given.model)}"
     return model, run(
         [items],
         detectors,
-        given.out or Path("runs") / f"scan-{given.prompts_file.stem}",
+        given.out or default_directory(name, [items], detectors),
         RunOptions(device=device, dtype=dtype, batch_size=batch_size),
         models={given.model: model},
         command=shlex.join(["memdet", *sys.argv[1:]]),

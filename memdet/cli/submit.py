@@ -14,9 +14,9 @@ RESULTS = Path("results")
 
 
 @click.command("submit")
-@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN_DIR", type=options.UserPath())
 @options.plugins("Python file with its detectors.")
-@options.out("Directory of the packed entry.  [default: results/SUITE/NAME]")
+@options.out("Directory of the packed entry.  [default: results/SUITE/NAME]", made="either")
 def command(run: Path, plugins: tuple[Path, ...], out: Path | None) -> int:
     """Check an entry for the leaderboard and pack it for a pull request; exit 1 if a check fails.
 

@@ -20,7 +20,7 @@ def command(name_or_file: str) -> int:
     from memdet.testing.check_detector import is_unchecked, validate
 
     if name_or_file.endswith(".py"):
-        path = Path(name_or_file)
+        path = Path(name_or_file).expanduser()
         classes = detector_classes((path,))
         names = [name for name in classes if name not in detector_classes()]
         if not names:

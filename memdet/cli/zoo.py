@@ -16,8 +16,8 @@ def command() -> None:
 
 @command.command("build")
 @click.argument("name")
-@options.out("Directory of the pipeline.  [default: ./NAME]")
-@click.option("--data", type=click.Path(path_type=Path), help="Directory of the Fashion-MNIST gzip files.")
+@options.out("Directory of the pipeline.  [default: ./NAME]", made="directory")
+@click.option("--data", type=options.UserPath(), help="Directory of the Fashion-MNIST gzip files.")
 @click.option("--seed", type=click.IntRange(min=0), help="Other roles, weights and batches than the shipped model's.")
 def build(name: str, out: Path | None, data: Path | None, seed: int | None) -> int:
     """Train a planted model from its recipe; the same command resumes an interrupted build."""

@@ -40,7 +40,7 @@ def detector_classes(plugins: Sequence[Path] = ()) -> dict[str, type[Detector]]:
             raise UserError(f"entry point {point.name} = {point.value} is not a subclass of memdet.Detector")
         _register(found, [loaded])
     for path in plugins:
-        _register(found, _plugin_classes(Path(path).resolve()))
+        _register(found, _plugin_classes(Path(path).expanduser().resolve()))
     return found
 
 

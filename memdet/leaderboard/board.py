@@ -106,7 +106,7 @@ def leaderboard_rows(root: Path) -> list[Row]:
         not ranked follow.
 
     Raises:
-        UserError: No run, a damaged one, or runs whose items or models differ under one name and version.
+        UserError: No run, a damaged one, or runs whose items, protocols or models differ under one name and version.
     """
     return [row for key, entries in chosen_entries(root).items() for row in _table(key, entries)]
 
@@ -216,12 +216,12 @@ def _is_old_oracle(entry: BoardEntry) -> bool:
 
 
 def _compare_hashes(seen: dict[tuple[str, int, str], tuple[str, str]], manifest: Manifest, run: str) -> None:
-    """Data and models of one name and version must be the same in all runs.
+    """Data, protocols and models of one name and version must be the same in all runs.
 
     A closed form is computed, and its last digits depend on the processor.
     """
     for stored in manifest.settings.sample_sets:
-        found = {"items": stored.content_hash}
+        found = {"items or protocol": stored.content_hash}
         found |= {f"model {m}": digest for m, digest in stored.model_hashes.items() if m not in CLOSED_FORM}
         for what, digest in found.items():
             other, expected = seen.setdefault((stored.id, stored.version, what), (run, digest))

@@ -184,21 +184,26 @@ def _sample_sets(entry: Entry) -> Iterator[str]:
             yield f"{name} is no sample set of memdet: submit runs of the sets in `memdet list samples`"
         elif of_set is None:
             yield f"{name} is not the version of this memdet, v{load_sample_set(settings.id).version}: {AGAIN}"
+        elif other := list(_other_protocol(name, settings, of_set)):  # whose content hash is another for it
+            yield from other
         elif settings.content_hash != of_set.content_hash:
             yield (
                 f"{name}: content hash {settings.content_hash[:12]}... is not that of this memdet, "
                 f"{of_set.content_hash[:12]}...: restore the spec and data, and {AGAIN}"
             )
         else:
-            for field in ("steps", "guidance", "noise"):
-                if getattr(settings, field) != getattr(of_set.protocol, field):
-                    protocol = getattr(of_set.protocol, field)
-                    yield f"{name}: {field} is {getattr(settings, field)}, its protocol says {protocol}: {AGAIN}"
             if settings.dtype not in {"float32", "float64"}:
                 yield f"{name} was run in {settings.dtype}: {AGAIN} with --dtype float32"
     for pair in entry.scores.groupby(["sample_set", "sample_set_version"]).size().index:
         if pair not in {(s.id, s.version) for s in entry.manifest.settings.sample_sets}:
             yield f"scores.parquet has rows of {pair[0]} v{pair[1]}, which run.json does not name: {AGAIN}"
+
+
+def _other_protocol(name: str, settings: SampleSetEntry, of_set: SampleSet) -> Iterator[str]:
+    for field in ("steps", "guidance", "noise"):
+        if getattr(settings, field) != getattr(of_set.protocol, field):
+            protocol = getattr(of_set.protocol, field)
+            yield f"{name}: {field} is {getattr(settings, field)}, its protocol says {protocol}: {AGAIN}"
 
 
 def _detectors(entry: Entry) -> Iterator[str]:

@@ -31,6 +31,8 @@ def remarks_on(sample_sets: Sequence[SampleSet], models: Mapping[str, ScoreModel
     of_models: dict[str, list[str]] = {}
     found: dict[str, list[str]] = {}
     for sample_set in sample_sets:
+        if other := other_protocol(sample_set):
+            found[sample_set.id] = [other]
         for name, part in sample_set.items.groupby("model", sort=False):
             model = models[str(name)]
             if name not in of_models:
@@ -40,6 +42,21 @@ def remarks_on(sample_sets: Sequence[SampleSet], models: Mapping[str, ScoreModel
             if remarks:
                 found.setdefault(sample_set.id, []).extend(remarks)
     return found
+
+
+def other_protocol(sample_set: SampleSet) -> str:
+    """A sentence on settings that are not those of the sample set's own protocol; empty where all are."""
+    if sample_set.spec is None:
+        return ""
+    own, now = sample_set.spec.protocol, sample_set.protocol
+    changed = [
+        f"{name} {getattr(now, name)} instead of {getattr(own, name)}"
+        for name in ("steps", "guidance", "noise")
+        if getattr(now, name) != getattr(own, name)
+    ]
+    if not changed:
+        return ""
+    return f"{', '.join(changed)}: this is not the protocol of the sample set, and such a run stands on no leaderboard"
 
 
 def cut_prompts(model: ScoreModel, items: pd.DataFrame) -> list[str]:

@@ -1,4 +1,4 @@
-"""Reads Parquet, CSV and JSON Lines into columns that know their line numbers."""
+"""Reads Parquet, CSV, TSV and JSON into columns that know their line numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from memdet.errors import UserError
 from memdet.samplesets.strict_yaml import decode, first_line, nearest
 
-_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def read_table(path: Path, data: bytes, columns: Sequence[str], separator: str =
         path: Names the format by its suffix.
         data: Content of the file.
         columns: Which to read.
-        separator: Between the fields of a CSV file.
+        separator: Between the fields of a CSV or TSV file.
 
     Raises:
         UserError: Unknown format, damaged file, or missing column.
@@ -53,7 +53,7 @@ def read_table(path: Path, data: bytes, columns: Sequence[str], separator: str =
     match path.suffix.lower():
         case ".parquet":
             return _read_parquet(path, data, wanted)
-        case ".csv":
+        case ".csv" | ".tsv":
             return _read_csv(path, data, wanted, separator)
         case ".jsonl":
             return _read_jsonl(path, data, wanted)
@@ -76,6 +76,63 @@ def parse_json_lines(path: Path, data: bytes) -> Iterator[dict[str, Any]]:
         end = len(text) if end < 0 else end
         yield _parse_line(text[start:end], f"{path}, line {number}")
         start, number = end + 1, number + 1
+
+
+def parse_json_items(path: Path, text: str) -> list[Any]:
+    """Items of a JSON file that holds a list.
+
+    Raises:
+        UserError: It is no JSON, or no list.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_unique) if text.strip() else []
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path}, line {error.lineno}: invalid JSON: {error.msg} at column {error.colno}; write a list of prompts, "
+            "[...], or one object a line"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: invalid JSON: {first_line(error)}; correct the file") from None
+    if not isinstance(value, list):
+        raise UserError(f"{path}: expected a JSON list of prompts, [...], found {json.dumps(value)[:40]}")
+    return value
+
+
+def separator_of(text: str) -> str:
+    """What stands between the fields of a CSV file: what makes the most columns of its first line, else a comma."""
+    line = text.lstrip("\r\n").partition("\n")[0]
+    try:
+        return max(",;\t|", key=lambda separator: len(next(csv.reader([line], delimiter=separator), [])))
+    except csv.Error:  # which the reader of the table explains
+        return ","
+
+
+def header_of_csv(path: Path, text: str, separator: str) -> list[str]:
+    """Names of the columns of a CSV or TSV file: its first line that is not blank.
+
+    Raises:
+        UserError: It is damaged.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        return next((row for row in reader if row), [])
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: invalid CSV: {first_line(error)}; correct the line") from None
+
+
+def header_of_parquet(path: Path, data: bytes) -> list[str]:
+    """Names of the columns of a Parquet file.
+
+    Raises:
+        UserError: It is damaged.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return list(pyarrow.parquet.read_schema(pyarrow.BufferReader(data)).names)
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{path} is not a readable Parquet file: {first_line(error)}; write it again") from None
 
 
 def _parse_line(line: str, where: str) -> dict[str, Any]:
@@ -123,14 +180,14 @@ def _read_csv(path: Path, data: bytes, columns: list[str], separator: str) -> Ra
     rows: list[list[str]] = []
     lines: list[int] = []
     try:
-        header = next(reader, [])
+        header = next((row for row in reader if row), [])
         _require(path, columns, header)
         for row in reader:
             if len(row) != len(header):
-                raise UserError(
-                    f"{path}, line {reader.line_num}: {len(row)} fields where the header has {len(header)}; put fields "
-                    f"that contain {_SEPARATORS.get(separator, 'separators')} in quotes"
-                )
+                what = f"{len(row)} fields where the header has {len(header)}"
+                how = f"put fields that contain {_SEPARATORS.get(separator, 'separators')} in quotes"
+                blank = "" if row else "remove the blank line, or "
+                raise UserError(f"{path}, line {reader.line_num}: {what}; {blank}{how}")
             rows.append(row)
             lines.append(reader.line_num)
     except csv.Error as error:

@@ -91,16 +91,17 @@ def check_items(table: RawTable, advice: str) -> None:
 def check_label(value: object, name: str, where: str) -> None:
     """Refuse what is not the number 0 or 1; truth values and decimals are none."""
     if type(value) is not int or value not in (0, 1):
-        raise UserError(f"{where}: {name} is {_shown(value)}; write the number 0 or 1")
+        raise UserError(f"{where}: {name} is {shown(value)}; write the number 0 or 1")
 
 
 def check_text(value: object, name: str, where: str) -> None:
     """Refuse what is not text, and text that is empty."""
     if not (isinstance(value, str) and value.strip()):
-        raise UserError(f"{where}: {name} is {_shown(value)}; write text in quotes that is not empty")
+        raise UserError(f"{where}: {name} is {shown(value)}; write text in quotes that is not empty")
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value as a file would hold it, shortened."""
     try:
         return json.dumps(value)[:40]
     except TypeError:  # not one of JSON's kinds

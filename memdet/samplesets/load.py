@@ -110,7 +110,7 @@ def load_sample_set(reference: str | Path, *, fetcher: Fetcher | None = None) ->
     )
 
 
-load_samples_file = SampleSet.from_jsonl
+load_samples_file = SampleSet.from_file
 
 
 def _spec_path(reference: str | Path) -> Path:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
-from memdet.samplesets.class_files import read_prompts
 from memdet.samplesets.items import content_hash, items_frame
 from memdet.samplesets.names import id_of_file
+from memdet.samplesets.prompt_table import Wanted, read_prompt_table
 from memdet.samplesets.sample_set import SampleSet
 from memdet.samplesets.spec import Protocol
-from memdet.samplesets.strict_yaml import read_bytes
 
 
 def load_prompt_pair(memorized: Path, control: Path, *, column: str | None = None) -> SampleSet:
     """Load two files of prompts, without a model.
 
     Args:
-        memorized, control: ``.txt`` (one a line), ``.csv``, ``.jsonl`` or ``.parquet``.
+        memorized, control: In a format of :func:`~memdet.samplesets.prompt_table.read_prompt_table`.
         column: Of the prompts; found by its usual names if not given.
 
     Returns:
@@ -30,9 +28,9 @@ def load_prompt_pair(memorized: Path, control: Path, *, column: str | None = Non
     rows: list[tuple[str, str, int]] = []
     hashes = []
     for label, path in ((1, memorized.expanduser()), (0, control.expanduser())):
-        data = read_bytes(path)
-        hashes.append(hashlib.sha256(data).hexdigest())
-        prompts = read_prompts(path, data, column).columns["prompt"]
+        found = read_prompt_table(path, Wanted(column))
+        hashes.append(found.sha256)
+        prompts = found.table.columns["prompt"]
         rows += [(f"{'memorized' if label else 'control'}-{n:05d}", p, label) for n, p in enumerate(prompts, start=1)]
     ids = [name for name, _, _ in rows]
     title = f"{memorized.name} against {control.name}"

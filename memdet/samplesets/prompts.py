@@ -1,29 +1,20 @@
-"""Files of prompts without labels: text, JSON Lines or CSV."""
+"""Files of prompts without labels, and the sample set of a scan."""
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
-import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from memdet.errors import UserError
 from memdet.samplesets.evidence import joined_clusters, same_text
-from memdet.samplesets.file_formats import parse_json_lines, read_table
 from memdet.samplesets.items import content_hash
+from memdet.samplesets.prompt_table import Wanted, read_prompt_table
 from memdet.samplesets.sample_set import SampleSet
 from memdet.samplesets.spec import Protocol
-from memdet.samplesets.strict_yaml import decode, nearest, read_bytes
-
-_OPTIONAL = ("id", "cluster")
-_Rows = tuple[list[tuple[int, dict[str, Any]]], Iterable[str]]  # number and content of each line; names of all fields
 
 
 @dataclass(frozen=True)
@@ -66,53 +57,43 @@ class PromptFile:
         return sum(len(prompt.lines) for prompt in self.prompts)
 
 
-def read_prompts(path: str | Path) -> PromptFile:
-    """Read prompts from ``.txt`` (one a line, blank lines aside), ``.jsonl`` or ``.csv`` (key or column ``prompt``).
+def read_prompts(path: str | Path, *, column: str | None = None) -> PromptFile:
+    """Read prompts without labels, in a format of :func:`~memdet.samplesets.prompt_table.read_prompt_table`.
 
-    JSON Lines and CSV may name an ``id`` and a ``cluster``; whatever else they hold is not read, and named as such. A
-    text that comes more than once is one prompt with several lines, under the id and cluster of the first.
+    A file may name an ``id`` and a ``cluster``; whatever else it holds is not read, and named as such. A text that
+    comes more than once is one prompt with several lines, under the id and cluster of the first.
 
     Args:
         path: The file, UTF-8.
+        column: Of the prompts; found by its usual names if not given.
 
     Raises:
         UserError: Missing file, another format or encoding, no prompts, or a line with a mistake.
     """
     path = Path(path).expanduser()
-    readers = {".txt": _text, ".jsonl": _json_lines, ".csv": _csv}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise UserError(
-            f"{path}: unknown format {path.suffix!r}; write prompts to a file that ends in .txt, .jsonl or .csv"
-        )
-    data = read_bytes(path)
+    read = read_prompt_table(path, Wanted(column, optional=("id", "cluster")))
+    table, columns = read.table, read.table.columns
     found: dict[str, list[int]] = {}
-    first: dict[str, dict[str, str]] = {}
     owners: dict[str, tuple[str, int]] = {}
-    rows, fields = reader(path, data)
-    for line, row in rows:
-        where = f"{path}, line {line}"
-        for key, value in row.items():
-            if not (isinstance(value, str) and value.strip()):
-                raise UserError(f"{where}: {key} is empty or not text; write text, or remove the line")
-            if any("\ud800" <= letter <= "\udfff" for letter in value):
-                raise UserError(f"{where}: {key} holds half a surrogate pair; write whole characters")
-        text, name = row["prompt"], row.get("id", _name(line))
+    first: dict[str, tuple[str, str]] = {}  # id and cluster
+    n = len(columns["prompt"])
+    rows = zip(columns["prompt"], columns.get("id", [None] * n), columns.get("cluster", [None] * n), strict=True)
+    for index, (line, (text, given, cluster)) in enumerate(zip(table.lines, rows, strict=True)):
+        name = given or _name(line)
         owner, other = owners.setdefault(name, (text, line))
         if owner != text:
-            raise UserError(f"{where}: the id is also that of another prompt, in line {other}; give each its own")
+            raise UserError(
+                f"{table.where(index)}: the id {name!r} is also that of another prompt, in {table.unit} {other}; give "
+                "each its own"
+            )
         found.setdefault(text, []).append(line)
-        first.setdefault(text, row)
-    if not found:
-        raise UserError(f"{path} holds no prompts; write one a line")
-    names = {text: first[text].get("id", _name(lines[0])) for text, lines in found.items()}
-    stated = [first[text].get("cluster", names[text]) for text in found]
+        first.setdefault(text, (name, cluster or name))
+    stated = [cluster for _, cluster in first.values()]
     prompts = [
-        Prompt(text, names[text], cluster, tuple(lines))
+        Prompt(text, first[text][0], cluster, tuple(lines))
         for (text, lines), cluster in zip(found.items(), _joined(list(found), stated), strict=True)
     ]
-    not_read = tuple(name for name in dict.fromkeys(fields) if name not in ("prompt", *_OPTIONAL))
-    return PromptFile(path, prompts, hashlib.sha256(data).hexdigest(), not_read)
+    return PromptFile(path, prompts, read.sha256, read.not_read)
 
 
 def scan_set(
@@ -188,39 +169,3 @@ def _joined(texts: Sequence[str], clusters: Sequence[str]) -> list[str]:
 
 def _name(line: int) -> str:
     return f"line-{line:05d}"
-
-
-def _text(path: Path, data: bytes) -> _Rows:
-    lines = decode(data, path).replace("\r\n", "\n").split("\n")
-    return [(number, {"prompt": line.strip()}) for number, line in enumerate(lines, start=1) if line.strip()], ()
-
-
-def _json_lines(path: Path, data: bytes) -> _Rows:
-    rows, names = [], dict[str, None]()
-    for number, row in enumerate(parse_json_lines(path, data), start=1):
-        if "prompt" not in row:
-            hint = nearest("prompt", row, f"it has {json.dumps(sorted(row))[:80]}.")
-            raise UserError(f"{path}, line {number}: key 'prompt' is missing; {hint} Rename the key, or add it")
-        names |= dict.fromkeys(row)
-        kept = {key: row[key] for key in ("prompt", *_OPTIONAL) if key in row}
-        rows.append((number, {k: str(v) if k in _OPTIONAL and type(v) is int else v for k, v in kept.items()}))
-    return rows, names
-
-
-def _csv(path: Path, data: bytes) -> _Rows:
-    try:
-        header = next(csv.reader(io.StringIO(decode(data, path), newline="")), [])
-    except csv.Error:  # which the reader of the whole table explains
-        header = ["prompt"]
-    if not header:
-        return [], ()
-    if "prompt" not in header:
-        hint = nearest("prompt", header, f"it has {json.dumps(header)[:80]}.")
-        raise UserError(f"{path}, line 1: column 'prompt' is missing; {hint} Rename the column in the first line")
-    columns = ["prompt", *(name for name in _OPTIONAL if name in header)]
-    table = read_table(path, data, columns)
-    values = [table.columns[name] for name in columns]
-    rows = [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
-    # an optional field that is left empty is one that is not given
-    kept = [{key: value for key, value in row.items() if value or key == "prompt"} for row in rows]
-    return list(zip(table.lines, kept, strict=True)), header

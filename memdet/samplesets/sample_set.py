@@ -140,7 +140,7 @@ class SampleSet:
         )
 
     @classmethod
-    def from_jsonl(
+    def from_file(
         cls,
         path: str | Path,
         *,
@@ -149,26 +149,30 @@ class SampleSet:
         steps: int = 50,
         guidance: float = 7.5,
         seeds: int = 1,
+        column: str | None = None,
     ) -> SampleSet:
-        """Load a user's own items from JSON Lines ``{"prompt": "...", "memorized": 1}``.
+        """Load a user's own items: prompts with labels, ``{"prompt": "...", "memorized": 1}`` in JSON Lines say.
 
         Args:
-            path: The file, after which the set is named; ``id``, ``cluster`` and ``stratum`` are optional keys.
+            path: The file, after which the set is named; ``id``, ``cluster`` and ``stratum`` are optional columns or
+                keys. :func:`~memdet.samplesets.prompt_table.read_prompt_table` says what is read.
             model: The model that has or has not memorized them.
             noise: ``shared`` or ``per-item``.
             steps: Of the DDIM scheduler.
             guidance: Classifier-free guidance.
             seeds: Number of noise seeds.
+            column: Of the prompts; found by its usual names if not given.
 
         Raises:
-            UserError: Bad setting, or a line with a mistake.
+            UserError: Bad setting, no labels, or a line with a mistake.
         """
         if not isinstance(path, str | os.PathLike):
             raise UserError(f"a samples file is named by a path, not {type(path).__name__}; {advice(path)}")
         path = Path(path).expanduser()
         protocol = _protocol(str(path), noise=noise, steps=steps, guidance=guidance, seeds=seeds)
         name = str(model_name(model))
-        table, sha256 = read_samples(path, name)
+        table, sha256 = read_samples(path, name, column)
+        described = {"protocol": protocol.model_dump(mode="json")}
         return cls(
             id=id_of_file(path.stem),
             version=1,
@@ -178,9 +182,12 @@ class SampleSet:
             protocol=protocol,
             items=items_frame(table.columns),
             has_prompts=True,
-            content_hash=content_hash({"protocol": protocol.model_dump(mode="json")}, sha256),
+            content_hash=content_hash(described | ({"column": column} if column else {}), sha256),
             spec=None,
         )
+
+    from_jsonl = from_file
+    """The name that :meth:`from_file` had when it read JSON Lines alone."""
 
     def with_model(self, model: str | Path) -> SampleSet:
         """The same items, all of them about another model; the content hash stays.
@@ -193,6 +200,26 @@ class SampleSet:
         name = model_name(model)
         items = self.items.assign(model=name)
         return dataclasses.replace(self, model=name, items=items, _hashed=None)
+
+    def with_protocol(self, *, steps: int | None = None, guidance: float | None = None) -> SampleSet:
+        """The same items under another protocol; the content hash changes with it, so that no table mixes the two.
+
+        Args:
+            steps: Of the DDIM scheduler; None leaves them as they are.
+            guidance: Classifier-free guidance; None leaves it as it is.
+
+        Raises:
+            UserError: A setting that is none.
+
+        Example:
+            >>> from memdet.samplesets import load_sample_set
+            >>> load_sample_set("mixture-2d").with_protocol(guidance=3).protocol.guidance
+            3.0
+        """
+        settings = self.protocol.model_dump(mode="json")
+        given = {"steps": steps, "guidance": guidance}
+        changed = _protocol(self.id, **settings | {name: value for name, value in given.items() if value is not None})
+        return self if changed == self.protocol else dataclasses.replace(self, protocol=changed)
 
     def to_pandas(self) -> pd.DataFrame:
         """The items as a data frame of their own, which :meth:`from_pandas` takes.

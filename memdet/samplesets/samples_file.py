@@ -1,57 +1,48 @@
-"""A user's own items in JSON Lines."""
+"""A user's own items with labels."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 from pathlib import Path
-from typing import Any
 
-from memdet.errors import UserError
-from memdet.samplesets.file_formats import RawTable, parse_json_lines
-from memdet.samplesets.items import check_items, check_label, check_text, default_id
-from memdet.samplesets.strict_yaml import nearest, read_bytes
-
-_KEYS = ("prompt", "memorized", "id", "cluster", "stratum")
+from memdet.samplesets.file_formats import RawTable
+from memdet.samplesets.items import check_items, default_id
+from memdet.samplesets.prompt_table import Wanted, read_prompt_table, say_not_read
 
 
-def read_samples(path: Path, model: str) -> tuple[RawTable, str]:
-    """Read items from JSON Lines ``{"prompt": "...", "memorized": 1}``.
+def read_samples(path: Path, model: str, column: str | None = None) -> tuple[RawTable, str]:
+    """Read prompts with labels, in a format of :func:`~memdet.samplesets.prompt_table.read_prompt_table`.
+
+    What is not read is said on standard error.
 
     Args:
-        path: The file; ``id``, ``cluster`` and ``stratum`` are optional keys.
+        path: The file; ``id``, ``cluster`` and ``stratum`` are optional columns or keys.
         model: The model of all items.
+        column: Of the prompts; found by its usual names if not given.
 
     Returns:
         A table with memdet's own columns, and the SHA-256 of the file.
 
     Raises:
-        UserError: Missing file, or a line with a mistake.
+        UserError: Missing file, no labels, or a line with a mistake.
     """
-    data = read_bytes(path)
-    columns: dict[str, list[Any]] = {name: [] for name in ("item_id", "condition", "label", "cluster", "stratum")}
-    n = 0
-    for n, row in enumerate(parse_json_lines(path, data), start=1):
-        _check(row, f"{path}, line {n}")
-        item = row.get("id", default_id(n))
-        values = (item, row["prompt"], row["memorized"], row.get("cluster", item), row.get("stratum", "all"))
-        for column, value in zip(columns.values(), values, strict=True):
-            column.append(value)
-    columns |= {"split": ["test"] * n, "model": [model] * n, "extraction": [math.nan] * n, "image": [None] * n}
-    table = RawTable(path, columns, range(1, n + 1))
+    found = read_prompt_table(path, Wanted(column, labels=True, optional=("id", "cluster", "stratum")))
+    given = found.table.columns
+    n = len(given["prompt"])
+    nothing = [None] * n
+    ids = [name or default_id(number) for number, name in enumerate(given.get("id", nothing), start=1)]
+    columns = {
+        "item_id": ids,
+        "condition": given["prompt"],
+        "label": given["label"],
+        "cluster": [name or item for name, item in zip(given.get("cluster", nothing), ids, strict=True)],
+        "stratum": [name or "all" for name in given.get("stratum", nothing)],
+        "split": ["test"] * n,
+        "model": [model] * n,
+        "extraction": [math.nan] * n,
+        "image": [None] * n,
+    }
+    table = RawTable(path, columns, found.table.lines, found.table.unit)
     check_items(table, 'write "memorized": 1 for the memorized prompts and 0 for the others')
-    return table, hashlib.sha256(data).hexdigest()
-
-
-def _check(row: dict[str, Any], where: str) -> None:
-    for key in row:
-        if key not in _KEYS:
-            known = f"known ones are {', '.join(_KEYS)}"
-            raise UserError(f"{where}: unknown key {key!r}: {nearest(key, _KEYS, known)}")
-    for key in ("prompt", "memorized"):
-        if key not in row:
-            raise UserError(f'{where}: key {key!r} is missing; write {{"prompt": "...", "memorized": 0 or 1}}')
-    check_label(row["memorized"], "memorized", where)
-    for key in ("prompt", "id", "cluster", "stratum"):
-        if key in row:
-            check_text(row[key], key, where)
+    say_not_read(found)
+    return table, found.sha256

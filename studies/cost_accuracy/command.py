@@ -16,12 +16,12 @@ from studies.drawing import figures_directory, need_matplotlib
 @click.option(
     "--from",
     "run",
-    type=click.Path(path_type=Path),
+    type=options.UserPath(),
     default=Path("results/controlled/reference"),
     show_default=True,
     help="A run directory.",
 )
-@options.out("A directory.", Path("docs"))
+@options.out("A directory.", Path("docs"), "directory")
 def command(run: Path, out: Path) -> None:
     """AUROC and TPR at 1 % FPR against network evaluations, with their Pareto fronts.
 

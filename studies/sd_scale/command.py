@@ -14,12 +14,10 @@ from studies.sd_scale.measure import DETECTORS, log, measure, stable_diffusion, 
 
 
 @click.command("sd-scale")
-@click.option(
-    "--work", type=click.Path(path_type=Path), metavar="DIR", help="Where 4 GB are free.  [default: the system's]"
-)
+@click.option("--work", type=options.UserPath(), metavar="DIR", help="Where 4 GB are free.  [default: the system's]")
 @click.option("--items", type=click.IntRange(2, 4), default=2, show_default=True, help="Prompts.")
 @options.detectors(", ".join(DETECTORS), "Can be repeated.")
-@options.out("A directory.", Path("results/scale"))
+@options.out("A directory.", Path("results/scale"), "directory")
 @click.option("--table", "shows", is_flag=True, help="Only print what the documentation shows of the record.")
 def command(work: Path | None, items: int, names: tuple[str, ...], out: Path, shows: bool) -> None:
     """Time and memory of detectors at the size of Stable Diffusion 1.4, on the CPU.

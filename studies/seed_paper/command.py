@@ -17,9 +17,9 @@ from studies.seed_paper import PARTS
 @click.command("seed-paper")
 @click.option("--items", type=int, default=24, show_default=True, help="Of each group.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the noise.")
-@click.option("--from", "stored", type=click.Path(path_type=Path), help="Draw from this JSON file without measuring.")
+@click.option("--from", "stored", type=options.UserPath(), help="Draw from this JSON file without measuring.")
 @click.option("--only", multiple=True, metavar="NAME", help=f"{', '.join(PARTS)}; the others stay as stored in --out.")
-@options.out("A directory.", Path("docs"))
+@options.out("A directory.", Path("docs"), "directory")
 def command(items: int, seed: int, stored: Path | None, only: tuple[str, ...], out: Path) -> None:
     """Figures 1, 2, 4 and 5 of Jeon, Kim and No (arXiv 2412.04140).
 
