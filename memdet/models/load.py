@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import pkgutil
-import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,14 +14,13 @@ from memdet.io_utils import weights_root
 from memdet.models.arguments import checked_device, checked_dtype, checked_name
 from memdet.models.base import ScoreModel
 from memdet.models.closed_form.catalogue import CLOSED_FORM
-from memdet.models.diffusers.quiet import quiet
+from memdet.models.load_options import HUB_ID, NONE, LoadOptions
 from memdet.models.names import model_names
 from memdet.samplesets.fetch import Fetcher
 from memdet.torch_state import in_own_state
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
-_HUB_FILES = ("model_index.json", "labels.json", "*/*.json", "*/*.txt", "*/*.model", "*/*.safetensors")
-_HUB_SKIPPED = ("*.fp16.*", "*.non_ema.*", "safety_checker/*", "feature_extractor/*")
+if TYPE_CHECKING:
+    from memdet.models.diffusers.opened import Opened
 
 
 @in_own_state
@@ -31,15 +30,18 @@ def load_model(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     fetcher: Fetcher | None = None,
+    options: LoadOptions | None = None,
 ) -> ScoreModel:
     """Load a score model.
 
     Args:
         reference: A name from ``memdet list models``, a directory in the format of Stable Diffusion pipelines or of
-            class-conditional DDIM or DDPM pipelines, or a hub id ``org/name`` or ``org/name@revision``.
+            class-conditional DDIM or DDPM pipelines, or a hub id ``org/name`` or ``org/name@revision``; with a base in
+            ``options`` a part of such a model too: the ``unet`` of a fine-tune, or a single file of weights.
         device: Where it computes; ``auto`` takes CUDA, then MPS, where they are.
         dtype: Of networks and their inputs; closed forms compute in float64.
         fetcher: Where hub models may come from; the hub and its cache if not given.
+        options: Revision, subfolder, base, LoRA and textual inversion.
 
     Returns:
         The model, ready to score.
@@ -53,38 +55,75 @@ def load_model(
         (2,)
     """
     name, device, dtype = checked_name(reference), checked_device(device), checked_dtype(dtype)
+    options = options or LoadOptions()
     if name in CLOSED_FORM:
+        if options.chosen:
+            raise UserError(f"{name} is a closed form, without files; leave `{options.chosen[0]}` out")
         model: ScoreModel = pkgutil.resolve_name(CLOSED_FORM[name])(device)
         return model
-    directory = resolve_directory(name, fetcher)
-    name = name.rstrip("/").rsplit("/", 1)[-1]
+    from memdet.models.diffusers.opening import open_model
+
+    opened = open_model(name, options, _local_path, _check, offline=fetcher is not None and fetcher.offline)
+    try:
+        model = _read(opened, _shown_name(name, options), device, dtype)
+    except BaseException:
+        opened.clear()
+        raise
+    opened.clear_after(model)
+    return model
+
+
+def _read(opened: Opened, name: str, device: torch.device, dtype: torch.dtype) -> ScoreModel:
+    """The class of model that a directory's index asks for."""
     from memdet.models.diffusers.class_conditional import PIPELINES, ClassConditionalModel
     from memdet.models.diffusers.directory import read_index
     from memdet.models.diffusers.stable_diffusion import StableDiffusionModel
     from memdet.models.toy import TOY_CLASS, ToyModel
 
-    pipeline = read_index(directory).get("_class_name")
+    pipeline = read_index(opened.directory).get("_class_name")
+    if pipeline in (TOY_CLASS, *PIPELINES) and opened.adapters:
+        raise UserError(f"{name} is a {pipeline}, on which diffusers puts no {opened.adapters[0].kind}")
     if pipeline == TOY_CLASS:
-        return ToyModel(directory, name, device, dtype)
+        return ToyModel(opened.directory, name, device, dtype)
     if pipeline in PIPELINES:
-        return ClassConditionalModel(directory, name, device, dtype)
-    return StableDiffusionModel(directory, name, device, dtype)
+        return ClassConditionalModel(opened.directory, name, device, dtype, opened)
+    return StableDiffusionModel(opened.directory, name, device, dtype, opened)
 
 
-def resolve_directory(reference: str, fetcher: Fetcher | None = None) -> Path:
-    """Directory of a pipeline, fetched from the hub if need be (cached there by huggingface_hub).
+def _check(directory: Path) -> None:
+    """Refuse by configuration alone; the weights may not be there yet."""
+    from memdet.models.diffusers import class_conditional, stable_diffusion
+    from memdet.models.diffusers.directory import read_index
+    from memdet.models.toy import TOY_CLASS
+
+    pipeline = read_index(directory).get("_class_name")
+    if pipeline in class_conditional.PIPELINES:
+        class_conditional.check_directory(directory)
+    elif pipeline != TOY_CLASS:
+        stable_diffusion.check_directory(directory)
+
+
+def _shown_name(reference: str, options: LoadOptions) -> str:
+    """The last part of a reference, and of what makes it another model."""
+    name = reference.rstrip("/").rsplit("/", 1)[-1]
+    parts = [name, *([options.subfolder.strip("/")] if options.subfolder else [])]
+    adapters = [Path(text).name.split(".safetensors")[0] for text in (*options.loras, *options.textual_inversions)]
+    return "+".join(["/".join(parts), *(adapter for adapter in adapters if adapter != NONE)])
+
+
+def _local_path(reference: str) -> Path | None:
+    """Where a reference lies on this machine; None of a hub id.
 
     Raises:
-        UserError: No name, directory or hub id, or the hub does not give it.
+        UserError: No name, directory or hub id.
     """
     if (weights_root() / reference / "model_index.json").is_file():
         return weights_root() / reference
     path = Path(reference).expanduser()
     if path.exists():
         return path
-    if _HUB_ID.fullmatch(reference):
-        with quiet():
-            return (fetcher or Fetcher()).hub_snapshot(reference, _HUB_FILES, _HUB_SKIPPED)
+    if HUB_ID.fullmatch(reference):
+        return None
     near = difflib.get_close_matches(reference, model_names(), n=3)
     hint = f"did you mean {', '.join(near)}?" if near else "`memdet list models` shows the names"
     raise UserError(f"model {reference!r} is no name, directory or hub id: {hint}")

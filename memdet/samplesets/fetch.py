@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -74,45 +74,6 @@ class Fetcher:
                 "or give changed data a new version and checksum in the spec"
             )
         return path, data, found
-
-    def hub_snapshot(self, reference: str, allow: Sequence[str], ignore: Sequence[str]) -> Path:
-        """Find or fetch a model repository of the Hugging Face hub.
-
-        Args:
-            reference: ``org/name`` or ``org/name@revision``.
-            allow: Patterns of the files to take.
-            ignore: Patterns of files to leave, among those.
-
-        Returns:
-            The directory in the hub's cache.
-
-        Raises:
-            UserError: The hub does not give it, or it is not in the cache and ``offline`` is set.
-        """
-        from huggingface_hub import snapshot_download
-
-        repository, _, revision = reference.partition("@")
-        try:
-            return Path(
-                snapshot_download(
-                    repository,
-                    revision=revision or None,
-                    allow_patterns=list(allow),
-                    ignore_patterns=list(ignore),
-                    local_files_only=self.offline,
-                )
-            )
-        except Exception as error:  # the hub client raises many kinds; the user needs one line
-            if self.offline:
-                raise UserError(
-                    f"{reference!r} is no local directory and not in the hub's cache, and `offline` fetches nothing; "
-                    "run once without it, or name a directory",
-                    parameters=("offline",),
-                ) from None
-            raise UserError(
-                f"{reference!r} is no local directory and the hub did not give it "
-                f"({type(error).__name__}: {first_line(error)})"
-            ) from error
 
     def _locate(self, source: OneFile, spec_path: Path) -> Path:
         match source:

@@ -312,8 +312,6 @@ FILES = [
     "vae/config.json",
     "unet/config.json",
     "model_index.json",
-    "pytorch_lora_weights.safetensors",
-    "learned_embeds.safetensors",
 ]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import huggingface_hub
 import pooch
@@ -219,42 +219,6 @@ def test_a_file_without_a_checksum_is_not_fetched(
     path = write(spec, None)
     refused(lambda: load_sample_set(path), address, "no known checksum", "download it as items.csv", "`files`")
     assert len(load_sample_set(path, fetcher=Fetcher(tmp_path / "served")).items) == 2
-
-
-def test_a_hub_model_is_asked_for_by_revision_and_patterns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    asked: list[Any] = []
-
-    def snapshot(*args: Any, **kwargs: Any) -> str:
-        asked.append((args, kwargs))
-        return str(tmp_path)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    assert Fetcher().hub_snapshot("org/name@abc", ["*.json"], ["*.fp16.*"]) == tmp_path
-    assert Fetcher(offline=True).hub_snapshot("org/name", ("*.json",), ()) == tmp_path
-    patterns = {"allow_patterns": ["*.json"], "ignore_patterns": ["*.fp16.*"]}
-    assert asked == [
-        (("org/name",), {"revision": "abc", "local_files_only": False, **patterns}),
-        (("org/name",), {"revision": None, "local_files_only": True, **patterns | {"ignore_patterns": []}}),
-    ]
-
-
-def test_a_hub_model_that_is_not_there_is_one_line(
-    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, close_sockets: Callable[[], None]
-):
-    name = "memdet-tests/no-such-model"
-    close_sockets()
-    refused(lambda: Fetcher(offline=True).hub_snapshot(name, ["*.json"], []), name, "`offline` fetches nothing")
-
-    def snapshot(*args: Any, **kwargs: Any) -> str:
-        raise huggingface_hub.errors.HfHubHTTPError("\nno such repository\nand more", response=Response())
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    refused(lambda: Fetcher().hub_snapshot(name, ["*.json"], []), name, "(HfHubHTTPError: no such repository)")
-
-
-class Response:
-    headers: ClassVar[dict[str, str]] = {}
-    request = None
 
 
 def test_a_fetcher_travels_to_another_process():

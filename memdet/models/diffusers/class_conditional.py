@@ -14,6 +14,7 @@ from memdet.errors import UserError
 from memdet.models.base import ScoreModel, time_on
 from memdet.models.condition import Condition
 from memdet.models.diffusers.directory import (
+    latent_sizes,
     load_network,
     read_components,
     read_json,
@@ -21,6 +22,7 @@ from memdet.models.diffusers.directory import (
     require_safetensors,
 )
 from memdet.models.diffusers.files import ModelFiles
+from memdet.models.diffusers.opened import Opened
 from memdet.models.diffusers.recording import record_output
 from memdet.models.diffusers.training_images import read_training_images
 from memdet.models.images import in_unit_range
@@ -42,6 +44,7 @@ class ClassConditionalModel(ScoreModel):
         name: Shown in tables; the directory's name if not given.
         device: Where the network lives.
         dtype: Of the network; weights stored in another precision are converted.
+        opened: How the directory was found; nothing but the directory if not given.
 
     Raises:
         UserError: Not a directory of that format, weights in pickle files only, or a network without class embeddings.
@@ -54,27 +57,23 @@ class ClassConditionalModel(ScoreModel):
         name: str | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        opened: Opened | None = None,
     ) -> None:
-        self.name = name or directory.name
+        self.name, opened = name or directory.name, opened or Opened(directory)
         self.device, self.dtype, self._directory = torch.device(device), dtype, directory
-        self._files = ModelFiles(directory, _COMPONENTS)
-        classes = read_components(directory, _COMPONENTS, "UNet2DModel", PIPELINES[0])
+        self._files = ModelFiles(directory, _COMPONENTS, opened.beside)
+        self._found = (*opened.remarks, *self._files.remarks())
+        classes = check_directory(directory)
         require_safetensors(directory, ("unet",), PIPELINES[0])
         config = read_json(directory / "unet" / "config.json")
-        number = config.get("num_class_embeds")
-        if not isinstance(number, int) or number < 2 or config.get("class_embed_type") is not None:
-            raise UserError(f"{directory}: the unet has no table of class embeddings, of which the last is the null")
-        if config.get("in_channels") != config.get("out_channels"):
-            raise UserError(f"{directory}: the unet returns another number of channels than it takes")
+        number = config["num_class_embeds"]
         labels = _read_labels(directory, number - 1)
         self._class_of = {label: index for index, label in enumerate(labels)}
         self._null = number - 1
         self._unet = load_network(directory, "unet", classes["unet"], self.device, dtype)
         allow_forward_ad(self._unet)
         self.schedule, self.prediction_type = read_schedule(directory, latent=False)
-        size = config["sample_size"]
-        height, width = (size, size) if isinstance(size, int) else size
-        self.latent_shape = (config["in_channels"], height, width)
+        self.latent_shape = (config["in_channels"], *latent_sizes(directory, config.get("sample_size")))
 
     @property
     def conditions(self) -> list[str]:
@@ -115,6 +114,10 @@ class ClassConditionalModel(ScoreModel):
         """Noise prediction, and the activation of the UNet's middle block, ``[batch, channels, height, width]``."""
         return record_output(self._unet.mid_block, lambda: self.eps(x, t, condition))
 
+    def remarks(self) -> tuple[str, ...]:
+        """Which files were read."""
+        return self._found
+
     def fingerprint(self) -> str:
         """SHA-256 over configuration, weights and the names of the classes."""
         return self._files.fingerprint(json.dumps(self.conditions))
@@ -122,6 +125,25 @@ class ClassConditionalModel(ScoreModel):
     def files(self) -> dict[str, str]:
         """SHA-256 of each file that decides what the model answers."""
         return self._files.digests()
+
+
+def check_directory(directory: Path) -> dict[str, list[str]]:
+    """Find what is wrong with a model directory by its configuration, before weights are fetched or loaded.
+
+    Returns:
+        Library and class of each component, from ``model_index.json``.
+
+    Raises:
+        UserError: As for :class:`ClassConditionalModel`.
+    """
+    classes = read_components(directory, _COMPONENTS, "UNet2DModel", PIPELINES[0])
+    config = read_json(directory / "unet" / "config.json")
+    number = config.get("num_class_embeds")
+    if not isinstance(number, int) or number < 2 or config.get("class_embed_type") is not None:
+        raise UserError(f"{directory}: the unet has no table of class embeddings, of which the last is the null")
+    if config.get("in_channels") != config.get("out_channels"):
+        raise UserError(f"{directory}: the unet returns another number of channels than it takes")
+    return classes
 
 
 def allow_forward_ad(network: torch.nn.Module) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ import torch
 from memdet.errors import UserError
 from memdet.models.diffusers.quiet import quiet
 from memdet.models.diffusers.scheduler_config import checked_config
+from memdet.models.diffusers.weights import Weights, find_weights, is_pickle
 from memdet.models.prediction_type import PredictionType
 from memdet.models.schedule import NoiseSchedule
 
 INDEX_FILE = "model_index.json"
 _PREDICTION_TYPES: dict[str, PredictionType] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
-_PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth")
-_ANY_PIPELINE = "a directory written by StableDiffusionPipeline.save_pretrained or DDIMPipeline.save_pretrained"
+_VARIANT = re.compile(r"\.([^.]+?)(?:-\d{5}-of-\d{5})?\.(?:bin|ckpt|pt|pth|safetensors)$")
+ANY_PIPELINE = "a directory written by StableDiffusionPipeline.save_pretrained or DDIMPipeline.save_pretrained"
 
 
 class DiffusersSchedule(NoiseSchedule):
@@ -148,7 +150,40 @@ def read_components(directory: Path, names: Sequence[str], unet_class: str, pipe
     return classes
 
 
-def read_index(directory: Path, wanted: str = _ANY_PIPELINE) -> dict[str, Any]:
+def names_component(directory: Path, component: str) -> bool:
+    """Whether the index has a class for a component, and not null."""
+    entry = read_index(directory).get(component)
+    return isinstance(entry, list) and all(isinstance(part, str) for part in entry)
+
+
+def latent_sizes(directory: Path, stated: Any) -> tuple[int, int]:
+    """Height and width of the latents that a pipeline makes where nobody says a size.
+
+    Args:
+        directory: Of the model.
+        stated: ``sample_size`` of the denoiser: a number, a pair (height, width), or None, for which the autoencoder's
+            is taken, divided by its factor.
+
+    Raises:
+        UserError: Neither says one.
+    """
+    if isinstance(stated, int) and stated > 0:
+        return stated, stated
+    if isinstance(stated, list | tuple) and len(stated) == 2 and all(isinstance(n, int) and n > 0 for n in stated):
+        return int(stated[0]), int(stated[1])
+    file = directory / "vae" / "config.json"
+    vae = read_json(file) if stated is None and file.is_file() else {}
+    size, blocks = vae.get("sample_size"), vae.get("block_out_channels") or [0]
+    factor = 2 ** (len(blocks) - 1)
+    if isinstance(size, int) and size >= factor:
+        return size // factor, size // factor
+    raise UserError(
+        f"{directory}: sample_size of the denoiser is {stated!r}, not a number or a pair (height, width), and the "
+        "autoencoder's does not tell it; write the size of the latents into config.json, 64 for images of 512"
+    )
+
+
+def read_index(directory: Path, wanted: str = ANY_PIPELINE) -> dict[str, Any]:
     """Content of ``model_index.json``.
 
     Raises:
@@ -163,22 +198,71 @@ def read_index(directory: Path, wanted: str = _ANY_PIPELINE) -> dict[str, Any]:
 
 
 def require_safetensors(directory: Path, components: Iterable[str], pipeline: str) -> None:
-    """Refuse weights in pickle files, which can run code when they are loaded.
+    """Refuse weights in pickle files, which can run code when they are loaded, and weights that are not whole.
 
     Raises:
-        UserError: A component without safetensors.
+        UserError: A component without safetensors, or one that lacks shards that its index names.
     """
-    for component in components:
-        folder = directory / component
-        if any(folder.glob("*.safetensors")):
-            continue
-        if any(path for pattern in _PICKLES for path in folder.glob(pattern)):
+    folders = {component: real_folder(directory, component) for component in components}
+    listing = {name: sorted(path.name for path in folder.iterdir()) for name, folder in folders.items()}
+    for component, folder in folders.items():
+        weights = weights_in(folder)
+        if weights is None:
             raise UserError(
-                f"{folder} holds pickle weights only, which can run code when loaded; convert them where you trust "
-                f"them: {pipeline}.from_pretrained({str(directory)!r}, use_safetensors=False)"
-                ".save_pretrained(NEW_DIR)"
+                no_weights(str(folder), component, listing, f"{pipeline}.from_pretrained({str(directory)!r}")
             )
-        raise UserError(f"{folder} holds no *.safetensors weights")
+        if lacking := [name for name in weights.files if not (folder / name).is_file()]:
+            raise UserError(
+                f"{folder} lacks {len(lacking)} of {len(weights.files)} files of weights, the first {lacking[0]}: copy "
+                "or fetch them again"
+            )
+
+
+def no_weights(folder: str, component: str, listing: Mapping[str, Sequence[str]], call: str) -> str:
+    """Why a component's folder has no weights that memdet reads, and what to do.
+
+    Args:
+        folder: As it is shown.
+        component: Whose folder it is.
+        listing: Names of the files of every component that is loaded; the conversion reads them all.
+        call: The call of diffusers that loads the model, without its closing bracket.
+    """
+    names = listing[component]
+    if any(is_pickle(name) for name in names):
+        variant = next(filter(None, map(_only_variant, listing.values())), None)
+        told = "" if variant is None else f", variant={variant!r}"
+        return (
+            f"{folder} holds pickle weights only, which can run code when loaded; convert them where you trust them: "
+            f"{call}{told}).save_pretrained(NEW_DIR)"
+        )
+    others = [name for name in names if name.endswith(".safetensors")]
+    return f"{folder} holds no *.safetensors weights" + (
+        f" under a name that diffusers reads, only {', '.join(others)}" if others else ""
+    )
+
+
+def _only_variant(names: Sequence[str]) -> str | None:
+    """The variant that a folder's weights come in, in whatever format; None where plain ones are there, or none."""
+    weights = [name for name in names if is_pickle(name) or name.endswith(".safetensors")]
+    variants = {match[1] if (match := _VARIANT.search(name)) else None for name in weights}
+    return None if None in variants or not variants else min(map(str, variants))
+
+
+def weights_in(folder: Path) -> Weights | None:
+    """The weight files of a component's folder that are read; None where there are none as safetensors.
+
+    Raises:
+        UserError: An index of shards that is not valid JSON.
+    """
+    if not folder.is_dir():
+        return None
+    return find_weights([path.name for path in folder.iterdir()], lambda name: read_json(folder / name))
+
+
+def real_folder(directory: Path, component: str) -> Path:
+    """Where the files of a component lie, for messages too: a model may be put together of folders elsewhere."""
+    folder = directory / component
+    return folder.readlink() if folder.is_symlink() else folder
 
 
 def load_network(
@@ -198,13 +282,15 @@ def load_network(
     """
     cls = _find_class(directory, component, entry)
     from_diffusers = cls.__module__.startswith("diffusers")
-    options: dict[str, Any] = {"use_safetensors": True, "torch_dtype" if from_diffusers else "dtype": dtype}
+    weights = weights_in(directory / component)
+    options: dict[str, Any] = {"variant": weights.variant if weights else None, "use_safetensors": True}
+    options["torch_dtype" if from_diffusers else "dtype"] = dtype
     if from_diffusers:
         options["low_cpu_mem_usage"] = False  # its alternative needs another package and warns where that is missing
     network, report = load_component(directory, component, entry, output_loading_info=True, **options)
     missing = sorted(report["missing_keys"])
     if missing:  # both libraries would go on with random numbers in their place
-        folder = directory / component
+        folder = real_folder(directory, component)
         raise UserError(f"{folder} lacks {len(missing)} weights of a {cls.__name__}, the first {missing[0]}")
     return network.to(device).eval().requires_grad_(False)
 
@@ -221,7 +307,7 @@ def load_component(directory: Path, component: str, entry: Sequence[str], **opti
             return cls.from_pretrained(directory / component, **options)
     except Exception as error:  # safetensors, JSON and shape errors come in many classes; the user needs one line
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"{directory / component} cannot be loaded: {reason}") from error
+        raise UserError(f"{real_folder(directory, component)} cannot be loaded: {reason}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from memdet.errors import UserError
+from memdet.models.diffusers.directory import weights_in
 from memdet.models.diffusers.training_images import training_images_digest
+from memdet.models.diffusers.weights import is_pickle
 
 _HASHED = {".json", ".txt", ".model", ".safetensors"}
-_BESIDE = ("model_index.json", "labels.json", "config.json", "*.safetensors")
-"""In the directory itself: the index, names of classes, a network of its own, adapters (LoRA, textual inversion)."""
+_BESIDE = ("model_index.json", "labels.json", "config.json")
+"""In the directory itself: the index, names of classes, the configuration of a network of its own."""
 TRAINING_IMAGES = "training images"
 _Seen = tuple[int, int, int]
 
@@ -22,14 +24,33 @@ class ModelFiles:
 
     Args:
         directory: Of the model.
-        components: Folders in it that are loaded.
+        components: Folders in it that are loaded; without any, the weights lie in the directory itself.
+        beside: Further files, adapters say, by the name under which they count.
     """
 
-    def __init__(self, directory: Path, components: Iterable[str] = ()) -> None:
-        self._directory, self._components = directory, tuple(components)
+    def __init__(
+        self, directory: Path, components: Iterable[str] = (), beside: Mapping[str, Path] | None = None
+    ) -> None:
+        self._directory, self._components, self._beside = directory, tuple(components), dict(beside or {})
         self._seen = self._look()
         self._digests: dict[str, str] = {}
         self._fingerprints: dict[str, str] = {}
+
+    def remarks(self) -> list[str]:
+        """Which weights were read where there is a choice, and which files beside them were not."""
+        chosen = {name: weights_in(self._directory / name) for name in self._components}
+        remarks = []
+        for name, weights in chosen.items():
+            if weights is not None and weights.variant is not None:
+                others = f"; {', '.join(weights.others)} is there too" if weights.others else ""
+                remarks.append(
+                    f"{name}: read from the variant {weights.variant}, for there are no plain weights{others}"
+                )
+            elif weights is not None and weights.others:
+                remarks.append(f"{name}: read from the plain weights, not from the variant {', '.join(weights.others)}")
+        if self._components and (left := sorted(path.name for path in self._directory.glob("*") if _are_weights(path))):
+            remarks.append(f"{', '.join(left)} beside the model: not read, as diffusers does not read it")
+        return remarks
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of each file by its path in the directory, and of all training images where these are known.
@@ -45,7 +66,7 @@ class ModelFiles:
         return self._digests | ({TRAINING_IMAGES: images} if images else {})
 
     def fingerprint(self, text: str = "") -> str:
-        """SHA-256 over the files of the components and the adapters, and ``text``: what decides predictions.
+        """SHA-256 over the files of the components and those beside, and ``text``: what decides predictions.
 
         Training images decide no prediction; :meth:`digests` has them.
 
@@ -56,7 +77,7 @@ class ModelFiles:
         if text not in self._fingerprints:
             total = hashlib.sha256(text.encode())
             inside = [name for part in self._components for name in self._seen if name.startswith(f"{part}/")]
-            for name in (*inside, *(name for name in self._seen if "/" not in name and name.endswith(".safetensors"))):
+            for name in (*inside, *self._beside):
                 total.update(name.encode())
                 digest = hashlib.sha256()
                 self._read(name, total, digest)
@@ -66,7 +87,7 @@ class ModelFiles:
 
     def _read(self, name: str, *digests: Any) -> Any:
         """Give a file to digests; the first of them."""
-        with (self._directory / name).open("rb") as file:
+        with (self._beside.get(name) or self._directory / name).open("rb") as file:
             while chunk := file.read(1 << 20):
                 for digest in digests:
                     digest.update(chunk)
@@ -75,24 +96,43 @@ class ModelFiles:
     def _check(self) -> None:
         found = self._look()
         if changed := sorted(name for name in {*found, *self._seen} if found.get(name) != self._seen.get(name)):
+            path = self._beside.get(changed[0], self._directory / changed[0])
             raise UserError(
-                f"{self._directory / changed[0]} changed since the model was loaded, so that nobody can tell what the "
-                "one in memory is: load it again"
+                f"{path} changed since the model was loaded, so that nobody can tell what the one in memory is: load "
+                "it again"
             )
 
     def _look(self) -> dict[str, _Seen]:
         """Size, time and number of each file, by which one that was changed or replaced is told."""
-        beside = [path for pattern in _BESIDE for path in self._directory.glob(pattern)]
-        inside = [
-            path
-            for component in self._components
-            if (self._directory / component).is_dir()
-            for path in (self._directory / component).iterdir()
-            if path.suffix in _HASHED
-        ]
+        patterns = _BESIDE if self._components else (*_BESIDE, "*.safetensors")
+        own = {path for pattern in patterns for path in self._directory.glob(pattern)}
+        for component in self._components:
+            own.update(_read_of(self._directory / component))
+        paths = {path.relative_to(self._directory).as_posix(): path for path in sorted(own)} | self._beside
         seen = {}
-        for path in sorted({*beside, *inside}):
+        for name, path in paths.items():
             if path.is_file():
                 state = path.stat()
-                seen[path.relative_to(self._directory).as_posix()] = (state.st_size, state.st_mtime_ns, state.st_ino)
+                seen[name] = (state.st_size, state.st_mtime_ns, state.st_ino)
         return seen
+
+
+def _read_of(folder: Path) -> list[Path]:
+    """Files of a component that are read: of several variants of its weights the chosen one."""
+    if not folder.is_dir():
+        return []
+    weights = weights_in(folder)
+    files = weights.files if weights is not None else ()
+    return [
+        path
+        for path in folder.iterdir()
+        if path.suffix in _HASHED and (path.name in files or not (weights is not None and _is_of_weights(path.name)))
+    ]
+
+
+def _is_of_weights(name: str) -> bool:
+    return name.endswith(".safetensors") or ".safetensors." in name
+
+
+def _are_weights(path: Path) -> bool:
+    return path.is_file() and (path.suffix == ".safetensors" or is_pickle(path.name))

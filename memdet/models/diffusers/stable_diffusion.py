@@ -9,18 +9,22 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from memdet.errors import UserError
+from memdet.errors import NotApplicableError, UserError
 from memdet.models.base import ScoreModel, time_on
 from memdet.models.condition import Condition
+from memdet.models.diffusers.adapters import expanded, put_on_parts
 from memdet.models.diffusers.directory import (
+    latent_sizes,
     load_component,
     load_network,
+    names_component,
     read_components,
     read_json,
     read_schedule,
     require_safetensors,
 )
 from memdet.models.diffusers.files import ModelFiles
+from memdet.models.diffusers.opened import Opened
 from memdet.models.diffusers.quiet import quiet
 from memdet.models.diffusers.recording import AttentionLayer, record_cross_attention, record_output
 from memdet.models.diffusers.scheduler_config import notes_on
@@ -31,6 +35,7 @@ from memdet.torch_state import in_own_state
 _PIPELINE = "StableDiffusionPipeline"
 _NO_LENGTH = 10**6  # transformers writes 10^30 where a tokenizer has no length
 _COMPONENTS = ("unet", "scheduler", "text_encoder", "tokenizer", "vae")
+_NETWORKS = ("unet", "text_encoder", "vae")
 
 
 class StableDiffusionModel(ScoreModel):
@@ -41,6 +46,8 @@ class StableDiffusionModel(ScoreModel):
         name: Shown in tables; the directory's name if not given.
         device: Where the networks live.
         dtype: Of the networks; weights stored in another precision are converted.
+        opened: How the directory was found, and adapters to put on the networks; nothing but the directory if not
+            given.
 
     Raises:
         UserError: Not a directory of that format, weights in pickle files only, or an architecture that needs more
@@ -56,18 +63,22 @@ class StableDiffusionModel(ScoreModel):
         name: str | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        opened: Opened | None = None,
     ) -> None:
-        self.name = name or directory.name
+        self.name, opened = name or directory.name, opened or Opened(directory)
         self.device, self.dtype, self._directory = torch.device(device), dtype, directory
-        self._files = ModelFiles(directory, _COMPONENTS)
         self._classes = check_directory(directory)
+        self._files = ModelFiles(directory, self._classes, opened.beside)
+        require_safetensors(directory, [part for part in _NETWORKS if part in self._classes], _PIPELINE)
         self._unet = self._load_network("unet")
         self._text_encoder = self._load_network("text_encoder")
         self._tokenizer = load_component(directory, "tokenizer", self._classes["tokenizer"])
         self._tokens = _tokens_read(directory, self._tokenizer, self._text_encoder)
+        parts = {"unet": self._unet, "text_encoder": self._text_encoder, "tokenizer": self._tokenizer}
+        self._found = (*opened.remarks, *put_on_parts(opened.adapters, **parts), *self._files.remarks())
         self._vae: Any = None
         self.schedule, self.prediction_type = read_schedule(directory, latent=True)
-        self.latent_shape = _latent_shape(directory, self._unet.config)
+        self.latent_shape = (self._unet.config.in_channels, *latent_sizes(directory, self._unet.config.sample_size))
 
     def embed(self, conditions: Sequence[str]) -> Condition:
         """Encode prompts as a pipeline does: padded or cut to the tokenizer's length, last hidden state.
@@ -75,7 +86,7 @@ class StableDiffusionModel(ScoreModel):
         A tokenizer without a length takes the number of positions of the text encoder.
         """
         tokens = self._tokenizer(
-            list(conditions),
+            expanded(conditions, self._tokenizer),
             padding="max_length",
             max_length=self._tokens,
             truncation=True,
@@ -104,6 +115,8 @@ class StableDiffusionModel(ScoreModel):
         An autoencoder that says ``force_upcast``, as those of Stable Diffusion do, overflows in float16: it decodes in
         float32, and so do pipelines of diffusers. A pixel that is not finite all the same is NaN.
         """
+        if "vae" not in self._classes:
+            raise NotApplicableError(f"{self.name} has no autoencoder (vae), so that its latents become no images")
         if self._vae is None:
             self._vae = self._load_vae()
         with torch.no_grad():
@@ -122,18 +135,19 @@ class StableDiffusionModel(ScoreModel):
 
     def end_positions(self, conditions: Sequence[str]) -> Tensor:
         """Position of the end token of each prompt, int64 ``[batch]``; the positions after it are padding."""
-        tokens = self._tokenizer(list(conditions), truncation=True, max_length=self._tokens).input_ids
+        prompts = expanded(conditions, self._tokenizer)
+        tokens = self._tokenizer(prompts, truncation=True, max_length=self._tokens).input_ids
         return torch.tensor([len(row) - 1 for row in tokens], device=self.device)
 
     def are_cut(self, conditions: Sequence[str]) -> list[bool]:
         """Whether each prompt has more tokens than the model reads, so that its end is not read."""
         with quiet():  # the tokenizer warns of what is asked here
-            tokens = self._tokenizer(list(conditions)).input_ids
+            tokens = self._tokenizer(expanded(conditions, self._tokenizer)).input_ids
         return [len(row) > self._tokens for row in tokens]
 
     def remarks(self) -> tuple[str, ...]:
-        """Settings of the scheduler that trajectories take and ``StableDiffusionPipeline`` would override."""
-        return notes_on(read_json(self._directory / "scheduler" / "scheduler_config.json"))
+        """Settings of the scheduler that ``StableDiffusionPipeline`` would override, and which files were read."""
+        return (*notes_on(read_json(self._directory / "scheduler" / "scheduler_config.json")), *self._found)
 
     def bottleneck(self, x: Tensor, t: int, condition: Condition) -> tuple[Tensor, Tensor]:
         """Noise prediction, and the activation of the UNet's middle block, ``[batch, channels, height, width]``."""
@@ -159,16 +173,18 @@ class StableDiffusionModel(ScoreModel):
 
 
 def check_directory(directory: Path) -> dict[str, list[str]]:
-    """Find what is wrong with a model directory before anything is loaded.
+    """Find what is wrong with a model directory by its configuration, before weights are fetched or loaded.
 
     Returns:
-        Library and class of each component, from ``model_index.json``.
+        Library and class of each component, from ``model_index.json``; without the autoencoder where there is none,
+        for only images need it.
 
     Raises:
         UserError: As for :class:`StableDiffusionModel`.
     """
-    classes = read_components(directory, _COMPONENTS, "UNet2DConditionModel", _PIPELINE)
-    require_safetensors(directory, ("unet", "text_encoder", "vae"), _PIPELINE)
+    has_images = (directory / "vae").is_dir() and names_component(directory, "vae")
+    components = _COMPONENTS if has_images else tuple(part for part in _COMPONENTS if part != "vae")
+    classes = read_components(directory, components, "UNet2DConditionModel", _PIPELINE)
     unet_config = read_json(directory / "unet" / "config.json")
     if unet_config.get("in_channels") != unet_config.get("out_channels"):
         raise UserError(f"{directory}: the unet takes extra input channels (inpainting?); memdet needs text to image")
@@ -194,10 +210,3 @@ def _tokens_read(directory: Path, tokenizer: Any, text_encoder: Any) -> int:
         f"{directory}: neither the tokenizer's model_max_length nor the text encoder's max_position_embeddings says "
         "how many tokens are read; add model_max_length to tokenizer/tokenizer_config.json"
     )
-
-
-def _latent_shape(directory: Path, unet_config: Any) -> tuple[int, ...]:
-    size = unet_config.sample_size
-    if not isinstance(size, int):
-        raise UserError(f"{directory}: the unet's sample_size is {size!r}, not a number")
-    return (unet_config.in_channels, size, size)

@@ -168,7 +168,7 @@ def test_model_index_is_no_json_object(copy_of_pipeline, text):
     assert_refused(directory, "model_index.json", "JSON")
 
 
-@pytest.mark.parametrize("component", ["unet", "scheduler", "text_encoder", "tokenizer", "vae"])
+@pytest.mark.parametrize("component", ["unet", "scheduler", "text_encoder", "tokenizer"])
 def test_missing_component(copy_of_pipeline, component):
     directory = copy_of_pipeline()
     (directory / component).rename(directory / "elsewhere")
@@ -182,7 +182,7 @@ def test_pickle_weights(copy_of_pipeline, component, file):
     directory = copy_of_pipeline()
     path = directory / component / file
     path.rename(path.with_suffix(".bin"))
-    assert_refused(directory, str(directory / component), "pickle", "use_safetensors=False", "save_pretrained(NEW_DIR)")
+    assert_refused(directory, str(directory / component), "pickle", f"({str(directory)!r}).save_pretrained(NEW_DIR)")
     path.with_suffix(".bin").unlink()
     assert_refused(directory, f"{directory / component} holds no *.safetensors weights")
 
