@@ -141,7 +141,7 @@ def _sets(given: object) -> list[SampleSet]:
     sets = []
     for one in _several(given):
         if not isinstance(one, SampleSet | str | Path):
-            advice = "give ids, paths of specs, or SampleSet.from_pandas(...) and SampleSet.from_jsonl(...)"
+            advice = "give ids, paths of specs, or SampleSet.from_pandas(...) and SampleSet.from_file(...)"
             raise UserError(f"{type(one).__name__} is no sample set: {advice}")
         sets.append(one if isinstance(one, SampleSet) else load_sample_set(one))
     if not sets:
@@ -152,8 +152,10 @@ def _sets(given: object) -> list[SampleSet]:
 def _given(model: ScoreModel | str | Path, device: str) -> tuple[str, dict[str, ScoreModel]]:
     """Name of a model that takes the place of the sample sets' own, and the model by it."""
     from memdet.models import ScoreModel, load_model
+    from memdet.models.own_file import checked_model
 
     if isinstance(model, ScoreModel):
+        checked_model(model, f"`model` {type(model).__name__}")
         return model.name, {model.name: model}
     if not isinstance(model, str | Path):
         advice = "give a name, a directory, or what load_model and ScoreModel.from_callable return"

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import importlib.util
 import inspect
 import os
-import site
 import sys
-import sysconfig
-from collections.abc import Iterator
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -19,8 +12,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from memdet.errors import UserError
+from memdet.source_files import NOBODYS, is_installed, with_imports
 
-_NOBODYS = {"memdet", "torch", "abc", "builtins", "typing", *sys.stdlib_module_names} - {"__main__"}
 _MAIN = {"__main__", "__mp_main__"}  # of the caller, and of a process that it started
 _AGAIN = "start Python again, so that what runs is what is read"
 _defined: WeakKeyDictionary[type, dict[str, str]] = WeakKeyDictionary()
@@ -70,11 +63,11 @@ def files_of(cls: type) -> dict[str, str]:
     if path is None:
         found: dict[Path, str] = {}
         for used in _modules_used(cls):
-            found |= _with_imports(used)
+            found |= with_imports(used)
         return {file.name: digest for file, digest in found.items()}
-    if _is_installed(path):
+    if is_installed(path):
         return _package(cls.__module__.partition(".")[0])
-    found = _with_imports(path)
+    found = with_imports(path)
     if cls.__module__ in _MAIN:  # an edit elsewhere in a script is no other detector: its class is read by itself
         found.pop(path, None)
     return {Path(os.path.relpath(file, path.parent)).as_posix(): digest for file, digest in found.items()}
@@ -87,7 +80,7 @@ def names_of_changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
 
 def _is_nobodys(cls: type) -> bool:
     """Whether a class belongs to memdet or Python, and not to a user."""
-    return cls.__module__.partition(".")[0] in _NOBODYS
+    return cls.__module__.partition(".")[0] in NOBODYS
 
 
 def _lives_in_memory(cls: type) -> bool:
@@ -110,7 +103,7 @@ def _modules_used(cls: type) -> list[Path]:
             value = function.__globals__.get(name) if function is not None else None
             module = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
             path = _file_of(module) if isinstance(module, str) and module not in _MAIN else None
-            if path is not None and not _is_installed(path):
+            if path is not None and not is_installed(path):
                 found.append(path)
     return found
 
@@ -124,97 +117,6 @@ def _digest(*values: Any) -> str:
     from memdet.models.code_digest import digest_of_code
 
     return digest_of_code(*values)
-
-
-def _with_imports(start: Path) -> dict[Path, str]:
-    """SHA-256 of a file and of the local files that it imports, directly or not."""
-    found: dict[Path, str] = {}
-    waiting = [start]
-    while waiting:
-        path = waiting.pop()
-        if path in found:
-            continue
-        try:
-            content = path.read_bytes()
-        except OSError:
-            continue
-        found[path] = hashlib.sha256(content).hexdigest()
-        for name, level in _imported(found[path], content):
-            waiting += _local_files(name, level, path)
-    return found
-
-
-@cache
-def _imported(digest: str, content: bytes) -> tuple[tuple[str, int], ...]:
-    """Names that a file imports, anywhere in it, and how far up relative ones begin; keyed by the content."""
-    try:
-        tree = ast.parse(content)
-    except (SyntaxError, ValueError):
-        return ()
-    return tuple(dict.fromkeys(_names_in(tree)))
-
-
-def _names_in(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(tree):
-        match node:
-            case ast.Import(names=names):
-                yield from ((alias.name, 0) for alias in names)
-            case ast.ImportFrom(module=module, names=names, level=level):
-                yield from ((f"{module or ''}.{alias.name}".lstrip("."), level) for alias in names)
-            case ast.Call(func=ast.Name(id="__import__") | ast.Attribute(attr="import_module"), args=[first, *_]):
-                if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                    yield first.value, 0
-
-
-def _local_files(name: str, level: int, importer: Path) -> list[Path]:
-    """Files of a user's own that an import reads: of each package on the way, and of what is named."""
-    parts = [part for part in name.split(".") if part != "*"]
-    if level:
-        folders = [importer.parents[level - 1]] if level <= len(importer.parents) else []
-    else:
-        if not parts or parts[0] in _NOBODYS:
-            return []
-        top = _place_of(parts[0])
-        if top is None or _is_installed(top):
-            return []
-        folders = [top.parent if top.is_dir() or top.name != "__init__.py" else top.parent.parent]
-    found = []
-    for folder in folders:
-        for part in parts:
-            if not folder.is_dir():
-                break
-            found += [file for file in (folder / f"{part}.py", folder / part / "__init__.py") if file.is_file()]
-            folder /= part
-        if level and (folders[0] / "__init__.py").is_file():
-            found.append(folders[0] / "__init__.py")
-    return [file.resolve() for file in found]
-
-
-def _place_of(top: str) -> Path | None:
-    """File or folder of a module or package that is not inside another one; None where it has none."""
-    module = sys.modules.get(top)
-    try:
-        spec = getattr(module, "__spec__", None) if module is not None else importlib.util.find_spec(top)
-    except (ImportError, ValueError, AttributeError):
-        return None
-    file = getattr(module, "__file__", None) or getattr(spec, "origin", None)
-    if file and Path(file).is_file():
-        return Path(file).resolve()
-    places = list(getattr(spec, "submodule_search_locations", None) or ())
-    return Path(places[0]).resolve() if places else None
-
-
-@cache
-def _installed_places() -> tuple[Path, ...]:
-    """Where packages and Python itself are installed; memdet wherever it is."""
-    paths = sysconfig.get_paths()
-    names = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    names += [*site.getsitepackages(), site.getusersitepackages()]
-    return tuple(Path(name).resolve() for name in names) + (Path(__file__).resolve().parent,)
-
-
-def _is_installed(path: Path) -> bool:
-    return any(path.is_relative_to(place) for place in _installed_places())
 
 
 def _package(top: str) -> dict[str, str]:

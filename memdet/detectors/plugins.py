@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
-import sys
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from memdet.errors import UserError
+from memdet.source_files import run_file
 from memdet.user_code import files_of, names_of_changed
 
 _PREFIX = "memdet_plugin_"
@@ -27,32 +26,14 @@ def load_plugin(path: Path) -> ModuleType:
     Raises:
         UserError: The file is missing, is no Python file, or raises or exits.
     """
-    if path.is_dir():
-        raise UserError(f"plugin {path} is a directory; name a Python file in it")
-    if not path.is_file():
-        raise UserError(f"plugin {path} does not exist")
-    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
     known, module = _loaded.get(path, ("", None))
     if module is not None and known == content:
         return module
     name = f"{_PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"plugin {path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        # Compiled here: Python's own cache of compiled files goes by size and seconds, which an edit can keep.
-        exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), module.__dict__)
-    except (Exception, SystemExit) as error:  # the plugin author's mistake, whatever it is
-        raise UserError(f"plugin {path} cannot be loaded: {type(error).__name__}: {reason(error)}") from error
+    module = run_file(path, name, "plugin")
     _loaded[path] = (content, module)
     return module
-
-
-def reason(error: BaseException) -> str:
-    """What an exception of somebody else's code says, in one line."""
-    return " ".join(str(error).split())
 
 
 def remake(module: str, file: str | None, name: str, state: dict[str, Any], files: dict[str, str]) -> Any:

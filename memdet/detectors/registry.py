@@ -13,8 +13,9 @@ from pathlib import Path
 from types import ModuleType
 
 from memdet.detectors.base import Detector, check_info
-from memdet.detectors.plugins import load_plugin, reason
+from memdet.detectors.plugins import load_plugin
 from memdet.errors import UserError
+from memdet.source_files import reason
 
 ENTRY_POINT_GROUP = "memdet.detectors"
 _ROOMS = ("memdet.detectors.controls", "memdet.detectors.methods")

@@ -16,6 +16,7 @@ from memdet.models.base import ScoreModel
 from memdet.models.closed_form.catalogue import CLOSED_FORM
 from memdet.models.load_options import HUB_ID, NONE, LoadOptions
 from memdet.models.names import model_names
+from memdet.models.own_file import is_own_file, load_own_file
 from memdet.samplesets.fetch import Fetcher
 from memdet.torch_state import in_own_state
 
@@ -36,8 +37,9 @@ def load_model(
 
     Args:
         reference: A name from ``memdet list models``, a directory in the format of Stable Diffusion pipelines or of
-            class-conditional DDIM or DDPM pipelines, or a hub id ``org/name`` or ``org/name@revision``; with a base in
-            ``options`` a part of such a model too: the ``unet`` of a fine-tune, or a single file of weights.
+            class-conditional DDIM or DDPM pipelines, a hub id ``org/name`` or ``org/name@revision``, or what a Python
+            file of yours makes, ``FILE.py:NAME``; with a base in ``options`` a part of such a model too: the ``unet``
+            of a fine-tune, or a single file of weights.
         device: Where it computes; ``auto`` takes CUDA, then MPS, where they are.
         dtype: Of networks and their inputs; closed forms compute in float64.
         fetcher: Where hub models may come from; the hub and its cache if not given.
@@ -61,6 +63,10 @@ def load_model(
             raise UserError(f"{name} is a closed form, without files; leave `{options.chosen[0]}` out")
         model: ScoreModel = pkgutil.resolve_name(CLOSED_FORM[name])(device)
         return model
+    if is_own_file(name):
+        if options.chosen:
+            raise UserError(f"{name} makes its model itself; leave `{options.chosen[0]}` out")
+        return load_own_file(name, device, dtype)
     from memdet.models.diffusers.opening import open_model
 
     opened = open_model(name, options, _local_path, _check, offline=fetcher is not None and fetcher.offline)

@@ -57,6 +57,11 @@ class CallableModel(ScoreModel):
         self.device, self.dtype, self._parts = device, dtype, parts
         self._form: type = type(parts.null)
 
+    @property
+    def is_conditional(self) -> bool:
+        """Whether the network takes conditions."""
+        return self._parts.embed is not None
+
     def embed(self, conditions: Sequence[str]) -> Condition:
         """What the user's function gives, a row a condition; an unconditional network is told nothing.
 

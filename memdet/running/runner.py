@@ -55,10 +55,16 @@ def run(
 
     Raises:
         UserError: Two sample sets or detectors have one name, a set holds one prompt under both labels, a model cannot
-            be loaded, or ``out`` holds a run of other settings.
+            be loaded, or ``out`` holds a run of other settings; loaded models for several workers.
     """
     options = options or RunOptions()
     _check(sample_sets, detectors, options)
+    if models and options.workers > 1:
+        raise UserError(
+            "a loaded model cannot be handed to other processes: name one that each of them can load, or take one "
+            "worker, `workers` 1",
+            parameters=("workers",),
+        )
     n_items = sum(len(sample_set.items) for sample_set in sample_sets)
     give_back_memory(n_items)
     models = models or load_models(sample_sets, options)

@@ -19,15 +19,19 @@ from pathlib import Path
 import torch
 
 from memdet.detectors import Detector
-from memdet.detectors.plugins import AT_THE_TOP, reason
+from memdet.detectors.plugins import AT_THE_TOP
 from memdet.errors import UserError
+from memdet.models import ScoreModel
+from memdet.models.own_file import is_own_file
+from memdet.results.manifest import Manifest
 from memdet.results.sinks import RunDirectory
 from memdet.running.description import threads_of_worker
 from memdet.running.memory import keep_freed_memory
 from memdet.running.options import RunOptions
-from memdet.running.scoring import Work
+from memdet.running.scoring import Work, load_models
 from memdet.running.work_plan import Units, by_owner
 from memdet.samplesets import SampleSet
+from memdet.source_files import reason
 from memdet.torch_state import in_own_state
 
 GROUPS_PER_WORKER = 4
@@ -201,7 +205,9 @@ def _start(work: bytes, options: RunOptions, out: Path) -> None:
         )
         return
     try:
-        _work, _directory = Work(sample_sets, detectors, options), RunDirectory(out)
+        models = load_models(sample_sets, options)
+        _check_alike(models, out)
+        _work, _directory = Work(sample_sets, detectors, options, models), RunDirectory(out)
     except Exception as error:
         _failed = error
 
@@ -226,6 +232,22 @@ def _groups(plan: Mapping[str, Units], workers: int) -> list[list[tuple[str, ran
         parts = [(name, whole) for group in groups for name, whole in group]
         return [[(name, whole[at : at + size])] for name, whole in parts for at in range(0, len(whole), size)]
     return sorted(groups, key=lambda group: -sum(len(indices) for _, indices in group))
+
+
+def _check_alike(models: Mapping[str, ScoreModel], out: Path) -> None:
+    """A user's file must make in each process what it made in the first: the parts of a run belong together.
+
+    Raises:
+        UserError: It makes another model.
+    """
+    for of_set in Manifest.read(out).settings.sample_sets:
+        for name, digest in of_set.model_hashes.items():
+            if is_own_file(name) and models[name].fingerprint() != digest:
+                raise UserError(
+                    f"{name} makes another model in another process: load its weights from a file or fix their seed, "
+                    "or take one worker, `workers` 1",
+                    parameters=("workers",),
+                )
 
 
 @in_own_state
