@@ -110,7 +110,7 @@ class ScoreModel(ABC):
         raise NotApplicableError(f"no training images of {self.name} are known")
 
     def attention(self, x: Tensor, t: int, condition: Condition) -> tuple[Tensor, list[AttentionLayer]]:
-        """Noise prediction, and the cross-attention of every layer on the way to it. One forward.
+        """Network output, and the cross-attention of every layer on the way to it. One forward.
 
         Raises:
             NotApplicableError: The model has no cross-attention.
@@ -134,7 +134,7 @@ class ScoreModel(ABC):
         return ()
 
     def bottleneck(self, x: Tensor, t: int, condition: Condition) -> tuple[Tensor, Tensor]:
-        """Noise prediction, and the activation of the network's middle block, ``[batch, ...]``. One forward.
+        """Network output, and the activation of the network's middle block, ``[batch, ...]``. One forward.
 
         Raises:
             NotApplicableError: The model has no middle block.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,9 @@ from memdet.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+PURE_NOISE = 2.5e-4  # alpha over sigma; diffusers writes 2^-12 for 0 where it must not divide by it
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +90,7 @@ class NoiseSchedule:
         length, first, last = len(self.alphas), self.sigmas[0], self.sigmas[-1]
         return f"{type(self).__name__}({length} timesteps, sigma {first:.4g} to {last:.4g})"
 
-    def check(self, t: int) -> None:
+    def check(self, t: float) -> None:
         """Refuse what is no timestep of this schedule; Python would count a negative one from the end.
 
         Raises:
@@ -95,15 +99,32 @@ class NoiseSchedule:
         if not _is_whole(t) or not 0 <= t < len(self.alphas):
             raise ValueError(f"`t` is {t!r}; timesteps of this schedule are whole numbers, 0 to {len(self.alphas) - 1}")
 
-    def alpha(self, t: int) -> float:
+    def alpha(self, t: float) -> float:
         """Factor of the clean sample at timestep ``t``; ValueError if that is none."""
         self.check(t)
-        return float(self.alphas[t])
+        return float(self.alphas[int(t)])
 
-    def sigma(self, t: int) -> float:
+    def sigma(self, t: float) -> float:
         """Standard deviation of the noise at timestep ``t``; ValueError if that is none."""
         self.check(t)
-        return float(self.sigmas[t])
+        return float(self.sigmas[int(t)])
+
+    def is_pure_noise(self, t: float) -> bool:
+        """Whether nothing of the clean sample is left at a timestep, as in flow models and at zero terminal SNR.
+
+        Half precision has no ``alpha`` below ``PURE_NOISE`` that it could tell from 0.
+        """
+        return self.alpha(t) <= PURE_NOISE * self.sigma(t)
+
+    def start_scale(self, steps: int) -> float:
+        """Standard deviation of the starting noise of a trajectory: 1 where ``alpha^2 + sigma^2`` is about 1.
+
+        Where noise is added to samples that are not scaled down (variance exploding, EDM), it is that of the noisiest
+        sample.
+        """
+        first = self.timesteps(steps)[0]
+        scale = math.hypot(self.alpha(first), self.sigma(first))
+        return 1.0 if 0.7 <= scale <= 1.3 else scale
 
     def timesteps(self, steps: int) -> list[int]:
         """Timesteps of a trajectory, noisiest first: evenly spaced, as diffusers' DDIM with leading spacing.

@@ -42,6 +42,13 @@ class Draws:
 
         return evaluator.remember(key, what, make)
 
+    def start(self, draw: int, steps: int) -> Tensor:
+        """Where a trajectory of so many steps starts: starting noise, scaled where samples are not scaled down."""
+        noise, scale = self.starting_noise(draw), self._evaluator.model.schedule.start_scale(steps)
+        if scale == 1:
+            return noise
+        return self._evaluator.step(("start", steps), lambda x, _: scale * x, noise, noise, "trajectory(...).state(0)")
+
     def directions(self, count: int, kind: Kind, draw: int) -> list[Tensor]:
         """Probe vectors of the seed, the same for all items, each ``[batch, *latent_shape]``.
 

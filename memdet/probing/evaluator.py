@@ -12,67 +12,20 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from memdet.curvature import Backend
 from memdet.errors import NotApplicableError
 from memdet.models import ScoreModel
 from memdet.models.condition import Condition
 from memdet.models.device import synchronise
+from memdet.models.prediction_type import eps_from_output, x0_from_output
 from memdet.probing.branch_policy import BRANCHES, Branch, joins_branches
 from memdet.probing.context import Context
 from memdet.probing.cost import Cost, Ledger
 from memdet.probing.items import Items
 from memdet.probing.memo import Changed, ChangedInPlaceError, Memo, counting_changes, names_of
 from memdet.probing.questions import Answer, Question
+from memdet.probing.seed_memory import SeedMemory
 
 T = TypeVar("T")
-
-
-class SeedMemory:
-    """What all batches of one seed share: draws, what follows from draws alone, and constants from dev items.
-
-    Attributes:
-        shared: Draws, and answers to questions about nothing else, as tensors of one row; training images.
-        constants: What detectors took from the dev items.
-        checked: Backends whose Jacobian operators have tested themselves.
-        dev: Asks about the dev items.
-        generation: How often everything was forgotten.
-    """
-
-    def __init__(self) -> None:
-        self.shared, self.constants = Memo(), Memo()
-        self.checked: set[Backend] = set()
-        self.dev: Evaluator | None = None
-        self.generation = 0
-        self._layouts: dict[int, tuple[torch.Size, tuple[int, ...]]] = {}
-
-    def forget(self) -> None:
-        """Let go of everything. What is remembered of dev items would else wait for the garbage collector."""
-        if self.dev is not None:
-            self.dev.forget()
-        self.shared.clear()
-        self.constants.clear()
-        self.checked.clear()
-        self._layouts.clear()
-        self.dev = None
-        self.generation += 1
-
-    def share(self, one: Tensor) -> None:
-        """Note that rows like this one, ``[1, ...]``, are the same for all items."""
-        self._layouts[one.data_ptr()] = (one.shape[1:], one.stride()[1:])
-
-    def is_shared(self, tensor: Tensor) -> bool:
-        """Whether all rows of a tensor are one draw of the seed, or follow from such draws alone."""
-        layout = self._layouts.get(tensor.data_ptr())
-        return layout == (tensor.shape[1:], tensor.stride()[1:]) and (len(tensor) == 1 or tensor.stride(0) == 0)
-
-    def changed(self) -> list[Changed]:
-        """What was changed in place, that of the dev items included."""
-        of_dev = self.dev.changed() if self.dev is not None else []
-        return [
-            *self.shared.changed(),
-            *self.constants.changed(),
-            *(replace(found, what=f"{found.what} of the dev items") for found in of_dev),
-        ]
 
 
 class Evaluator:
@@ -151,33 +104,70 @@ class Evaluator:
 
     # What the model answers
 
-    def eps(self, x: Tensor, t: int, branch: Branch) -> Tensor:
-        """Noise prediction. One forward."""
+    def output(self, x: Tensor, t: int, branch: Branch) -> Tensor:
+        """What the network returns. One forward."""
 
         def evaluate(cost: Cost, rows: Tensor) -> Tensor:
             return self._predict(t, cost, self.condition(branch, len(rows)), rows)
 
-        return self.evaluate(Question.to(self.model, "eps", x, t, branch), evaluate)
+        return self.evaluate(Question.to(self.model, "output", x, t, branch), evaluate)
+
+    def eps(self, x: Tensor, t: int, branch: Branch) -> Tensor:
+        """Noise prediction. One forward, shared with :meth:`output`."""
+        output, model = self.output(x, t, branch), self.model
+        if model.prediction_type == "eps":
+            return output
+        alpha, sigma = model.schedule.alpha(t), model.schedule.sigma(t)
+
+        def convert(x: Tensor, output: Tensor) -> Tensor:
+            return eps_from_output(output, x, alpha, sigma, model.prediction_type)
+
+        question = Question.to(model, "eps", x, t, branch)
+        return self.memo.remember(question.key, str(question), lambda: self.step("eps", convert, x, output))
+
+    def clean_of(self, x: Tensor, t: int, branch: Branch) -> Tensor:
+        """Predicted clean sample, as the scheduler goes on with it. One forward, shared with :meth:`output`."""
+        model, output = self.model, self.output(x, t, branch)
+        if model.prediction_type == "eps":
+            self.refuse_pure_noise(t)
+        alpha, sigma = model.schedule.alpha(t), model.schedule.sigma(t)
+        with counting_changes():
+            return model.schedule.limited(x0_from_output(output, x, alpha, sigma, model.prediction_type))
 
     def score(self, x: Tensor, t: int, branch: Branch) -> Tensor:
-        """``-eps / sigma``. One forward, shared with :meth:`eps`."""
+        """``-eps / sigma``. One forward, shared with :meth:`eps`.
+
+        Raises:
+            NotApplicableError: Pure noise, where it is ``-x / sigma^2`` whatever the condition.
+        """
+        self.refuse_pure_noise(t)
         with counting_changes():
             return -self.eps(x, t, branch) / self.model.schedule.sigma(t)
 
     def both(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        """Noise predictions of the conditional and of the null branch. Two forwards, in one call where that pays."""
-        self.evaluate_together(Question.to(self.model, "eps", x, t, "cond"), partial(self._predict, t))
-        return self.eps(x, t, "cond"), self.eps(x, t, "null")
+        """Network outputs of the conditional and of the null branch. Two forwards, in one call where that pays."""
+        self.evaluate_together(Question.to(self.model, "output", x, t, "cond"), partial(self._predict, t))
+        return self.output(x, t, "cond"), self.output(x, t, "null")
 
     def difference(self, x: Tensor, t: int) -> Tensor:
-        """``eps_c - eps_u``. Two forwards."""
+        """``eps_c - eps_u``, over alpha where the network predicts no noise. Two forwards."""
         with counting_changes():
             cond, null = self.both(x, t)
-            return cond - null
+            difference = cond - null
+            return -difference / self.model.schedule.sigma(t) if self.model.prediction_type == "x0" else difference
+
+    def refuse_pure_noise(self, t: int) -> None:
+        """Refuse what looks at one branch where the answer of every model is the same.
+
+        Raises:
+            NotApplicableError: Pure noise.
+        """
+        if self.model.schedule.is_pure_noise(t):
+            raise NotApplicableError(f"pure noise: at t = {t:g} the score is -x / sigma^2 whatever model and condition")
 
     def _predict(self, t: int, cost: Cost, condition: Condition, rows: Tensor) -> Tensor:
         with torch.no_grad():
-            value = self.model.eps(rows, t, condition)
+            value = self.model.predict(rows, t, condition)
         cost.count(forwards=1)
         return value
 

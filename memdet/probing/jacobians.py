@@ -11,7 +11,8 @@ from memdet.curvature import Backend, JacobianOperator, Known, eigenvalues, jaco
 from memdet.errors import NotApplicableError
 from memdet.models import ClosedForm
 from memdet.models.condition import Condition
-from memdet.probing.branch_policy import Branch
+from memdet.models.prediction_type import eps_from_output, relative_score
+from memdet.probing.branch_policy import BRANCHES, Branch
 from memdet.probing.cost import Cost
 from memdet.probing.evaluator import Evaluator
 from memdet.probing.memo import counting_changes, version_of
@@ -34,53 +35,77 @@ class Jacobians:
 
     def product(self, x: Tensor, t: int, branch: Branch, v: Tensor, backend: Backend) -> Tensor:
         """``J v``; with the backend ``vjp`` ``J^T v``."""
+        self._evaluator.refuse_pure_noise(t)
+        return self._product(x, t, branch, v, backend, relative=False)
+
+    def both_products(self, x: Tensor, t: int, v: Tensor, backend: Backend) -> tuple[Tensor, Tensor]:
+        """Products of both branches whose difference counts, in one call where that pays."""
+        # A tangent carries the memory of several forwards, so forward AD is joined where memory is plentiful.
+        if backend in {"fd", "fd-one-sided"} or (backend == "jvp" and self._evaluator.model.device.type == "cpu"):
+            self._join(x, t, v, backend)
+        cond, null = (self._product(x, t, branch, v, backend, relative=True) for branch in BRANCHES)
+        return cond, null
+
+    def _product(self, x: Tensor, t: int, branch: Branch, v: Tensor, backend: Backend, *, relative: bool) -> Tensor:
         evaluator = self._evaluator
-        question = Question.to(evaluator.model, "jacobian_product", x, t, branch, (v,), backend)
-        at_x = Question.to(evaluator.model, "eps", x, t, branch)
+        question = self._asked(x, t, branch, v, backend, relative=relative)
+        at_x = Question.to(evaluator.model, "output", x, t, branch)
         self._check(x, t, backend)
         if backend == "vjp" and (evaluator.is_once_a_seed(question) or not evaluator.is_once_a_seed(at_x)):
-            self._predict_on_graph(at_x)
-        value = evaluator.score(x, t, branch) if backend in {"fd-one-sided", "vjp"} else None
+            self._predict_on_graph(at_x, relative=relative)
+        value = None
+        if backend in {"fd-one-sided", "vjp"}:
+            with counting_changes():
+                value = self._differentiated(evaluator.output(x, t, branch), x, t, relative=relative)
 
         def evaluate(cost: Cost, rows: Tensor, vectors: Tensor) -> Tensor:
-            operator = self._operator(rows, t, branch, backend, None if value is None else value[: len(rows)])
+            known = None if value is None else value[: len(rows)]
+            operator = self._operator(rows, t, branch, backend, known, relative=relative)
             operator.count = cost.count
             return operator.rmv(vectors) if backend == "vjp" else operator.mv(vectors)
 
         return evaluator.evaluate(question, evaluate)
 
-    def both_products(self, x: Tensor, t: int, v: Tensor, backend: Backend) -> tuple[Tensor, Tensor]:
-        """:meth:`product` of the conditional and of the null branch, in one call where that pays."""
-        # A tangent carries the memory of several forwards, so forward AD is joined where memory is plentiful.
-        if backend in {"fd", "fd-one-sided"} or (backend == "jvp" and self._evaluator.model.device.type == "cpu"):
-            self._join(x, t, v, backend)
-        return self.product(x, t, "cond", v, backend), self.product(x, t, "null", v, backend)
-
     def _join(self, x: Tensor, t: int, v: Tensor, backend: Backend) -> None:
         evaluator = self._evaluator
-        question = Question.to(evaluator.model, "jacobian_product", x, t, "cond", (v,), backend)
+        question = self._asked(x, t, "cond", v, backend, relative=True)
         self._check(x, t, backend)
         model = evaluator.model
 
         def evaluate(
             cost: Cost, condition: Condition, rows: Tensor, vectors: Tensor, value: Tensor | None = None
         ) -> Tensor:
-            def score(z: Tensor) -> Tensor:
-                return model.score(z, t, condition)
+            def function(z: Tensor) -> Tensor:
+                return self._differentiated(model.predict(z, t, condition), z, t, relative=True)
 
-            return JacobianOperator(score, rows, backend, known=Known(value), check=False, count=cost.count).mv(vectors)
+            operator = JacobianOperator(function, rows, backend, known=Known(value), check=False, count=cost.count)
+            return operator.mv(vectors)
 
         pairs = []
         if backend == "fd-one-sided":
-            sigma = model.schedule.sigma(t)
-            cond, null = evaluator.both(x, t)
-            pairs = [(-cond / sigma, -null / sigma)]
+            cond, null = (self._differentiated(output, x, t, relative=True) for output in evaluator.both(x, t))
+            pairs = [(cond, null)]
         evaluator.evaluate_together(question, evaluate, *pairs)
+
+    def _asked(self, x: Tensor, t: int, branch: Branch, v: Tensor, backend: Backend, *, relative: bool) -> Question:
+        model = self._evaluator.model
+        kind = "relative_product" if relative and model.prediction_type != "eps" else "jacobian_product"
+        return Question.to(model, kind, x, t, branch, (v,), backend)
+
+    def _differentiated(self, output: Tensor, x: Tensor, t: int, *, relative: bool) -> Tensor:
+        """What is differentiated, of the network's output at ``x``: the score, or what differences of it rest on."""
+        schedule, kind = self._evaluator.model.schedule, self._evaluator.model.prediction_type
+        if relative:
+            return relative_score(output, schedule.sigma(t), kind)
+        return -eps_from_output(output, x, schedule.alpha(t), schedule.sigma(t), kind) / schedule.sigma(t)
 
     # The whole
 
-    def matrix(self, x: Tensor, t: int, branch: Branch) -> Tensor:
-        """The whole Jacobian, by d reverse products on one graph."""
+    def matrix(self, x: Tensor, t: int, branch: Branch, *, relative: bool = False) -> Tensor:
+        """The whole Jacobian, by d reverse products on one graph; of what :meth:`both_products` differentiates, too."""
+        if not relative:
+            self._evaluator.refuse_pure_noise(t)
+        relative = relative and self._evaluator.model.prediction_type != "eps"
         d = x[0].numel()
         if d > LARGEST_MATRIX:
             raise NotApplicableError(
@@ -88,11 +113,12 @@ class Jacobians:
             )
 
         def evaluate(cost: Cost, rows: Tensor) -> Tensor:
-            operator = self._operator(rows, t, branch, "vjp", None)
+            operator = self._operator(rows, t, branch, "vjp", None, relative=relative)
             operator.count = cost.count
             return jacobian_matrix(operator.rmv, rows).transpose(1, 2)
 
-        return self._evaluator.evaluate(Question.to(self._evaluator.model, "jacobian_matrix", x, t, branch), evaluate)
+        kind = "relative_matrix" if relative else "jacobian_matrix"
+        return self._evaluator.evaluate(Question.to(self._evaluator.model, kind, x, t, branch), evaluate)
 
     def spectrum(self, x: Tensor, t: int, branch: Branch) -> Tensor:
         """All eigenvalues of the symmetric part, ascending, in float64."""
@@ -113,14 +139,14 @@ class Jacobians:
         evaluator = self._evaluator
         model = evaluator.model
         if not isinstance(model, ClosedForm):
-            cond, null = self.matrix(x, t, "cond"), self.matrix(x, t, "null")
+            cond, null = (self.matrix(x, t, branch, relative=True) for branch in BRANCHES)
             key = ("spectrum-of-difference", id(cond), id(null))
             return evaluator.remember(key, "spectrum_of_difference(...)", lambda: eigenvalues(cond - null))
 
         def evaluate(cost: Cost, rows: Tensor) -> Tensor:
             cost.count(jvps=2 * rows[0].numel())
             cond, null = evaluator.condition("cond", len(evaluator)), evaluator.condition("null", 1)
-            return model.exact_difference_spectrum(rows, t, cond[: len(rows)], null)
+            return model.exact_difference_spectrum(rows, t, cond[: len(rows)], null) / self._unit(t)
 
         return evaluator.evaluate(Question.to(evaluator.model, "spectrum_of_difference", x, t, "cond"), evaluate)
 
@@ -129,20 +155,29 @@ class Jacobians:
         evaluator = self._evaluator
         model = evaluator.model
         if not isinstance(model, ClosedForm):
-            difference = self.matrix(x, t, "cond") - self.matrix(x, t, "null")
+            cond, null = (self.matrix(x, t, branch, relative=True) for branch in BRANCHES)
+            difference = cond - null
             norm: Tensor = difference.double().flatten(1).norm(dim=1)
             return norm
 
         def evaluate(cost: Cost, rows: Tensor) -> Tensor:
             cost.count(jvps=2 * rows[0].numel())
             cond, null = evaluator.condition("cond", len(evaluator)), evaluator.condition("null", 1)
-            return model.exact_difference_frobenius(rows, t, cond[: len(rows)], null)
+            return model.exact_difference_frobenius(rows, t, cond[: len(rows)], null) / self._unit(t)
 
         return evaluator.evaluate(Question.to(evaluator.model, "frobenius_of_difference", x, t, "cond"), evaluate)
 
+    def _unit(self, t: int) -> float:
+        """What a difference of scores is divided by: alpha, unless the network predicts noise."""
+        model = self._evaluator.model
+        if model.prediction_type == "eps":
+            return 1.0
+        self._evaluator.refuse_pure_noise(t)
+        return model.schedule.alpha(t)
+
     # The operator
 
-    def _predict_on_graph(self, at_x: Question) -> None:
+    def _predict_on_graph(self, at_x: Question, *, relative: bool) -> None:
         """Make the prediction at ``x``, if nobody did yet, by the forward whose graph reverse products need."""
         evaluator, t, branch = self._evaluator, at_x.t, at_x.branch
         model = evaluator.model
@@ -151,11 +186,11 @@ class Jacobians:
             evaluator.memo.drop(("graph", branch))  # a graph is large: the old one goes before the new one is made
             leaf = rows.detach().requires_grad_(True)
             with torch.enable_grad():
-                eps = model.eps(leaf, t, evaluator.condition(branch, len(evaluator))[: len(rows)])
-                score = -eps / model.schedule.sigma(t)
+                output = model.predict(leaf, t, evaluator.condition(branch, len(evaluator))[: len(rows)])
+                value = self._differentiated(output, leaf, t, relative=relative)
             cost.count(forwards=1)
-            self._operator(rows, t, branch, "vjp", score.detach(), graph=(leaf, score))
-            return eps.detach()
+            self._operator(rows, t, branch, "vjp", value.detach(), graph=(leaf, value), relative=relative)
+            return output.detach()
 
         evaluator.evaluate(at_x, evaluate)
 
@@ -169,25 +204,27 @@ class Jacobians:
         *,
         graph: tuple[Tensor, Tensor] | None = None,
         check: bool = False,
+        relative: bool = False,
     ) -> JacobianOperator:
         """Operator at ``rows``; with ``vjp`` its graph is kept for all products at the last place of a branch."""
         evaluator = self._evaluator
         model, condition = evaluator.model, evaluator.condition(branch, len(evaluator))[: len(rows)]
 
-        def score(z: Tensor) -> Tensor:
-            return model.score(z, t, condition)
+        def function(z: Tensor) -> Tensor:
+            return self._differentiated(model.predict(z, t, condition), z, t, relative=relative)
 
         def exact(v: Tensor) -> Tensor:
             if not isinstance(model, ClosedForm):
                 raise NotApplicableError(f"{model.name} is no closed form")
-            return model.exact_hessian_product(rows, t, condition, v).to(v)
+            product = model.exact_hessian_product(rows, t, condition, v)
+            return (product / self._unit(t) if relative else product).to(v)
 
         def make() -> JacobianOperator:
-            return JacobianOperator(score, rows, backend, known=Known(value, graph, exact), check=check)
+            return JacobianOperator(function, rows, backend, known=Known(value, graph, exact), check=check)
 
         if backend != "vjp" or check:
             return make()
-        place, key = (t, rows.data_ptr(), version_of(rows), len(rows)), ("graph", branch)
+        place, key = (t, rows.data_ptr(), version_of(rows), len(rows), relative), ("graph", branch)
         kept: tuple[Hashable, JacobianOperator] | None = evaluator.memo.get(key)
         if kept is None or kept[0] != place:
             evaluator.memo.drop(key)  # a graph is large: the old one goes before the new one is made

@@ -15,11 +15,12 @@ from memdet.probing.branch_policy import Branch
 from memdet.probing.context import DEFAULT_PROTOCOL, Context
 from memdet.probing.cost import Cost
 from memdet.probing.draws import Draws, Kind
-from memdet.probing.evaluator import Evaluator, SeedMemory
+from memdet.probing.evaluator import Evaluator
 from memdet.probing.from_sample_set import check_asked, dev_items, items_of, positions, tested_by
 from memdet.probing.items import Items
 from memdet.probing.jacobians import Jacobians
 from memdet.probing.recordings import Recordings
+from memdet.probing.seed_memory import SeedMemory
 from memdet.probing.trajectory import Places, Trajectory
 from memdet.samplesets import SampleSet
 from memdet.torch_state import answers_in_own_state
@@ -136,7 +137,10 @@ class Probe:
 
     @property
     def noise(self) -> Tensor:
-        """The starting noise x_T."""
+        """Noise of standard deviation 1, from which trajectories start; :meth:`at` gives the start itself.
+
+        The two differ where samples are not scaled down as noise is added to them (EDM, variance exploding).
+        """
         return self._draws.starting_noise(0)
 
     def starting_noise(self, draw: int) -> Tensor:
@@ -158,16 +162,38 @@ class Probe:
         return self.evaluator.eps(x, t, branch)
 
     def score(self, x: Tensor, t: int, branch: Branch) -> Tensor:
-        """Score ``-eps / sigma``. One forward, shared with :meth:`eps`."""
+        """Score ``-eps / sigma``. One forward, shared with :meth:`eps`.
+
+        Raises:
+            NotApplicableError: Pure noise (alpha = 0), where it is ``-x / sigma^2`` for every model and condition.
+        """
         return self.evaluator.score(x, t, branch)
 
+    def clean_of(self, x: Tensor, t: int, branch: Branch) -> Tensor:
+        """Clean sample that the network predicts at ``x``, as its scheduler goes on with it. One forward.
+
+        Raises:
+            NotApplicableError: Pure noise (alpha = 0), of a network that predicts noise.
+        """
+        return self.evaluator.clean_of(x, t, branch)
+
+    def refuse_pure_noise(self, t: int) -> None:
+        """Raise NotApplicableError where nothing of the clean sample is left (alpha = 0), so that branches agree."""
+        self.evaluator.refuse_pure_noise(t)
+
     def difference(self, x: Tensor, t: int) -> Tensor:
-        """``D = eps_c - eps_u``. Two forwards."""
+        """``D = eps_c - eps_u`` of a network that predicts noise. Two forwards.
+
+        Of any other network it is that over alpha, in the units of what the network returns: ``v_c - v_u``,
+        ``u_c - u_u``, or ``(x0_u - x0_c) / sigma``. At pure noise, where noise predictions of both branches are one,
+        these differ. Items rank alike in either, since alpha is one number at one time.
+        """
         return self.evaluator.difference(x, t)
 
     def both(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
         """Noise predictions of the conditional and of the null branch. Two forwards, in one call where that pays."""
-        return self.evaluator.both(x, t)
+        self.evaluator.both(x, t)
+        return self.evaluator.eps(x, t, "cond"), self.evaluator.eps(x, t, "null")
 
     def step(self, key: Hashable, move: Callable[[Tensor, Tensor], Tensor], x: Tensor, eps: Tensor) -> Tensor:
         """``move(x, eps)``; where all items are at one place and move alike, made once a seed, and shared."""
@@ -188,13 +214,15 @@ class Probe:
         """DDIM trajectory of the protocol, or with other steps, guidance or starting noise; extended lazily."""
         return self._places.trajectory(steps, guidance, draw)
 
-    def at(self, t: int | None, guidance: float = 1.0) -> tuple[Tensor, int]:
+    def at(self, t: int | None, guidance: float = 1.0, *, pure_noise: bool = False) -> tuple[Tensor, int]:
         """Where a detector of one time looks: on the trajectory, or at the noisy image ``alpha x_0 + sigma noise``.
 
         Args:
             t: None for the first timestep, where a trajectory starts from noise; else the nearest timestep of the
                 default trajectory.
             guidance: Of the trajectory; 1 is the unguided conditional one.
+            pure_noise: Whether the detector sees something at pure noise (alpha = 0). If not, and the first timestep is
+                pure noise, None means the second.
 
         Returns:
             Latents and their timestep.
@@ -202,7 +230,7 @@ class Probe:
         Raises:
             ValueError: ``t`` is no timestep of the model's schedule, a whole number from 0 and less than its length.
         """
-        return self._places.at(t, guidance)
+        return self._places.at(t, guidance, pure_noise=pure_noise)
 
     def clean(self, draw: int = 0) -> Tensor:
         """What is judged, without noise: the image, or the end of the trajectory."""

@@ -58,7 +58,8 @@ class Question:
         return cls(kind, x, t, branch, vectors, backend or "")
 
     def __str__(self) -> str:
-        return f"{self.kind}({', '.join(['x', str(self.t), repr(self.branch), *'v' * len(self.vectors)])})"
+        kind = "eps" if self.kind == "output" else self.kind  # what detectors ask for
+        return f"{kind}({', '.join(['x', str(self.t), repr(self.branch), *'v' * len(self.vectors)])})"
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:

@@ -13,6 +13,7 @@ from memdet.curvature import JacobianOperator
 from memdet.errors import NotApplicableError
 from memdet.models import ClosedForm, Condition
 from memdet.models.diffusers.recording import AttentionLayer
+from memdet.models.prediction_type import relative_score
 from memdet.probing.branch_policy import BRANCHES, Branch
 from memdet.probing.cost import Cost
 from memdet.probing.evaluator import Evaluator
@@ -40,7 +41,7 @@ class Recordings:
         return self._recorded("bottleneck", self._evaluator.model.bottleneck, x, t, branch)
 
     def embedding_product(self, x: Tensor, t: int) -> Tensor:
-        """Derivative of the conditional score along the step from the null condition to the condition."""
+        """Derivative of what the condition moves in the score, along the step from the null condition."""
         evaluator = self._evaluator
         model = evaluator.model
 
@@ -55,10 +56,11 @@ class Recordings:
             if isinstance(model, ClosedForm) and bool((at == 0).any()):
                 raise NotApplicableError("a condition rules components out, where the score has no derivative in it")
 
-            def score(encoded: Tensor) -> Tensor:
-                return model.score(rows, t, replace(condition, tensors={**condition.tensors, name: encoded}))
+            def function(encoded: Tensor) -> Tensor:
+                told = replace(condition, tensors={**condition.tensors, name: encoded})
+                return relative_score(model.predict(rows, t, told), model.schedule.sigma(t), model.prediction_type)
 
-            operator = JacobianOperator(score, at, check=False)
+            operator = JacobianOperator(function, at, check=False)
             operator.count = cost.count
             return operator.mv(at - null.tensors[name])
 
@@ -67,22 +69,22 @@ class Recordings:
     def _recorded(
         self, kind: str, record: Callable[[Tensor, int, Condition], tuple[Tensor, R]], x: Tensor, t: int, branch: Branch
     ) -> R:
-        """What a forward passes through: the forward of :meth:`eps`, and whoever reads it pays for that one."""
+        """What a forward passes through: the forward of :meth:`output`, and whoever reads it pays for that one."""
         evaluator = self._evaluator
-        prediction, recording = (Question.to(evaluator.model, name, x, t, branch) for name in ("eps", kind))
+        prediction, recording = (Question.to(evaluator.model, name, x, t, branch) for name in ("output", kind))
         known = prediction.key in evaluator.memo
 
         def make() -> R:
             start = evaluator.now()
             with torch.no_grad():
-                eps, found = record(x, t, evaluator.condition(branch, len(evaluator)))
+                output, found = record(x, t, evaluator.condition(branch, len(evaluator)))
             seconds = evaluator.now() - start
             evaluator.reimburse(seconds)  # who asks for the prediction is charged those of it
             if not known:
-                answer = Answer(eps, Cost(forwards=1, seconds=seconds), (x,))
-                evaluator.memo.put(prediction.key, answer, str(prediction), eps)
+                answer = Answer(output, Cost(forwards=1, seconds=seconds), (x,))
+                evaluator.memo.put(prediction.key, answer, str(prediction), output)
             return found
 
         result = evaluator.remember(recording.key, str(recording), make)
-        evaluator.eps(x, t, branch)
+        evaluator.output(x, t, branch)
         return result

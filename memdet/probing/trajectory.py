@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from memdet.errors import NotApplicableError
+from memdet.models.prediction_type import eps_from_output, x0_from_output
 from memdet.probing.draws import Draws
 from memdet.probing.evaluator import Evaluator
 from memdet.probing.neighbours import nearest_images
@@ -42,34 +43,35 @@ class Trajectory:
         """
         if not 0 <= index <= len(self.timesteps):
             raise NotApplicableError(f"the trajectory has {len(self.timesteps)} steps, not {index}")
-        schedule = self._evaluator.model.schedule
+        schedule, kind = self._evaluator.model.schedule, self._evaluator.model.prediction_type
         for i in range(index):
             # Asked even where the state is known: whoever uses a state pays for all that leads to it.
-            eps = self.guided_eps(i)
+            output = self.guided_output(i)
             if i + 1 < len(self._states):
                 continue
             x, t = self._states[i], self.timesteps[i]
             alpha, sigma = self._landings[i]
 
-            def step(x: Tensor, eps: Tensor, t: int = t, alpha: float = alpha, sigma: float = sigma) -> Tensor:
-                x0 = schedule.limited((x - schedule.sigma(t) * eps) / schedule.alpha(t))
-                return alpha * x0 + sigma * eps
+            def step(x: Tensor, output: Tensor, t: int = t, alpha: float = alpha, sigma: float = sigma) -> Tensor:
+                levels = schedule.alpha(t), schedule.sigma(t), kind
+                x0 = schedule.limited(x0_from_output(output, x, *levels))
+                return alpha * x0 + sigma * eps_from_output(output, x, *levels)
 
             key, what = ("step", len(self.timesteps), i), f"trajectory(...).state({i + 1})"
-            self._states.append(self._evaluator.step(key, step, x, eps, what))
+            self._states.append(self._evaluator.step(key, step, x, output, what))
         return self._states[index]
 
     def clean(self) -> Tensor:
         """The clean sample at the end, ``[batch, *latent_shape]``."""
         return self.state(len(self.timesteps))
 
-    def guided_eps(self, index: int) -> Tensor:
-        """Noise prediction of step ``index`` under guidance."""
+    def guided_output(self, index: int) -> Tensor:
+        """Network output of step ``index`` under guidance."""
         x, t = self._states[index], self.timesteps[index]
         if self._guidance == 1:
-            return self._evaluator.eps(x, t, "cond")
+            return self._evaluator.output(x, t, "cond")
         if self._guidance == 0:
-            return self._evaluator.eps(x, t, "null")
+            return self._evaluator.output(x, t, "null")
         cond, null = self._evaluator.both(x, t)
         return null + self._guidance * (cond - null)
 
@@ -106,14 +108,15 @@ class Places:
             raise NotApplicableError("the items are images; a trajectory from noise does not meet them")
         length = protocol.steps if steps is None else steps
         scale = protocol.guidance if guidance is None else guidance
-        start = self._draws.starting_noise(draw)
+        start = self._draws.start(draw, length)
         key = ("trajectory", length, scale, draw)
         return evaluator.remember(key, "trajectory(...)", lambda: Trajectory(evaluator, start, length, scale))
 
-    def at(self, t: int | None, guidance: float) -> tuple[Tensor, int]:
+    def at(self, t: int | None, guidance: float, *, pure_noise: bool) -> tuple[Tensor, int]:
         """On the trajectory, or at a noisy image."""
         evaluator, timesteps = self._evaluator, self.timesteps
-        index = 0 if t is None else timesteps.index(self.nearest_timestep(t))
+        first = int(not pure_noise and len(timesteps) > 1 and evaluator.model.schedule.is_pure_noise(timesteps[0]))
+        index = first if t is None else timesteps.index(self.nearest_timestep(t))
         if evaluator.items.images is not None:
             schedule = evaluator.model.schedule
             alpha, sigma = schedule.alpha(timesteps[index]), schedule.sigma(timesteps[index])
@@ -122,8 +125,8 @@ class Places:
                 return alpha * evaluator.place(evaluator.images) + sigma * self._draws.starting_noise(0)
 
             return evaluator.remember(("noisy", index), f"at({timesteps[index]})", noisy), timesteps[index]
-        if t is None:
-            return self._draws.starting_noise(0), timesteps[0]
+        if index == 0:
+            return self._draws.start(0, len(timesteps)), timesteps[0]
         return self.trajectory(None, guidance, 0).state(index), timesteps[index]
 
     def clean(self, draw: int) -> Tensor:

@@ -56,7 +56,7 @@ def test_hooks_are_gone_after_a_failure(probe, monkeypatch):
     def fail(*arguments):
         raise RuntimeError("no")
 
-    monkeypatch.setattr(probe.model, "eps", fail)
+    monkeypatch.setattr(probe.model, "predict", fail)
     with pytest.raises(RuntimeError):
         probe.attention(probe.noise, probe.timesteps[0], "cond")
     assert not any(module._forward_hooks for module in probe.model._unet.modules())

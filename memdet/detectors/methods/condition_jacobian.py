@@ -36,5 +36,5 @@ class ConditionJacobian(Detector):
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``."""
-        norm: Tensor = probe.embedding_product(*probe.at(self.t)).double().flatten(1).norm(dim=1)
+        norm: Tensor = probe.embedding_product(*probe.at(self.t, pure_noise=True)).double().flatten(1).norm(dim=1)
         return norm

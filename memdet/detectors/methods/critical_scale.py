@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, PositiveInt
@@ -54,7 +55,7 @@ class CriticalScale(Detector):
             index = level * len(timesteps) // self.levels
             alpha, sigma = schedule.alpha(timesteps[index]), schedule.sigma(timesteps[index])
             back = self._denoised(probe, alpha * x + sigma * noise, index)
-            scales.append(sigma / alpha)
+            scales.append(sigma / alpha if alpha > 0 else math.inf)
             errors.append((back - x).double().flatten(1).norm(dim=1) / size)
         return _last_crossing(scales, torch.stack(errors, dim=1), self.tolerance)
 
@@ -64,8 +65,7 @@ class CriticalScale(Detector):
         schedule = probe.model.schedule
         steps = list(zip(probe.timesteps, schedule.landings(len(probe.timesteps)), strict=True))
         for t, (alpha, sigma) in steps[first:]:
-            eps = probe.eps(x, t, "cond")
-            x = alpha * schedule.limited((x - schedule.sigma(t) * eps) / schedule.alpha(t)) + sigma * eps
+            x = alpha * probe.clean_of(x, t, "cond") + sigma * probe.eps(x, t, "cond")
         return x
 
 

@@ -77,6 +77,7 @@ class DifferenceSimilarity(Detector):
         )
 
     def _difference(self, probe: Probe, draw: int) -> Tensor:
+        probe.refuse_pure_noise(probe.timesteps[self.step])
         x = probe.trajectory(draw=draw).state(0)
         change = (probe.eps(x, probe.timesteps[self.step], "cond") - x).double()
         least, most = change.amin(dim=(2, 3), keepdim=True), change.amax(dim=(2, 3), keepdim=True)

@@ -59,7 +59,7 @@ class InwardFlux(Detector):
         alpha, sigma, clean = schedule.alpha(t), schedule.sigma(t), probe.clean()
         for cycle in range(self.cycles):
             x = alpha * clean + sigma * probe.starting_noise(1 + cycle)
-            clean = (x - sigma * probe.eps(x, t, "cond")) / alpha
+            clean = probe.clean_of(x, t, "cond")
         x, radius = alpha * clean, self.radius * sigma
         fluxes = []
         for vector in probe.directions(self.directions, "gaussian"):

@@ -41,6 +41,7 @@ class OneStepDistance(Detector):
         probe.trajectory()  # it starts from noise, not from an image
         schedule = probe.model.schedule
         t = len(schedule.alphas) - 1
+        probe.refuse_pure_noise(t)  # infinite noise, in units of variance exploding
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         x = probe.step(("webster2023",), lambda noise, _: sigma * noise, probe.noise, probe.noise)
         cond, null = probe.both(x, t)

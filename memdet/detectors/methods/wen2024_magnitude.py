@@ -66,7 +66,7 @@ class ScoreDifferenceNorm(Detector):
     def _mean(self, probe: Probe, norm: Callable[[Tensor], Tensor]) -> Tensor:
         """Mean over the steps of a norm of the score difference."""
         if self.t is not None:
-            return norm(probe.difference(*probe.at(self.t)).double())
+            return norm(probe.difference(*probe.at(self.t, pure_noise=True)).double())
         trajectory = probe.trajectory()
         if self.steps > len(trajectory.timesteps):
             raise NotApplicableError(

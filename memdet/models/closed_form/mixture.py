@@ -13,7 +13,7 @@ from torch import Tensor
 from memdet.errors import UserError
 from memdet.models.closed_form.base import ClosedForm
 from memdet.models.condition import Condition
-from memdet.models.prediction_type import PredictionType, output_from_eps
+from memdet.models.prediction_type import PredictionType, output_from_x0
 from memdet.models.schedule import NoiseSchedule
 
 
@@ -120,8 +120,11 @@ class GaussianMixture(ClosedForm):
     def predict(self, x: Tensor, t: int, condition: Condition) -> Tensor:
         """What a perfect network of this prediction type would return."""
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
-        eps = -sigma * self._exact_score(x, t, condition)
-        return output_from_eps(eps, x.double(), alpha, sigma, self.prediction_type).to(x.dtype)
+        if self.prediction_type == "eps":
+            return (-sigma * self._exact_score(x, t, condition)).to(x.dtype)
+        flat, used = x.double().flatten(1), self._used(condition)
+        clean = self._posterior(flat, t, condition, used).clean(flat, self._variances[used], sigma).view_as(x)
+        return output_from_x0(clean, x.double(), alpha, sigma, self.prediction_type).to(x.dtype)
 
     def exact_hessian_product(self, x: Tensor, t: int, condition: Condition, v: Tensor) -> Tensor:
         """``H v``, where H is the Hessian of the log density at ``x``.
@@ -248,6 +251,12 @@ class _Posterior:
         """Score at ``[batch, d]``."""
         pull = self.g / self.m
         return self.alpha * pull @ self.means - flat * pull.sum(1, keepdim=True)
+
+    def clean(self, flat: Tensor, variances: Tensor, sigma: float) -> Tensor:
+        """Mean of the clean sample, given the noisy one and the noise's sigma, ``[batch, d]``; finite at alpha = 0."""
+        own = self.alpha * (self.g * variances / self.m).sum(1, keepdim=True) * flat
+        mean: Tensor = own + sigma**2 * (self.g / self.m) @ self.means
+        return mean
 
     def score_gram(self, flat: Tensor) -> Tensor:
         """Inner products of ``s_k - s``, the component scores less their mean, ``[batch, K, K]``."""

@@ -111,8 +111,8 @@ class ClassConditionalModel(ScoreModel):
         return read_training_images(self._directory).to(self.device, self.dtype)
 
     def bottleneck(self, x: Tensor, t: int, condition: Condition) -> tuple[Tensor, Tensor]:
-        """Noise prediction, and the activation of the UNet's middle block, ``[batch, channels, height, width]``."""
-        return record_output(self._unet.mid_block, lambda: self.eps(x, t, condition))
+        """Network output, and the activation of the UNet's middle block, ``[batch, channels, height, width]``."""
+        return record_output(self._unet.mid_block, lambda: self.predict(x, t, condition))
 
     def remarks(self) -> tuple[str, ...]:
         """Which files were read."""

@@ -129,9 +129,9 @@ class StableDiffusionModel(ScoreModel):
         return read_training_images(self._directory).to(self.device, self.dtype)
 
     def attention(self, x: Tensor, t: int, condition: Condition) -> tuple[Tensor, list[AttentionLayer]]:
-        """Noise prediction, and the cross-attention of every layer on the way to it."""
+        """Network output, and the cross-attention of every layer on the way to it."""
         height, width = x.shape[-2:]
-        return record_cross_attention(self._unet, lambda: self.eps(x, t, condition), (height, width))
+        return record_cross_attention(self._unet, lambda: self.predict(x, t, condition), (height, width))
 
     def end_positions(self, conditions: Sequence[str]) -> Tensor:
         """Position of the end token of each prompt, int64 ``[batch]``; the positions after it are padding."""
@@ -150,8 +150,8 @@ class StableDiffusionModel(ScoreModel):
         return (*notes_on(read_json(self._directory / "scheduler" / "scheduler_config.json")), *self._found)
 
     def bottleneck(self, x: Tensor, t: int, condition: Condition) -> tuple[Tensor, Tensor]:
-        """Noise prediction, and the activation of the UNet's middle block, ``[batch, channels, height, width]``."""
-        return record_output(self._unet.mid_block, lambda: self.eps(x, t, condition))
+        """Network output, and the activation of the UNet's middle block, ``[batch, channels, height, width]``."""
+        return record_output(self._unet.mid_block, lambda: self.predict(x, t, condition))
 
     def fingerprint(self) -> str:
         """SHA-256 over the configuration and weight files of all components."""
