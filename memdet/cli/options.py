@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import click
 
@@ -179,6 +179,34 @@ def steps(text: str, default: int | None = None) -> Callable[[F], F]:
 def guidance(text: str, default: float | None = None) -> Callable[[F], F]:
     """``--guidance``, as ``guidance``; the protocol refuses what is no guidance."""
     return click.option("--guidance", type=float, default=default, show_default=default is not None, help=text)
+
+
+def loading(command: F) -> F:
+    """How ``--model`` is loaded, as ``loading``: a :class:`~memdet.models.load_options.LoadOptions`."""
+    texts = {
+        "--revision": ("NAME", "Branch, tag or commit of a hub model."),
+        "--subfolder": ("NAME", "Folder of the directory or repository in which the model lies."),
+        "--base": (
+            "DIR_OR_HUB_ID",
+            "The whole model, where --model is a part: the unet of a fine-tune, or one file.",
+        ),
+    }
+    several = {
+        "--lora": ("FILE[:SCALE]", "Put on --model and fused; can be repeated. none: leave out what lies beside it."),
+        "--textual-inversion": ("FILE[:TOKEN]", "Learned tokens for prompts; can be repeated. none: as above."),
+    }
+
+    @functools.wraps(command)
+    def load(**given: Any) -> Any:
+        from memdet.models.load_options import OPTIONS, LoadOptions
+
+        chosen = LoadOptions(**{name: given.pop(name) for name in OPTIONS})
+        return command(**given, loading=chosen)
+
+    with_options: Any = load
+    for name, (metavar, text) in reversed([*texts.items(), *several.items()]):
+        with_options = click.option(name, metavar=metavar, multiple=name in several, help=text)(with_options)
+    return cast(F, with_options)
 
 
 def quiet(command: F) -> F:

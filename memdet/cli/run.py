@@ -17,6 +17,7 @@ from memdet.errors import UserError
 if TYPE_CHECKING:
     from memdet.detectors import Detector
     from memdet.models.accelerated import Mode
+    from memdet.models.load_options import LoadOptions
     from memdet.running.options import Engine
     from memdet.samplesets import SampleSet, SuiteSpec
     from memdet.samplesets.fetch import Fetcher
@@ -31,6 +32,7 @@ class Given:
     names: tuple[str, ...]
     seeds: int | None
     model: str | None
+    loading: LoadOptions
     samples: Path | None
     column: str | None
     noise: str | None
@@ -56,6 +58,7 @@ class Given:
 @options.detectors()
 @click.option("--seeds", type=click.IntRange(min=1), help="Noise seeds 0 to N-1.  [default: the protocol's]")
 @click.option("--model", metavar="MODEL", help="Your own, with --samples: a directory, a hub id or FILE.py:FUNCTION.")
+@options.loading
 @click.option(
     "--samples",
     type=options.UserPath(),
@@ -128,6 +131,7 @@ def command(given: Given) -> int:
         engine=given.engine,
         workers=given.workers,
         fetcher=fetcher,
+        loading={} if given.model is None else {given.model: given.loading},
     )
     if given.workers > 1 and run_options.device != "cpu":
         raise UserError(
@@ -148,6 +152,8 @@ def _check(given: Given) -> None:
         raise UserError("--model and --samples go together: a model directory and a file of items")
     if not (given.specs or given.suite or given.samples):
         raise UserError("nothing to run: name a sample set, --suite quick, or --model with --samples")
+    if given.model is None and (chosen := given.loading.chosen):
+        raise UserError(f"`{chosen[0]}` belongs to --model and --samples", parameters=chosen)
     if given.column and given.samples is None:
         raise UserError("--column belongs to --samples; a sample set's spec names its own columns")
     if given.noise and given.samples is None:
@@ -166,7 +172,7 @@ def _detectors(given: Given, suite: SuiteSpec | None) -> list[Detector]:
 
 def _name(given: Given, sets: list[SampleSet]) -> str:
     """Of a run that names no place: one file of samples may be scored on several models."""
-    model = [] if given.model is None else [name_of_model(given.model)]
+    model = [] if given.model is None else [name_of_model(given.model) + given.loading.suffix]
     return "-".join([given.suite] if given.suite else [*(s.id for s in sets), *model])
 
 

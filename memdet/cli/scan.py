@@ -18,6 +18,7 @@ from memdet.io_utils import write_text
 if TYPE_CHECKING:
     from memdet.detectors import Detector
     from memdet.models import ScoreModel
+    from memdet.models.load_options import LoadOptions
     from memdet.results import Run
     from memdet.samplesets import SampleSet
 
@@ -29,6 +30,7 @@ class Given:
     """What the command line says; the help of each option says what it means."""
 
     model: str
+    loading: LoadOptions
     prompts_file: Path
     reference_file: Path | None
     column: str | None
@@ -50,6 +52,7 @@ class Given:
 
 @click.command("scan")
 @click.option("--model", required=True, metavar="MODEL", help="A directory, a hub id or FILE.py:FUNCTION.")
+@options.loading
 @click.option(
     "--prompts",
     "prompts_file",
@@ -166,11 +169,13 @@ def _run(given: Given, items: SampleSet, detectors: list[Detector]) -> tuple[Sco
     from memdet.samplesets import Fetcher
 
     device, dtype = options.device_of(given.device), getattr(torch, given.dtype)
-    model = load_model(given.model, device=device, dtype=dtype, fetcher=Fetcher(offline=given.offline))
+    model = load_model(
+        given.model, device=device, dtype=dtype, fetcher=Fetcher(offline=given.offline), options=given.loading
+    )
     if not model.takes_prompts:
         raise UserError(f"--model {given.model} is not conditioned on text, so there are no prompts to scan")
     keep_freed_memory()
-    name = f"scan-{given.prompts_file.stem}-{name_of_model(given.model)}"
+    name = f"scan-{given.prompts_file.stem}-{name_of_model(given.model)}{given.loading.suffix}"
     return model, run(
         [items],
         detectors,

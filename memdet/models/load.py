@@ -14,7 +14,7 @@ from memdet.io_utils import weights_root
 from memdet.models.arguments import checked_device, checked_dtype, checked_name
 from memdet.models.base import ScoreModel
 from memdet.models.closed_form.catalogue import CLOSED_FORM
-from memdet.models.load_options import HUB_ID, NONE, LoadOptions
+from memdet.models.load_options import HUB_ID, LoadOptions
 from memdet.models.names import model_names
 from memdet.models.own_file import is_own_file, load_own_file
 from memdet.samplesets.fetch import Fetcher
@@ -60,18 +60,22 @@ def load_model(
     options = options or LoadOptions()
     if name in CLOSED_FORM:
         if options.chosen:
-            raise UserError(f"{name} is a closed form, without files; leave `{options.chosen[0]}` out")
+            raise UserError(
+                f"{name} is a closed form, without files; leave `{options.chosen[0]}` out", parameters=options.chosen
+            )
         model: ScoreModel = pkgutil.resolve_name(CLOSED_FORM[name])(device)
         return model
     if is_own_file(name):
         if options.chosen:
-            raise UserError(f"{name} makes its model itself; leave `{options.chosen[0]}` out")
+            raise UserError(
+                f"{name} makes its model itself; leave `{options.chosen[0]}` out", parameters=options.chosen
+            )
         return load_own_file(name, device, dtype)
     from memdet.models.diffusers.opening import open_model
 
     opened = open_model(name, options, _local_path, _check, offline=fetcher is not None and fetcher.offline)
     try:
-        model = _read(opened, _shown_name(name, options), device, dtype)
+        model = _read(opened, name.rstrip("/").rsplit("/", 1)[-1] + options.suffix, device, dtype)
     except BaseException:
         opened.clear()
         raise
@@ -107,14 +111,6 @@ def _check(directory: Path) -> None:
         class_conditional.check_directory(directory)
     elif pipeline != TOY_CLASS:
         stable_diffusion.check_directory(directory)
-
-
-def _shown_name(reference: str, options: LoadOptions) -> str:
-    """The last part of a reference, and of what makes it another model."""
-    name = reference.rstrip("/").rsplit("/", 1)[-1]
-    parts = [name, *([options.subfolder.strip("/")] if options.subfolder else [])]
-    adapters = [Path(text).name.split(".safetensors")[0] for text in (*options.loras, *options.textual_inversions)]
-    return "+".join(["/".join(parts), *(adapter for adapter in adapters if adapter != NONE)])
 
 
 def _local_path(reference: str) -> Path | None:

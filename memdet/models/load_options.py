@@ -15,6 +15,10 @@ NONE = "none"
 """Written for an adapter: those that lie beside the weights are left out, and the base is meant."""
 
 
+OPTIONS = ("revision", "subfolder", "base", "lora", "textual_inversion")
+"""Names of the options, which the command line has too."""
+
+
 @dataclass(frozen=True)
 class LoadOptions:
     """Which files make up a model, beside its name.
@@ -24,23 +28,24 @@ class LoadOptions:
         subfolder: Folder of the repository or directory in which the model lies.
         base: Directory or hub id of the whole model, where a name means a part of one: the ``unet`` of a fine-tune, or
             a single file of weights.
-        loras: LoRA files, each ``FILE`` or ``FILE:scale``; they are fused in their order. ``none`` alone leaves out
+        lora: LoRA files, each ``FILE`` or ``FILE:scale``; they are fused in their order. ``none`` alone leaves out
             what lies beside the weights.
-        textual_inversions: Files of learned tokens, each ``FILE`` or ``FILE:token``; ``none`` as above.
+        textual_inversion: Files of learned tokens, each ``FILE`` or ``FILE:token``; ``none`` as above.
 
     Raises:
         UserError: Of the wrong type, empty, or ``none`` beside a file.
 
     Example:
-        >>> LoadOptions(loras=["style.safetensors:0.8"]).loras
-        ('style.safetensors:0.8',)
+        >>> options = LoadOptions(lora=["style.safetensors:0.8"])
+        >>> options.lora, options.suffix
+        (('style.safetensors:0.8',), '+style')
     """
 
     revision: str | None = None
     subfolder: str | None = None
     base: str | None = None
-    loras: tuple[str, ...] = ()
-    textual_inversions: tuple[str, ...] = ()
+    lora: tuple[str, ...] = ()
+    textual_inversion: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("revision", "subfolder", "base"):
@@ -53,7 +58,7 @@ class LoadOptions:
             raise UserError(
                 f"`subfolder` is {self.subfolder!r}; write a folder inside the model's own", parameters=("subfolder",)
             )
-        for name in ("loras", "textual_inversions"):
+        for name in ("lora", "textual_inversion"):
             given = getattr(self, name)
             texts = (given,) if isinstance(given, str | Path) else tuple(given)
             if any(not str(text).strip() for text in texts):
@@ -72,9 +77,11 @@ class LoadOptions:
         return tuple(field.name for field in fields(self) if getattr(self, field.name))
 
     @property
-    def put_on(self) -> bool:
-        """Whether an adapter is put on the model."""
-        return any(text != NONE for text in (*self.loras, *self.textual_inversions))
+    def suffix(self) -> str:
+        """What tells a model apart from its base, for names: subfolder and adapters; empty without any."""
+        adapters = [Path(text).name.split(".safetensors")[0] for text in (*self.lora, *self.textual_inversion)]
+        folder = [self.subfolder.strip("/").replace("/", "-")] if self.subfolder else []
+        return "".join(f"+{part}" for part in (*folder, *adapters) if part != NONE)
 
 
 def file_and_scale(text: str, places: tuple[Path, ...]) -> tuple[Path, float]:
@@ -94,14 +101,14 @@ def file_and_scale(text: str, places: tuple[Path, ...]) -> tuple[Path, float]:
     found = _file(name, places) if colon else None
     if found is None:
         raise UserError(
-            f"`loras`: no file {name if colon and _number(scale) is not None else text}; write FILE or FILE:scale, "
+            f"`lora`: no file {name if colon and _number(scale) is not None else text}; write FILE or FILE:scale, "
             f"style.safetensors:0.8 say, or {NONE} for the model without any",
-            parameters=("loras",),
+            parameters=("lora",),
         )
     number = _number(scale)
     if number is None:
         raise UserError(
-            f"`loras`: {text}: the scale {scale!r} is no number; write {found.name}:0.8", parameters=("loras",)
+            f"`lora`: {text}: the scale {scale!r} is no number; write {found.name}:0.8", parameters=("lora",)
         )
     return found, number
 
@@ -123,9 +130,9 @@ def file_and_token(text: str, places: tuple[Path, ...]) -> tuple[Path, str | Non
     found = _file(name, places) if colon else None
     if found is None or not token.strip():
         raise UserError(
-            f"`textual_inversions`: no file {text if found is None else name + ' with an empty token'}; write FILE or "
+            f"`textual_inversion`: no file {text if found is None else name + ' with an empty token'}; write FILE or "
             f"FILE:token, cat.safetensors:<cat> say, or {NONE} for the model without any",
-            parameters=("textual_inversions",),
+            parameters=("textual_inversion",),
         )
     return found, token.strip()
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 
 from memdet.errors import UserError
 from memdet.models.accelerated import Mode
+from memdet.models.load_options import LoadOptions
 from memdet.samplesets.fetch import Fetcher
 
 Engine = Literal["local"]
@@ -28,6 +30,7 @@ class RunOptions:
         engine: What computes the units of work: ``local``, this machine.
         workers: Processes that share the units; each takes its part of the cores. CPU only.
         fetcher: Where remote models come from.
+        loading: What of a model is loaded and put on it, by the model's name; the model as it is where nothing is said.
 
     Raises:
         UserError: A number that is no whole number of at least 1.
@@ -42,6 +45,7 @@ class RunOptions:
     engine: Engine = "local"
     workers: int = 1
     fetcher: Fetcher = Fetcher()
+    loading: Mapping[str, LoadOptions] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("seeds", "batch_size", "workers"):

@@ -234,7 +234,13 @@ def load_models(sample_sets: Sequence[SampleSet], options: RunOptions) -> dict[s
             if name in models:
                 continue
             try:
-                models[name] = load_model(name, device=options.device, dtype=options.dtype, fetcher=options.fetcher)
+                models[name] = load_model(
+                    name,
+                    device=options.device,
+                    dtype=options.dtype,
+                    fetcher=options.fetcher,
+                    options=options.loading.get(name),
+                )
             except UserError as error:
                 known = [asset for asset in sample_set.spec.assets if asset.name == "model"] if sample_set.spec else []
                 notes = "".join(f"; {sample_set.id}: {' '.join([a.address, a.status, *a.mirrors])}" for a in known)

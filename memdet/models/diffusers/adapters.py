@@ -21,7 +21,7 @@ _NAMES: dict[str, Kind] = {LORA_FILE: "LoRA", "adapter_model": "LoRA", TOKENS_FI
 _LORA_KEYS = ("lora_A", "lora_B", "lora_up", "lora_down", "lora.up", "lora.down", "lora_linear", "hada_w", "lokr_w")
 _LORA_STARTS = ("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_")
 _TOKEN_KEYS = {"emb_params", "string_to_param", "clip_l", "clip_g"}
-_OPTION: dict[Kind, str] = {"LoRA": "loras", "textual inversion": "textual_inversions"}
+_OPTION: dict[Kind, str] = {"LoRA": "lora", "textual inversion": "textual_inversion"}
 _INSTALL = "pip install 'memdet[lora]'"
 
 
@@ -59,15 +59,15 @@ def read_adapters(options: LoadOptions, directory: Path) -> tuple[Adapter, ...]:
         UserError: No such file, pickle, another kind of file, or a package that LoRA needs is not there.
     """
     places = (Path(), directory)
-    loras = [Adapter("LoRA", *file_and_scale(text, places)) for text in options.loras if text != NONE]
-    tokens = [file_and_token(text, places) for text in options.textual_inversions if text != NONE]
+    loras = [Adapter("LoRA", *file_and_scale(text, places)) for text in options.lora if text != NONE]
+    tokens = [file_and_token(text, places) for text in options.textual_inversion if text != NONE]
     adapters = (*loras, *(Adapter("textual inversion", path, token=token) for path, token in tokens))
     for adapter in adapters:
         _check(adapter)
     if loras and (missing := [name for name in ("peft", "accelerate") if find_spec(name) is None]):
         raise UserError(
-            f"`loras` needs {' and '.join(missing)}, by which diffusers puts a LoRA on a network: {_INSTALL}",
-            parameters=("loras",),
+            f"`lora` needs {' and '.join(missing)}, by which diffusers puts a LoRA on a network: {_INSTALL}",
+            parameters=("lora",),
         )
     return adapters
 

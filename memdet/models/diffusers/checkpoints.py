@@ -15,6 +15,7 @@ from memdet.models.diffusers.adapters import kind_of
 from memdet.models.diffusers.directory import INDEX_FILE, read_index, read_json, weights_in
 from memdet.models.diffusers.opened import Opened
 from memdet.models.diffusers.quiet import quiet
+from memdet.models.load_options import OPTIONS
 
 _CHECKPOINT = re.compile(r"checkpoint-\d+")
 _EMA = "_ema"
@@ -47,7 +48,7 @@ def advice_on(names: Collection[str], where: str) -> str:
         return f"it is one network of a model: {_WORD}"
     if adapters:
         kind = kind_of(adapters[0])
-        option = "loras" if kind == "LoRA" else "textual_inversions"
+        option = "lora" if kind == "LoRA" else "textual_inversion"
         return (
             f"it holds {adapters[0]}, a {kind}: name the model that it was trained from, and `{option}` "
             f"{where.rstrip('/')}/{adapters[0]}"
@@ -118,9 +119,7 @@ def _networks(part: Path, index: dict[str, Any]) -> dict[str, Path]:
     if not folders:
         names = [path.relative_to(part).as_posix() for path in part.glob("**/*") if path.is_file()]
         told = advice_on(names, str(part))
-        raise UserError(
-            f"{part} holds no network of the base; {told}" if told else f"{part} holds no network of the base"
-        )
+        raise UserError(f"{part} holds no network of the base" + (f"; {told}" if told else ""), parameters=OPTIONS)
     chosen: dict[str, Path] = {}
     for name in folders:
         component = name.removesuffix(_EMA)

@@ -15,7 +15,7 @@ from memdet.models.diffusers.hub_repository import Repository
 from memdet.models.diffusers.opened import Opened
 from memdet.models.diffusers.quiet import quiet
 from memdet.models.diffusers.weights import find_weights
-from memdet.models.load_options import LoadOptions
+from memdet.models.load_options import OPTIONS, LoadOptions
 
 NEVER_READ = ("safety_checker", "feature_extractor", "image_encoder")
 _OF_MODEL = ("labels.json", "config.json")
@@ -63,7 +63,8 @@ def fetch_model(
         if repository.has(INDEX_FILE):
             return _fetch_whole(repository, options, check, without)
         told = advice_on(repository.names(), reference)
-        raise UserError(f"{reference} has no {INDEX_FILE}" + (f": {told}" if told else " and is no model of diffusers"))
+        told = f": {told}" if told else " and is no model of diffusers"
+        raise UserError(f"{reference} has no {INDEX_FILE}{told}", parameters=OPTIONS)
 
 
 def fetch_part(reference: str, options: LoadOptions, index: dict[str, Any], *, offline: bool = False) -> Path:
@@ -84,7 +85,9 @@ def fetch_part(reference: str, options: LoadOptions, index: dict[str, Any], *, o
         folders = networks_in(names, index) or [""] * ("config.json" in names)
         if not folders:
             told = advice_on(names, reference)
-            raise UserError(f"{reference} holds no network of the base" + (f": {told}" if told else ""))
+            raise UserError(
+                f"{reference} holds no network of the base" + (f": {told}" if told else ""), parameters=OPTIONS
+            )
         listing = {folder: _inside(names, folder) for folder in folders}
         for folder in folders:
             repository.fetch(f"{folder}/config.json".lstrip("/"))

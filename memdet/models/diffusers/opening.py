@@ -12,7 +12,7 @@ from memdet.models.diffusers.checkpoints import advice_on, networks_in, place_on
 from memdet.models.diffusers.directory import ANY_PIPELINE, INDEX_FILE, read_index, weights_in
 from memdet.models.diffusers.hub import components_of, fetch_model, fetch_part
 from memdet.models.diffusers.opened import Opened
-from memdet.models.load_options import LoadOptions
+from memdet.models.load_options import OPTIONS, LoadOptions
 
 Find = Callable[[str], Path | None]
 Check = Callable[[Path], None]
@@ -50,13 +50,14 @@ def _whole(reference: str, options: LoadOptions, find: Find, check: Check, offli
             raise UserError(
                 f"{path} is a single file of weights: give `base` the directory or hub id of a model of the same kind, "
                 "whose configuration and tokenizer are taken, or convert it: StableDiffusionPipeline.from_single_file("
-                f"{str(path)!r}).save_pretrained(NEW_DIR)"
+                f"{str(path)!r}).save_pretrained(NEW_DIR)",
+                parameters=OPTIONS,
             )
         raise UserError(f"model directory {path} is not a directory")
     if path.is_dir() and not (path / INDEX_FILE).is_file():
         told = advice_on(_names(path), str(path))
         if told:
-            raise UserError(f"{path} has no {INDEX_FILE}: memdet needs {ANY_PIPELINE}; {told}")
+            raise UserError(f"{path} has no {INDEX_FILE}: memdet needs {ANY_PIPELINE}; {told}", parameters=OPTIONS)
     components_of(read_index(path), str(path))
     return Opened(path)
 
@@ -68,7 +69,7 @@ def _part(reference: str, options: LoadOptions, find: Find, check: Check, offlin
         raise UserError(f"model directory {path} does not exist")
     if path is not None and (path / INDEX_FILE).is_file():
         raise UserError(f"{path} is a whole model: leave `base` out", parameters=("base",))
-    of_base = LoadOptions(loras=options.loras, textual_inversions=options.textual_inversions)
+    of_base = LoadOptions(lora=options.lora, textual_inversion=options.textual_inversion)
     local_base = find(str(options.base))
     if local_base is not None:
         base = _whole(str(options.base), of_base, find, check, offline)
