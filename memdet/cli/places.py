@@ -31,16 +31,16 @@ def default_directory(name: str, sets: Sequence[SampleSet], detectors: Sequence[
     from memdet.samplesets.names import id_of_file
 
     wanted = FOLDER / id_of_file(name)
-    names = {s.id for s in sets}, {detector.label for detector in detectors}
-    asked = {(s.id, s.model, s.protocol.steps, s.protocol.guidance, s.protocol.noise) for s in sets}
+    names = [s.id for s in sets], [detector.label for detector in detectors]
+    asked = [(s.id, s.model, s.protocol.steps, s.protocol.guidance, s.protocol.noise) for s in sets]
     other = "detectors or sample sets"
     for number in count(1):
         place = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
         if not (place / FILE).is_file():
             break
         held = Manifest.read(place).settings
-        same = ({entry.id for entry in held.sample_sets}, {entry.label for entry in held.detectors}) == names
-        if same and {(e.id, e.model, e.steps, e.guidance, e.noise) for e in held.sample_sets} == asked:
+        same = ([entry.id for entry in held.sample_sets], [entry.label for entry in held.detectors]) == names
+        if same and [(e.id, e.model, e.steps, e.guidance, e.noise) for e in held.sample_sets] == asked:
             break
         if number == 1 and same:
             other = "models or protocols"

@@ -58,13 +58,7 @@ def run(
             be loaded, or ``out`` holds a run of other settings; loaded models for several workers.
     """
     options = options or RunOptions()
-    _check(sample_sets, detectors, options)
-    if models and options.workers > 1:
-        raise UserError(
-            "a loaded model cannot be handed to other processes: name one that each of them can load, or take one "
-            "worker, `workers` 1",
-            parameters=("workers",),
-        )
+    _check(sample_sets, detectors, options, loaded=bool(models))
     n_items = sum(len(sample_set.items) for sample_set in sample_sets)
     give_back_memory(n_items)
     models = models or load_models(sample_sets, options)
@@ -93,9 +87,17 @@ def run(
     return result
 
 
-def _check(sample_sets: Sequence[SampleSet], detectors: Sequence[Detector], options: RunOptions) -> None:
-    """Refuse what cannot be run, before anything is loaded."""
+def _check(
+    sample_sets: Sequence[SampleSet], detectors: Sequence[Detector], options: RunOptions, *, loaded: bool
+) -> None:
+    """Refuse what cannot be run, before anything is loaded; ``loaded`` says whether the caller has loaded models."""
     if options.workers > 1:
+        if loaded:
+            raise UserError(
+                "a loaded model cannot be handed to other processes: name one that each of them can load, or take one "
+                "worker, `workers` 1",
+                parameters=("workers",),
+            )
         check_workers(detectors)
     _check_names(sample_sets, detectors)
     _check_labels(sample_sets)

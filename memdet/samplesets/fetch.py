@@ -142,15 +142,16 @@ class Fetcher:
 
         address = f"https://huggingface.co/datasets/{source.repo}/resolve/{source.revision}/{source.file}"
         try:
-            return Path(
-                huggingface_hub.hf_hub_download(
-                    source.repo,
-                    source.file,
-                    revision=source.revision,
-                    repo_type="dataset",
-                    local_files_only=self.offline,
+            with no_telemetry():
+                return Path(
+                    huggingface_hub.hf_hub_download(
+                        source.repo,
+                        source.file,
+                        revision=source.revision,
+                        repo_type="dataset",
+                        local_files_only=self.offline,
+                    )
                 )
-            )
         except Exception as error:  # its client raises many classes, and each of them means that the file is not here
             if self.offline:
                 raise _not_here(address, spec_path) from None
@@ -169,6 +170,19 @@ def _retrieve(address: str, sha256: str, cache: Path, name: str) -> Path:
 
     with _level(pooch.get_logger(), logging.WARNING):  # it tells of each download otherwise
         return Path(pooch.retrieve(address, known_hash=f"sha256:{sha256}", fname=name, path=cache))
+
+
+@contextmanager
+def no_telemetry() -> Iterator[None]:
+    """Inside, the client of the hub tells nobody of itself: for that it opens a connection, even to read its cache."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_DISABLE_TELEMETRY
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_TELEMETRY = before
 
 
 @contextmanager

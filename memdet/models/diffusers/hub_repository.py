@@ -7,6 +7,7 @@ from pathlib import Path
 
 from memdet.errors import UserError
 from memdet.models.load_options import LoadOptions
+from memdet.samplesets.fetch import no_telemetry
 
 
 @dataclass
@@ -85,14 +86,15 @@ class Repository:
         from huggingface_hub import hf_hub_download
 
         try:
-            path = Path(
-                hf_hub_download(
-                    self.name,
-                    self.subfolder + name,
-                    revision=self._commit or self.revision,
-                    local_files_only=self.is_cached_only,
+            with no_telemetry():
+                path = Path(
+                    hf_hub_download(
+                        self.name,
+                        self.subfolder + name,
+                        revision=self._commit or self.revision,
+                        local_files_only=self.is_cached_only,
+                    )
                 )
-            )
         except Exception as error:  # the hub's client raises many kinds; the user needs one line
             raise self._refusal(error, name) from error
         if self.directory is None:
@@ -161,7 +163,9 @@ class Repository:
         """One line on why a file, or the repository, did not come."""
         from huggingface_hub import constants, errors
 
-        status = getattr(getattr(error, "response", None), "status_code", None)
+        cause = error.__cause__ or error.__context__ or error
+        answers = [getattr(one, "response", None) for one in (error, cause)]
+        is_barred = any(getattr(answer, "status_code", None) in {401, 403} for answer in answers)
         login = "log in (`hf auth login`, or HF_TOKEN)"
         what = f"{self.shown} is no local directory, and the hub"
         if self._is_offline:
@@ -180,14 +184,13 @@ class Repository:
             return UserError(f"{what} has no such repository, or a private one: check the name, or {login}")
         if isinstance(error, errors.RevisionNotFoundError):
             return UserError(f"{what} has no revision {self.revision} of it", parameters=("revision",))
-        if status in {401, 403}:
-            return UserError(f"{what} refuses it ({_reason(error)}): {login}")
+        if is_barred:
+            return UserError(f"{what} refuses it ({_reason(cause)}): {login}")
         is_local = isinstance(error, errors.LocalEntryNotFoundError)
         if isinstance(error, errors.EntryNotFoundError) and not is_local:
             return UserError(f"{what} has no {self.subfolder}{name} in it")
         if is_local:
-            reason = _reason(error.__cause__ or error.__context__ or error)
-            return UserError(f"{what} does not answer ({reason}): check the network, or name a directory")
+            return UserError(f"{what} does not answer ({_reason(cause)}): check the network, or name a directory")
         gone = f"{what} did not give {name or 'its list of files'} ({type(error).__name__}: {_reason(error)})"
         return UserError(f"{gone}; check the network and run again, which goes on where it stopped")
 
