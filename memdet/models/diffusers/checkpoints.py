@@ -107,13 +107,12 @@ def networks_in(names: Collection[str], index: dict[str, Any]) -> list[str]:
 def _networks(part: Path, index: dict[str, Any]) -> dict[str, Path]:
     """Folder of each component that a part replaces."""
     if (part / "config.json").is_file():
-        name = read_json(part / "config.json").get("_class_name")
-        architectures = read_json(part / "config.json").get("architectures") or [None]
-        fitting = [
-            key for key, entry in index.items() if isinstance(entry, list) and entry[-1] in (name, *architectures)
-        ]
+        config = read_json(part / "config.json")
+        classes = [name for name in (config.get("_class_name"), *(config.get("architectures") or ())) if name]
+        fitting = [key for key, entry in index.items() if isinstance(entry, list) and entry[-1] in classes]
         if len(fitting) != 1:
-            raise UserError(f"{part} is a {name or architectures[0]}, of which the base has {len(fitting)}")
+            name = classes[0] if classes else "network without a class"
+            raise UserError(f"{part} is a {name}, of which the base has {len(fitting)}")
         return {fitting[0]: part}
     folders = networks_in([path.relative_to(part).as_posix() for path in part.glob("*/config.json")], index)
     if not folders:
