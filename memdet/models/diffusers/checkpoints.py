@@ -192,7 +192,9 @@ def _made_up(one: Any, other: Any) -> list[str]:
         if isinstance(network, torch.nn.Module):
             second = other.components[component].state_dict()
             found += [
-                f"{component}.{key}" for key, value in network.state_dict().items() if not value.equal(second[key])
+                f"{component}.{key}"
+                for key, value in network.state_dict().items()
+                if value.is_meta or not value.equal(second[key])
             ]
     return found
 

@@ -9,11 +9,13 @@ import shutil
 
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from memdet.errors import UserError
 from memdet.models import load_model
 from memdet.models.load_options import LoadOptions
+from tests.helpers.single_file import write_single_file
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
@@ -159,6 +161,29 @@ def test_a_fine_tune_of_a_planted_model(tmp_path):
 
 
 # Single files
+
+
+@pytest.mark.slow
+def test_a_single_file_is_what_it_was_made_of(random_pipeline, tuned, tmp_path):
+    pipeline = StableDiffusionPipeline.from_pretrained(tuned, safety_checker=None)
+    file = write_single_file(pipeline, tmp_path / "model.safetensors")
+    model = load_model(file, options=LoadOptions(base=str(random_pipeline)))
+    whole = load_model(tuned)
+    x, embedding = torch.randn(2, 4, 8, 8), whole.embed(["alderon striped", ""])
+    with torch.no_grad():
+        found = model.embed(["alderon striped", ""]).tensors["encoder_hidden_states"]
+        torch.testing.assert_close(found, embedding.tensors["encoder_hidden_states"], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(model.predict(x, 500, embedding), whole.predict(x, 500, embedding))
+        torch.testing.assert_close(model.decode(x), whole.decode(x))
+    assert "single file" in model.files()
+    assert (
+        model.remarks()[0] == "read from model.safetensors, with the configuration, scheduler and tokenizer of the base"
+    )
+    weights = load_file(file)
+    lost = "model.diffusion_model.middle_block.0.in_layers.2.weight"
+    save_file({key: tensor for key, tensor in weights.items() if key != lost}, file)
+    message = refusal(file, base=str(random_pipeline))
+    assert "lacks 1 weights of the base's StableDiffusionPipeline, the first unet.mid_block.resnets.0.conv1" in message
 
 
 def test_a_single_file_needs_a_base(tmp_path):
