@@ -110,6 +110,17 @@ def pixels_of_png(data: bytes) -> NDArray[np.uint8]:
         return np.asarray(image)
 
 
+def file_above(path: Path) -> Path | None:
+    """The file below which a path lies, where nothing can be made; None where all above it are directories or missing.
+
+    Example:
+        >>> file_above(Path(__file__) / "run") == Path(__file__), file_above(Path("runs/new"))
+        (True, None)
+    """
+    above = next((folder for folder in path.parents if folder.exists()), None)
+    return None if above is None or above.is_dir() else above
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, cast
 import click
 
 from memdet.errors import UserError
+from memdet.io_utils import file_above
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -51,8 +52,7 @@ class UserPath(click.ParamType):  # type: ignore[type-arg]  # generic in new ver
         return path
 
     def _check(self, path: Path, option: str) -> None:
-        above = next((folder for folder in path.parents if folder.exists()), None)
-        if above is not None and not above.is_dir():
+        if (above := file_above(path)) is not None:
             raise UserError(f"{option} {path}: {above} is a file, and nothing can lie below it; name another place")
         if self._made == "directory" and path.exists() and not path.is_dir():
             raise UserError(f"{option} {path} is a file: name a directory")

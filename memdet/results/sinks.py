@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from memdet.errors import UserError
-from memdet.io_utils import printable
+from memdet.io_utils import file_above, printable
 from memdet.results.differences import described_differences
 from memdet.results.manifest import FILE, Manifest
 from memdet.results.run import Run
@@ -126,6 +126,8 @@ class RunDirectory(Sink):
         """Start the run, or take it up where it stopped; see :meth:`Sink.open`."""
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file, not a directory: choose another place for the run")
+        if (above := file_above(self.path)) is not None:
+            raise UserError(f"{self.path}: {above} is a file, and nothing can lie below it: choose another place")
         stored = Manifest.read(self.path) if (self.path / FILE).exists() else None
         if stored is None and self.path.is_dir() and any(p.name != ".lock" for p in self.path.iterdir()):
             raise UserError(f"{self.path} holds other files and no run: choose a new directory")

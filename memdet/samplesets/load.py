@@ -14,6 +14,7 @@ from memdet.samplesets.fetch import Fetcher, specs_directory
 from memdet.samplesets.file_formats import RawTable, read_table
 from memdet.samplesets.items import check_items, content_hash, image_of_png, items_frame
 from memdet.samplesets.names import advice
+from memdet.samplesets.prompt_table import SUFFIXES
 from memdet.samplesets.sample_set import SampleSet
 from memdet.samplesets.spec import Columns, FilesSource, SampleSetSpec, SuiteSpec, label_text
 from memdet.samplesets.strict_yaml import nearest, read_yaml
@@ -124,6 +125,12 @@ def _spec_path(reference: str | Path) -> Path:
     if not isinstance(reference, str) or path.is_file() or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         if not path.exists():
             raise UserError(f"{path}: this spec file does not exist; correct the path, or see `memdet list samples`")
+        if path.suffix.lower() in SUFFIXES:
+            raise UserError(
+                f"{path} is a file of prompts, not the spec of a sample set: give it as `samples` with a `model`, from "
+                "Python SampleSet.from_file(path, model=...)",
+                parameters=("samples", "model"),
+            )
         return path
     hint = f"{nearest(text, sample_set_ids(), 'no id is near:')} `memdet list samples` shows all"
     raise UserError(f"unknown sample set {text!r} in {specs_directory()}: {hint}")

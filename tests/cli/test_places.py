@@ -8,9 +8,11 @@ from pathlib import Path
 import click
 import pytest
 
+import memdet
 import memdet.cli
 from memdet.cli import COMMANDS, options
 from memdet.cli.reproduce import study_names
+from memdet.errors import UserError
 
 
 def every_command():
@@ -96,6 +98,7 @@ def test_the_home_directory_is_known_to_every_kind_of_path(cli, home, tmp_path):
         (["run", "mixture-2d", "--plugin="], ["--plugin is empty"]),
         (["run", "mixture-2d", "--out=~nobody_of_this_name/x"], ["--out ~nobody_of_this_name/x", "home directory"]),
         (["run", "--model=m", "--samples=~/none.csv"], ["home/none.csv does not exist"]),
+        (["run", "./taken.csv"], ["taken.csv", "is a file of prompts", "--samples", "--model"]),
         (["run", "mixture-2d", "--column=a"], ["--column belongs to --samples"]),
         (["run", "mixture-2d", "--guidance=nan"], ["mixture-2d", "guidance=nan"]),
         (["run", "mixture-2d", "--steps=0"], ["--steps", "memdet run --help"]),
@@ -103,6 +106,7 @@ def test_the_home_directory_is_known_to_every_kind_of_path(cli, home, tmp_path):
 )
 def test_what_can_be_no_place_is_told_before_the_work(arguments, words, refused, home):
     Path("taken").write_text("keep me")
+    Path("taken.csv").write_text("prompt\na\n")
     refused(*arguments, words=words)
     assert Path("taken").read_text() == "keep me"
 
@@ -201,3 +205,10 @@ def test_a_scan_of_a_network_of_ones_own(cli, home):
     assert [row["score"] for row in result["ranking"]] == pytest.approx([n * 2**0.5 for n in (3, 2, 1)])
     assert result["model"] == "own.py:make_model"
     assert Path("runs", "scan-p-own.py-make_model", "scan.json").is_file()
+
+
+def test_a_run_below_a_file_is_refused_from_python_too(home):
+    Path("taken").write_text("keep me")
+    for place in ("taken", "taken/x"):
+        with pytest.raises(UserError, match="taken.* is a file"):
+            memdet.evaluate("random", "mixture-2d", seeds=1, out=place, progress=False)
