@@ -14,6 +14,8 @@ from memdet.errors import UserError
 from memdet.models import load_model
 from memdet.models.condition import Condition
 from memdet.models.diffusers import adapters
+from memdet.models.diffusers.opened import Opened
+from memdet.models.diffusers.pipeline import load_pipeline
 from memdet.models.load_options import LoadOptions
 
 needs_peft = pytest.mark.skipif(
@@ -275,3 +277,22 @@ def test_the_conversion_of_a_mixed_directory_works(copy_of_pipeline, tmp_path, r
         embedding = random_model.embed(PROMPTS)
         new = load_model(tmp_path / "new")
         torch.testing.assert_close(new.predict(x(), 500, embedding), random_model.predict(x(), 500, embedding))
+
+
+# Whole pipelines, for the families that are read by their own call
+
+
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_a_whole_pipeline_from_any_variant_with_a_learned_token(random_pipeline, tokens, tmp_path, variant):
+    theirs = StableDiffusionPipeline.from_pretrained(random_pipeline, safety_checker=None)
+    theirs.save_pretrained(tmp_path / "saved", variant=variant)
+    theirs.load_textual_inversion(load_file(tokens))
+    adapter = adapters.Adapter("textual inversion", tokens)
+    ours, remarks = load_pipeline(Opened(tmp_path / "saved", (adapter,)), torch.device("cpu"), torch.float32)
+    assert (type(ours), remarks) == (StableDiffusionPipeline, [])
+    found, expected = (pipeline.encode_prompt(PROMPTS, "cpu", 1, False)[0] for pipeline in (ours, theirs))
+    torch.testing.assert_close(found, expected)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.unet(x(), 5, found).sample, theirs.unet(x(), 5, expected).sample)
+    networks = [part for part in ours.components.values() if isinstance(part, torch.nn.Module)]
+    assert not any(network.training or any(p.requires_grad for p in network.parameters()) for network in networks)
