@@ -6,7 +6,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -181,8 +181,10 @@ def _sample_sets(given: Given, suite: SuiteSpec | None, fetcher: Fetcher) -> lis
     from memdet.samplesets import load_sample_set, load_samples_file
 
     references = dict.fromkeys([*(suite.sample_sets if suite else ()), *given.specs])
-    sets = [load_sample_set(reference, fetcher=fetcher) for reference in references]
+    named = (load_sample_set(reference, fetcher=fetcher) for reference in references)
+    sets = [one.with_protocol(steps=given.steps, guidance=given.guidance) for one in named]
     if given.samples is not None and given.model is not None:
-        noise = given.noise or "shared"
-        sets.append(load_samples_file(given.samples, model=given.model, noise=noise, column=given.column))
-    return [one.with_protocol(steps=given.steps, guidance=given.guidance) for one in sets]
+        settings = {"noise": given.noise, "steps": given.steps, "guidance": given.guidance, "column": given.column}
+        said: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+        sets.append(load_samples_file(given.samples, model=given.model, **said))
+    return sets

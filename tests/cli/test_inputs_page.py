@@ -30,10 +30,12 @@ def test_the_network_of_the_page_is_scored_from_the_command_line_and_from_python
     arguments = ["--samples=mine.csv", "--steps=5", "--quiet", "--device=cpu", *(f"--detector={d}" for d in detectors)]
     code, _, err = cli("run", "--model=own_model.py:make_model", *arguments)
     assert code == 0, err
-    stored = memdet.load_run("runs/mine-own_model.py-make_model").score_rows()
+    found = memdet.load_run("runs/mine-own_model.py-make_model")
+    stored = found.score_rows()
     items = memdet.SampleSet.from_file("mine.csv", model="own", steps=5)
     model = memdet.load_model("own_model.py:make_model")
     fresh = memdet.evaluate(detectors, items, model=model, progress=False).score_rows()
+    assert found.manifest.settings.sample_sets[0].content_hash == items.content_hash
     for name in detectors:
         first, second = (rows[rows["detector"] == name]["score"].tolist() for rows in (stored, fresh))
         assert first == pytest.approx(second, rel=1e-5)

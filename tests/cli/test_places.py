@@ -31,7 +31,6 @@ def every_command():
     return found
 
 
-@pytest.mark.slow
 def test_every_path_of_every_command_is_one_kind():
     """An option that gives a command a path knows the home directory: none is another kind of path."""
     paths = set()
@@ -70,6 +69,7 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
+@pytest.mark.slow
 def test_the_home_directory_is_known_to_every_kind_of_path(cli, home, tmp_path):
     (home / "m.txt").write_text("One Two Three\n" * 3)
     (home / "c.tsv").write_text("caption\tn\n" + "one two three four\t1\n")
@@ -127,6 +127,7 @@ def two():
 """
 
 
+@pytest.mark.slow
 def test_two_models_on_one_file_of_samples_do_not_collide(cli, home):
     """Nor do two models of one name, other settings or other detectors; each command finds its own run again."""
     for place in ("nets", "others"):
@@ -176,6 +177,7 @@ def test_another_protocol_is_another_run_that_no_board_takes(cli, home, tmp_path
     assert cli(*own, "--steps", str(before["steps"]), "--out", "runs/mixture-2d")[0] == 0, "the set's own protocol"
 
 
+@pytest.mark.slow
 def test_a_scan_opens_no_connection_when_told_so(refused, home, monkeypatch):
     import socket
 
