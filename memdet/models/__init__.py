@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from memdet.models.closed_form.skewed import Skewed
     from memdet.models.condition import Condition
     from memdet.models.load import load_model
+    from memdet.models.load_options import LoadOptions
     from memdet.models.names import model_names, zoo_directory
     from memdet.models.prediction_type import PREDICTION_TYPES, PredictionType
     from memdet.models.prediction_type import PREDICTION_TYPES as PARAMETRISATIONS
@@ -28,6 +29,7 @@ _HOMES = {
     "Condition": "condition",
     "DCTGaussian": "closed_form.dct",
     "GaussianMixture": "closed_form.mixture",
+    "LoadOptions": "load_options",
     "NoiseSchedule": "schedule",
     "PREDICTION_TYPES": "prediction_type",
     "PredictionType": "prediction_type",
@@ -47,6 +49,7 @@ __all__ = [
     "Condition",
     "DCTGaussian",
     "GaussianMixture",
+    "LoadOptions",
     "NoiseSchedule",
     "Parametrisation",
     "PredictionType",

@@ -33,6 +33,7 @@ from memdet.models.images import in_unit_range
 from memdet.torch_state import in_own_state
 
 _PIPELINE = "StableDiffusionPipeline"
+PIPELINES = (_PIPELINE, "StableDiffusionImg2ImgPipeline")  # the second has the same parts
 _NO_LENGTH = 10**6  # transformers writes 10^30 where a tokenizer has no length
 _COMPONENTS = ("unet", "scheduler", "text_encoder", "tokenizer", "vae")
 _NETWORKS = ("unet", "text_encoder", "vae")

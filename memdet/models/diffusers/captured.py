@@ -1,0 +1,201 @@
+"""Pipelines of diffusers of many families, told what their own call tells their network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from memdet.errors import NotApplicableError, UserError
+from memdet.models.base import ScoreModel
+from memdet.models.condition import Condition
+from memdet.models.diffusers.adapters import put_on
+from memdet.models.diffusers.capture import Capture, capture, nested, record
+from memdet.models.diffusers.directory import (
+    DiffusersSchedule,
+    read_index,
+    read_json,
+    read_schedule,
+    require_safetensors,
+)
+from memdet.models.diffusers.families.base import Family
+from memdet.models.diffusers.files import ModelFiles
+from memdet.models.diffusers.hub import NEVER_READ, components_of
+from memdet.models.diffusers.opened import Opened
+from memdet.models.diffusers.quiet import quiet
+from memdet.models.flow_schedule import FlowSchedule, Levels
+from memdet.models.images import in_unit_range
+from memdet.models.prediction_type import PredictionType
+from memdet.models.schedule import NoiseSchedule
+from memdet.torch_state import in_own_state
+
+_FLOW = "FlowMatchEulerDiscreteScheduler"
+
+
+class CapturedModel(ScoreModel):
+    """A pipeline of one of the families, from a local directory.
+
+    Conditions are encoded, and sizes and masks made, by the pipeline's own call: see
+    :func:`memdet.models.diffusers.capture.capture`.
+
+    Args:
+        directory: Written by ``save_pretrained``; safetensors only.
+        family: Of the pipeline's class.
+        name: Shown in tables; the directory's name if not given.
+        device: Where the networks live.
+        dtype: Of the networks; weights stored in another precision are converted.
+        opened: How the directory was found; nothing but the directory if not given.
+
+    Raises:
+        UserError: Not a directory that diffusers can load, weights in pickle files only, a scheduler that memdet cannot
+            follow, or a pipeline that tells its network what memdet cannot follow.
+    """
+
+    @in_own_state
+    def __init__(
+        self,
+        directory: Path,
+        family: Family,
+        name: str | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        opened: Opened | None = None,
+    ) -> None:
+        self.name, opened = name or directory.name, opened or Opened(directory)
+        self.device, self.dtype, self._family = torch.device(device), dtype, family
+        check_directory(directory, family)
+        self._files = ModelFiles(directory, components_of(read_index(directory), str(directory)), opened.beside)
+        self._pipeline = _load(directory, self.device, dtype)
+        self._remarks = (*opened.remarks, *put_on(opened.adapters, self._pipeline), *self._files.remarks())
+        self._network = getattr(self._pipeline, family.denoiser)
+        self._network.eval().requires_grad_(requires_grad=False)
+        self._capture = self._told(_example(family))
+        self.latent_shape = self._capture.latent_shape
+        self.schedule, self.prediction_type = self._read_schedule(directory)
+
+    @property
+    def takes_prompts(self) -> bool:  # type: ignore[override]  # a family says it
+        """Whether conditions are text."""
+        return self._family.takes_prompts
+
+    def embed(self, conditions: Sequence[str]) -> Condition:
+        """What the pipeline tells its network of conditions.
+
+        Raises:
+            UserError: A condition that the pipeline does not know.
+        """
+        if not self._family.takes_prompts and (wrong := [text for text in conditions if not text.isdecimal()]):
+            raise UserError(f"{self.name} has no condition {wrong[0]!r}; its conditions are class numbers")
+        return self._told(conditions).cond.to(self.device, self.dtype)
+
+    def embed_null(self) -> Condition:
+        """What the pipeline tells its network on the null branch, one row.
+
+        Raises:
+            NotApplicableError: It has none.
+        """
+        if self._capture.null is None:
+            raise NotApplicableError(f"{self.name} has no null branch: its pipeline evaluates the condition alone")
+        return self._capture.null.to(self.device, self.dtype)
+
+    def predict(self, x: Tensor, t: float, condition: Condition) -> Tensor:
+        """One forward of the pipeline's network; of a learned variance the noise alone."""
+        start, slope = self._capture.time
+        time = torch.full((len(x),), start + slope * t, dtype=self._capture.time_dtype, device=x.device)
+        return self.network(x, time, **condition.expand(len(x)).tensors)
+
+    def network(self, x: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
+        """One forward, at the network's own time."""
+        told = nested({**self._capture.constants, **condition})
+        told |= {self._family.latent: x, "timestep": t}
+        if "return_dict" in told or self._returns_dict:
+            told["return_dict"] = False
+        output: Tensor = self._network(**told)[0]
+        if output.shape != x.shape:
+            output = output.chunk(2, dim=1)[0]
+        return -output if self._family.negated else output
+
+    def decode(self, x0: Tensor) -> Tensor:
+        """Images of clean latents by the pipeline's autoencoder, ``[batch, channels, height, width]`` in [0, 1]."""
+        with torch.no_grad():
+            return in_unit_range(self._family.decode(self._pipeline, x0))
+
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know of how the directory was read."""
+        return self._remarks
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the configuration and weight files of all components."""
+        return self._files.fingerprint()
+
+    def files(self) -> dict[str, str]:
+        """SHA-256 of each file that decides what the model answers."""
+        return self._files.digests()
+
+    @property
+    def _returns_dict(self) -> bool:
+        import inspect
+
+        return "return_dict" in inspect.signature(type(self._network).forward).parameters
+
+    def _told(self, conditions: Sequence[str]) -> Capture:
+        family = self._family
+        return capture(self._pipeline, self._network, family.latent, conditions, family.told, self.name)
+
+    def _read_schedule(self, directory: Path) -> tuple[NoiseSchedule, PredictionType]:
+        """Flow levels as the pipeline's call sets them; noise of betas as for every other pipeline."""
+        if type(self._pipeline.scheduler).__name__ != _FLOW:
+            return read_schedule(directory, latent=True)
+
+        def levels(steps: int) -> Levels:
+            told = self._family.told(self._pipeline, _example(self._family)) | {"num_inference_steps": steps}
+            record(self._pipeline, self._network, self._family.latent, told, self.name)
+            scheduler = self._pipeline.scheduler
+            return scheduler.timesteps.tolist(), scheduler.sigmas.tolist()
+
+        return FlowSchedule(levels), "flow"
+
+
+def check_directory(directory: Path, family: Family) -> None:
+    """Refuse what cannot be read before anything is loaded.
+
+    Raises:
+        UserError: As for :class:`CapturedModel`.
+    """
+    index = read_index(directory)
+    pipeline = str(index.get("_class_name"))
+    parts = components_of(index, str(directory))
+    missing = [part for part in parts if not (directory / part).is_dir()]
+    if missing:
+        raise UserError(f"{directory / missing[0]} is missing, which model_index.json names")
+    networks = [part for part in parts if (directory / part / "config.json").is_file()]
+    require_safetensors(directory, networks, pipeline)
+    config = read_json(directory / "scheduler" / "scheduler_config.json")
+    if config.get("_class_name") != _FLOW:
+        DiffusersSchedule(config, latent=True, where=str(directory))
+
+
+def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    """The pipeline, by the classes that its index names; a component that was saved as none stays none."""
+    index = read_index(directory)
+    absent = dict.fromkeys(name for name, value in index.items() if isinstance(value, list) and not value[0])
+    absent |= dict.fromkeys(name for name in NEVER_READ if name in index)
+    with quiet():
+        import diffusers
+
+        try:
+            pipeline = diffusers.DiffusionPipeline.from_pretrained(
+                str(directory), torch_dtype=dtype, use_safetensors=True, local_files_only=True, **absent
+            )
+        except Exception as error:  # whatever a library raises on files that are not as it wrote them
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise UserError(f"{directory}: diffusers cannot load it ({reason})") from error
+        # Some networks keep parts in float32, which half precision needs and double precision cannot be fed to.
+        return pipeline.to(device, dtype) if dtype == torch.float64 else pipeline.to(device)
+
+
+def _example(family: Family) -> list[str]:
+    return ["a"] if family.takes_prompts else ["0"]

@@ -1,0 +1,205 @@
+"""Tiny random pipelines of many families, each made of its own classes of diffusers and transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from memdet.zoo.tiny_sd import recipe
+
+SIZE, CHANNELS = 8, 4
+
+
+def _vae(**options):
+    from diffusers import AutoencoderKL
+
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    parameters = {"block_out_channels": (4, 8), "latent_channels": CHANNELS, "norm_num_groups": 2, "sample_size": 16}
+    return AutoencoderKL(in_channels=3, out_channels=3, **blocks, **parameters | options)
+
+
+def _clip(tokenizer, cls, width=16, projection=8):
+    from transformers import CLIPTextConfig
+
+    ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    return cls(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            projection_dim=projection,
+            max_position_embeddings=tokenizer.model_max_length,
+            **ends,
+        )
+    )
+
+
+def _t5(tokenizer, width=16):
+    from transformers import T5Config, T5EncoderModel
+
+    config = T5Config(vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    return T5EncoderModel(config)
+
+
+def _flow(**options):
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    return FlowMatchEulerDiscreteScheduler(**options)
+
+
+def _betas(cls="DDIMScheduler", **options):
+    import diffusers
+
+    noise = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear"}
+    return getattr(diffusers, cls)(**noise | options)
+
+
+def sdxl():
+    """Two text encoders, a pooled vector, sizes; Euler's sampler of betas."""
+    from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    tokenizer = recipe.make_tokenizer()
+    unet = UNet2DConditionModel(
+        sample_size=SIZE,
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=32,
+        attention_head_dim=(2, 4),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=8 + 6 * 4,
+        transformer_layers_per_block=(1, 1),
+    )
+    return StableDiffusionXLPipeline(
+        vae=_vae(),
+        text_encoder=_clip(tokenizer, CLIPTextModel),
+        text_encoder_2=_clip(tokenizer, CLIPTextModelWithProjection),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        unet=unet,
+        scheduler=_betas("EulerDiscreteScheduler", steps_offset=1, timestep_spacing="leading"),
+    )
+
+
+def sd3():
+    """A flow with shift 3, two text encoders with projections, no T5."""
+    from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
+    from transformers import CLIPTextModelWithProjection
+
+    tokenizer = recipe.make_tokenizer()
+    transformer = SD3Transformer2DModel(
+        sample_size=SIZE,
+        patch_size=2,
+        in_channels=CHANNELS,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        caption_projection_dim=16,
+        pooled_projection_dim=16,
+        out_channels=CHANNELS,
+    )
+    return StableDiffusion3Pipeline(
+        vae=_vae(use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06),
+        text_encoder=_clip(tokenizer, CLIPTextModelWithProjection),
+        text_encoder_2=_clip(tokenizer, CLIPTextModelWithProjection),
+        text_encoder_3=None,
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        tokenizer_3=None,
+        transformer=transformer,
+        scheduler=_flow(shift=3.0),
+    )
+
+
+def auraflow():
+    """A flow whose network's time is a thousandth of the scheduler's."""
+    from diffusers import AuraFlowPipeline, AuraFlowTransformer2DModel
+
+    tokenizer = recipe.make_tokenizer()
+    transformer = AuraFlowTransformer2DModel(
+        sample_size=SIZE,
+        patch_size=2,
+        in_channels=CHANNELS,
+        num_mmdit_layers=1,
+        num_single_dit_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        caption_projection_dim=16,
+        out_channels=CHANNELS,
+        pos_embed_max_size=64,
+    )
+    return AuraFlowPipeline(
+        tokenizer=tokenizer,
+        text_encoder=_t5(tokenizer),
+        vae=_vae(),
+        transformer=transformer,
+        scheduler=_flow(shift=1.73),
+    )
+
+
+def pixart():
+    """Noise prediction with a variance, and a mask of the text."""
+    from diffusers import PixArtAlphaPipeline, PixArtTransformer2DModel
+
+    tokenizer = recipe.make_tokenizer()
+    transformer = PixArtTransformer2DModel(
+        sample_size=SIZE,
+        patch_size=2,
+        in_channels=CHANNELS,
+        out_channels=2 * CHANNELS,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        cross_attention_dim=16,
+        caption_channels=16,
+        norm_type="ada_norm_single",
+        use_additional_conditions=False,
+    )
+    return PixArtAlphaPipeline(
+        tokenizer=tokenizer, text_encoder=_t5(tokenizer), vae=_vae(), transformer=transformer, scheduler=_betas()
+    )
+
+
+def dit():
+    """Classes, of which the last is the null class, and a variance."""
+    from diffusers import DiTPipeline, DiTTransformer2DModel
+
+    transformer = DiTTransformer2DModel(
+        sample_size=SIZE,
+        patch_size=2,
+        in_channels=CHANNELS,
+        out_channels=2 * CHANNELS,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        num_embeds_ada_norm=1000,
+    )
+    return DiTPipeline(transformer=transformer, vae=_vae(), scheduler=_betas())
+
+
+FAMILIES = {"sdxl": sdxl, "sd3": sd3, "auraflow": auraflow, "pixart": pixart, "dit": dit}
+
+
+def save(name: str, directory: Path) -> Path:
+    """Make a pipeline and write it."""
+    torch.manual_seed(0)
+    pipeline = FAMILIES[name]()
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            for parameter in part.parameters():  # what is zero at the start would hide what it multiplies
+                if not bool(parameter.any()):
+                    torch.nn.init.normal_(parameter, std=0.2)
+    pipeline.save_pretrained(directory / name)
+    return directory / name
