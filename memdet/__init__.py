@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from memdet.detectors import Detector, DetectorInfo, Headline
     from memdet.evaluation import evaluate, get_detector, load_run
-    from memdet.models import NoiseSchedule, ScoreModel, load_model
+    from memdet.models import LoadOptions, NoiseSchedule, ScoreModel, load_model
     from memdet.probing import Probe
     from memdet.results import Run
     from memdet.samplesets import SampleSet, load_sample_set
@@ -22,6 +22,7 @@ _HOMES = {
     "Detector": "memdet.detectors",
     "DetectorInfo": "memdet.detectors",
     "Headline": "memdet.detectors",
+    "LoadOptions": "memdet.models",
     "NoiseSchedule": "memdet.models",
     "Probe": "memdet.probing",
     "Run": "memdet.results",
@@ -38,6 +39,7 @@ __all__ = [
     "Detector",
     "DetectorInfo",
     "Headline",
+    "LoadOptions",
     "NoiseSchedule",
     "Probe",
     "Run",
