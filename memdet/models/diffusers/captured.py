@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,20 +11,18 @@ from torch import Tensor
 from memdet.errors import NotApplicableError, UserError
 from memdet.models.base import ScoreModel
 from memdet.models.condition import Condition
-from memdet.models.diffusers.adapters import put_on
 from memdet.models.diffusers.capture import Capture, capture, nested, record
 from memdet.models.diffusers.directory import (
     DiffusersSchedule,
     read_index,
     read_json,
     read_schedule,
-    require_safetensors,
 )
 from memdet.models.diffusers.families.base import Family
 from memdet.models.diffusers.files import ModelFiles
-from memdet.models.diffusers.hub import NEVER_READ, components_of
+from memdet.models.diffusers.hub import components_of
 from memdet.models.diffusers.opened import Opened
-from memdet.models.diffusers.quiet import quiet
+from memdet.models.diffusers.pipeline import load_pipeline
 from memdet.models.flow_schedule import FlowSchedule, Levels
 from memdet.models.images import in_unit_range
 from memdet.models.prediction_type import PredictionType
@@ -68,8 +65,8 @@ class CapturedModel(ScoreModel):
         self.device, self.dtype, self._family = torch.device(device), dtype, family
         check_directory(directory, family)
         self._files = ModelFiles(directory, components_of(read_index(directory), str(directory)), opened.beside)
-        self._pipeline = _load(directory, self.device, dtype)
-        self._remarks = (*opened.remarks, *put_on(opened.adapters, self._pipeline), *self._files.remarks())
+        self._pipeline, told = load_pipeline(opened, self.device, dtype)
+        self._remarks = (*opened.remarks, *told, *self._files.remarks())
         self._network = getattr(self._pipeline, family.denoiser)
         self._network.eval().requires_grad_(requires_grad=False)
         self._capture = self._told(_example(family))
@@ -160,41 +157,19 @@ class CapturedModel(ScoreModel):
 
 
 def check_directory(directory: Path, family: Family) -> None:
-    """Refuse what cannot be read before anything is loaded.
+    """Refuse by configuration alone what cannot be read: the weights may not be there yet.
 
     Raises:
         UserError: As for :class:`CapturedModel`.
     """
     index = read_index(directory)
-    pipeline = str(index.get("_class_name"))
     parts = components_of(index, str(directory))
     missing = [part for part in parts if not (directory / part).is_dir()]
     if missing:
         raise UserError(f"{directory / missing[0]} is missing, which model_index.json names")
-    networks = [part for part in parts if (directory / part / "config.json").is_file()]
-    require_safetensors(directory, networks, pipeline)
     config = read_json(directory / "scheduler" / "scheduler_config.json")
     if config.get("_class_name") != _FLOW:
         DiffusersSchedule(config, latent=True, where=str(directory))
-
-
-def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    """The pipeline, by the classes that its index names; a component that was saved as none stays none."""
-    index = read_index(directory)
-    absent = dict.fromkeys(name for name, value in index.items() if isinstance(value, list) and not value[0])
-    absent |= dict.fromkeys(name for name in NEVER_READ if name in index)
-    with quiet():
-        import diffusers
-
-        try:
-            pipeline = diffusers.DiffusionPipeline.from_pretrained(
-                str(directory), torch_dtype=dtype, use_safetensors=True, local_files_only=True, **absent
-            )
-        except Exception as error:  # whatever a library raises on files that are not as it wrote them
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise UserError(f"{directory}: diffusers cannot load it ({reason})") from error
-        # Some networks keep parts in float32, which half precision needs and double precision cannot be fed to.
-        return pipeline.to(device, dtype) if dtype == torch.float64 else pipeline.to(device)
 
 
 def _example(family: Family) -> list[str]:

@@ -37,7 +37,8 @@ def load_pipeline(opened: Opened, device: torch.device, dtype: torch.dtype) -> t
     parts = components_of(index, str(directory))
     networks = [part for part in parts if (directory / part / "config.json").is_file()]
     require_safetensors(directory, networks, str(index["_class_name"]))
-    given: dict[str, Any] = {name: None for name in NEVER_READ if name in index}
+    absent = [name for name, entry in index.items() if isinstance(entry, list) and not entry[0]]
+    given: dict[str, Any] = dict.fromkeys([*absent, *(name for name in NEVER_READ if name in index)])
     given |= {name: load_network(directory, name, index[name], device, dtype) for name in networks}
     with quiet():
         from diffusers import DiffusionPipeline
@@ -47,4 +48,6 @@ def load_pipeline(opened: Opened, device: torch.device, dtype: torch.dtype) -> t
         except Exception as error:  # whatever a library raises on files that are not as it wrote them
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise UserError(f"{directory} cannot be loaded: {reason}") from error
+    if dtype == torch.float64:  # some networks keep parts in float32, which cannot be fed double precision
+        pipeline = pipeline.to(dtype)
     return pipeline, put_on(opened.adapters, pipeline)
