@@ -200,7 +200,7 @@ def _vanished(old: GateRun, new: GateRun) -> Iterator[Failure]:
             if now is None:
                 yield Failure("missing", name, label, "the detector is not in the run")
             elif was.status == "ok" != now.status or (
-                was.status == "not-applicable" and now.status in {"error", "nonfinite"}
+                was.status == "not-applicable" and now.status in {"error", "nonfinite", "constant"}
             ):
                 yield Failure("status", name, label, f"{was.status} -> {now.status}: {now.message}".removesuffix(": "))
 

@@ -93,7 +93,7 @@ def gate_run(run: Run, detectors: Collection[str] | None = None) -> GateRun:
         by_label = {str(label): rows for label, rows in of_set.groupby("detector", sort=False)}
         found = {
             entry.label: DetectorRun(
-                status=status_of(by_label[entry.label]),
+                status=status_of(by_label[entry.label], is_control=entry.is_control),
                 message="; ".join(manifest.messages_of(str(set_name), entry.label)),
                 version=int(by_label[entry.label]["detector_version"].iloc[0]),
                 control=entry.is_control,

@@ -69,7 +69,7 @@ class BoardEntry:
     @property
     def failed(self) -> bool:
         """Whether it has no numbers by a fault of its own."""
-        return status_of(self.scores) in {"error", "nonfinite"}
+        return status_of(self.scores, is_control=self.detector.is_control) in {"error", "nonfinite", "constant"}
 
     def rank(self, common: int | None) -> tuple[Any, ...]:
         """Of several entries of one detector the first in this order stands on the board.

@@ -256,11 +256,11 @@ class Run:
         if detector not in tables:
             raise UserError(f"{self.name} has no detector {detector} on {key[0]}: it has {', '.join(tables)}")
         table = tables[detector]
-        if (status := status_of(table)) != "ok":
-            said = "; ".join(self.manifest.messages_of(key[0], detector))
+        entry = self.manifest.detector(detector)
+        if (status := status_of(table, is_control=entry is not None and entry.is_control)) != "ok":
+            said = "; ".join(self.manifest.messages_of(key[0], detector)) or (ALL_EQUAL if status == CONSTANT else "")
             raise UserError(f"{detector} has no scores on {key[0]}: {status}{': ' if said else ''}{said}")
         means = MeanScores.of(table)
-        entry = self.manifest.detector(detector)
         means.add(detector, table, moved=entry is None or entry.bound_to_seeds)
         return RocCurve.of(detector, key[0], means)
 
@@ -326,10 +326,26 @@ class Run:
         return found[0]
 
 
-def status_of(table: pd.DataFrame) -> str:
-    """The worst status among score rows."""
+CONSTANT = "constant"
+ALL_EQUAL = "all items have one score under each seed, so nothing is told apart"
+
+
+def status_of(table: pd.DataFrame, *, is_control: bool = False) -> str:
+    """The worst status among score rows of one detector on one sample set.
+
+    ``constant`` is none of single rows: the detector gave every item of several the same score, which is no result, and
+    not an AUROC of one half. A control may: that its text says nothing is what it is there to find out.
+
+    Args:
+        table: The rows.
+        is_control: Whether they are a control's.
+    """
     present = set(table["status"].unique())
-    return next((status for status in ("error", "nonfinite", "not-applicable") if status in present), "ok")
+    worst = next((status for status in ("error", "nonfinite", "not-applicable") if status in present), "ok")
+    if worst != "ok" or is_control or table["item_id"].nunique() < 2:
+        return worst
+    bounds = table.groupby("seed")["score"].agg(["min", "max"])
+    return CONSTANT if bool((bounds["min"] == bounds["max"]).all()) else "ok"
 
 
 def _kind(value: object) -> str:

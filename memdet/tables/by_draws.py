@@ -70,7 +70,7 @@ def _rows_of_set(run: Run, key: SetKey, counts: Sequence[int] | None) -> Iterato
         if entry.label not in tables or not entry.bound_to_seeds:
             continue
         table = tables[entry.label]
-        if status_of(table) != "ok":
+        if status_of(table, is_control=entry.is_control) != "ok":
             continue
         means = MeanScores.of(table)
         means.add(entry.label, table)

@@ -13,7 +13,7 @@ from memdet.errors import UserError
 from memdet.metrics import METRICS_VERSION, Interval, average_ranks, effective_number, evaluate_table, gain
 from memdet.results.manifest import DetectorEntry, Manifest
 from memdet.results.memory import give_back_memory
-from memdet.results.run import Run, SetKey, status_of
+from memdet.results.run import ALL_EQUAL, CONSTANT, Run, SetKey, status_of
 from memdet.results.scores import Floats, MeanScores
 from memdet.tables.numbers import defined
 from memdet.tables.set_statistics import common_seeds, draws_of, groups_of, split_of
@@ -132,10 +132,11 @@ def set_rows(run: Run, key: SetKey, stratum: str | None = None) -> list[Row]:
         if entry.label not in tables:
             continue
         table = tables[entry.label]
-        row = rows[entry.label] = dict.fromkeys(FIELDS) | _facts(table)
+        row = rows[entry.label] = dict.fromkeys(FIELDS) | _facts(table, entry)
         row |= {"sample_set": key[0], "stratum": stratum, "detector": entry.label, "access": entry.access}
         row["seconds_per_item"] = _seconds(manifest, key[0], entry.label, run.sets[key].rows[entry.label])
-        row["message"] = "; ".join(manifest.messages_of(key[0], entry.label))
+        said = manifest.messages_of(key[0], entry.label)
+        row["message"] = "; ".join([*said, ALL_EQUAL] if row["status"] == CONSTANT else said)
         if row["status"] == "ok":
             means = means or MeanScores.of(table)
             means.add(entry.label, table, moved=entry.bound_to_seeds)
@@ -187,7 +188,7 @@ def _seconds(manifest: Manifest, sample_set: str, label: str, count: int) -> flo
     return None if total is None else float(total / count)
 
 
-def _facts(table: pd.DataFrame) -> dict[str, Any]:
+def _facts(table: pd.DataFrame, entry: DetectorEntry) -> dict[str, Any]:
     """What a row says without metrics."""
     items = table[["item_id", "label", "cluster"]].drop_duplicates("item_id")
     labels, families = items["label"].to_numpy(), pd.factorize(items["cluster"])[0]
@@ -204,7 +205,7 @@ def _facts(table: pd.DataFrame) -> dict[str, Any]:
         "seeds": int(table["seed"].nunique()),
         "ranked": False,
         "metrics_version": METRICS_VERSION,
-        "status": status_of(table),
+        "status": status_of(table, is_control=entry.is_control),
     }
 
 
