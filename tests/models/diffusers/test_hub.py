@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 
 import huggingface_hub
 import pytest
@@ -19,32 +18,10 @@ from memdet.errors import UserError
 from memdet.models import load_model
 from memdet.models.load_options import LoadOptions
 from memdet.samplesets.fetch import Fetcher
-from tests.helpers.stand_in_hub import Repository, commit_of, stand_in_hub
+from tests.helpers.stand_in_hub import Repository, commit_of
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 OFFLINE = Fetcher(offline=True)
-
-
-@pytest.fixture(scope="module")
-def server():
-    with stand_in_hub() as hub:
-        yield hub
-
-
-@pytest.fixture
-def hub(server, monkeypatch, tmp_path):
-    """The stand-in for the real hub, with an empty cache."""
-    server.repositories.clear()
-    server.fetched.clear()
-    address = f"{server.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    for name, value in {
-        "ENDPOINT": server.address,
-        "HUGGINGFACE_CO_URL_TEMPLATE": address,
-        "HF_HUB_CACHE": str(tmp_path / "cache"),
-    }.items():
-        monkeypatch.setattr(huggingface_hub.constants, name, value)
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the client waits before it asks again
-    return server
 
 
 def leave(monkeypatch):
