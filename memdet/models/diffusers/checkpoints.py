@@ -19,7 +19,6 @@ from memdet.models.load_options import OPTIONS
 
 _CHECKPOINT = re.compile(r"checkpoint-\d+")
 _EMA = "_ema"
-_OF_DENOISERS = {"unet", "transformer", "prior"}
 _MUST_AGREE = ("in_channels", "out_channels", "cross_attention_dim", "joint_attention_dim", "num_class_embeds")
 _WORD = "give `base` the directory or hub id of the model that it was trained from"
 
