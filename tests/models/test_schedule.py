@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, EDMEulerScheduler
 
 from memdet.errors import UserError
 from memdet.models import NoiseSchedule
@@ -155,3 +155,65 @@ def test_schedules_can_be_compared():
 def test_what_a_schedule_is_shown_as():
     assert repr(NoiseSchedule.rectified_flow(100)) == "NoiseSchedule(100 timesteps, sigma 0.01 to 1)"
     assert repr(DiffusersSchedule(stable_diffusion().config)).startswith("DiffusersSchedule(1000 timesteps, sigma 0.02")
+
+
+def test_noise_that_explodes():
+    made = NoiseSchedule.ve(torch.tensor([0.01, 1.0, 50.0], dtype=torch.float64))
+    assert made.alphas.tolist() == [1, 1, 1]
+    assert (made.timesteps(3), made.landings(3)[-1]) == ([2, 1, 0], (1.0, 0.0))
+    assert made.start_scale(3) == pytest.approx((1 + 50**2) ** 0.5)
+
+
+def test_levels_of_edm_are_those_of_diffusers():
+    """Karras et al. count from the noisiest."""
+    scheduler = EDMEulerScheduler(sigma_min=0.002, sigma_max=80.0, rho=7.0)
+    scheduler.set_timesteps(18)
+    np.testing.assert_allclose(NoiseSchedule.edm(18).sigmas[::-1], scheduler.sigmas[:-1].numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("sigmas", [[], [0.0, 1.0], [2.0, 1.0], [1.0, float("inf")], [[1.0, 2.0]], 0.5, "abc", None])
+def test_levels_of_noise_that_are_none(sigmas):
+    with pytest.raises(UserError, match="`sigmas`"):
+        NoiseSchedule.ve(sigmas)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"length": 1}, "`length` is 1; write a whole number of timesteps from 2"),
+        ({"length": 2.5}, "`length` is 2.5"),
+        ({"sigma_min": 0}, "0 < sigma_min < sigma_max"),
+        ({"sigma_min": 90}, "`sigma_min` 90"),
+        ({"sigma_max": float("inf")}, "`sigma_max` inf"),
+        ({"rho": 0}, "`rho` 0 is above 0"),
+        ({"rho": "seven"}, "`rho`"),
+        ({"sigma_max": [80.0]}, "`sigma_max`"),
+    ],
+)
+def test_levels_of_edm_that_are_none(options, said):
+    with pytest.raises(UserError, match=said):
+        NoiseSchedule.edm(**options)
+
+
+@pytest.mark.parametrize(
+    ("alphas", "sigmas", "said"),
+    [
+        ([1, 1], [1, 0.5], "noise grows with the timestep"),
+        ([0, 0.5], [1, 0.5], "noise grows with the timestep"),
+        ([1, 1], [1, 2, 3], "a number a timestep"),
+        ([], [], "a number a timestep"),
+        ([1, float("nan")], [1, 2], "numbers from 0"),
+        ([1, -1], [1, 2], "numbers from 0"),
+        ("abc", [1, 2], "`alphas` is a sequence of numbers"),
+    ],
+)
+def test_alphas_and_sigmas_that_are_none(alphas, sigmas, said):
+    with pytest.raises(UserError, match=said):
+        NoiseSchedule(alphas, sigmas)
+
+
+@pytest.mark.parametrize(("length", "steps"), [(50, 50), (99, 50), (5, 4), (1, 1), (1_000, 1_000)])
+def test_no_timestep_comes_twice(length, steps):
+    timesteps = NoiseSchedule.rectified_flow(length).timesteps(steps)
+    assert len(set(timesteps)) == steps
+    assert 0 <= min(timesteps) <= max(timesteps) < length
