@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 ROUNDING = 1e-6  # of schedules that were kept in float32
-PURE_NOISE = 2.5e-4  # alpha over sigma; diffusers writes 2^-12 for 0 where it must not divide by it
+PURE_NOISE = 1e-6  # alpha over sigma; the cosine schedule, which ends near noise, has 5e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,10 +185,7 @@ class NoiseSchedule:
         return float(self.sigmas[int(t)])
 
     def is_pure_noise(self, t: float) -> bool:
-        """Whether nothing of the clean sample is left at a timestep, as in flow models and at zero terminal SNR.
-
-        Half precision has no ``alpha`` below ``PURE_NOISE`` that it could tell from 0.
-        """
+        """Whether nothing of the clean sample is left at a timestep, as in flow models and at zero terminal SNR."""
         return self.alpha(t) <= PURE_NOISE * self.sigma(t)
 
     def start_scale(self, steps: int) -> float:

@@ -145,7 +145,7 @@ class CapturedModel(ScoreModel):
     def _read_schedule(self, directory: Path) -> tuple[NoiseSchedule, PredictionType]:
         """Flow levels as the pipeline's call sets them; noise of betas as for every other pipeline."""
         if type(self._pipeline.scheduler).__name__ != _FLOW:
-            return read_schedule(directory, latent=True)
+            return read_schedule(directory)
 
         def levels(steps: int) -> Levels:
             told = self._family.told(self._pipeline, _example(self._family)) | {"num_inference_steps": steps}
@@ -169,7 +169,7 @@ def check_directory(directory: Path, family: Family) -> None:
         raise UserError(f"{directory / missing[0]} is missing, which model_index.json names")
     config = read_json(directory / "scheduler" / "scheduler_config.json")
     if config.get("_class_name") != _FLOW:
-        DiffusersSchedule(config, latent=True, where=str(directory))
+        DiffusersSchedule(config, where=str(directory))
 
 
 def _example(family: Family) -> list[str]:

@@ -14,12 +14,13 @@ import torch
 
 from memdet.errors import UserError
 from memdet.models.diffusers.quiet import quiet
-from memdet.models.diffusers.scheduler_config import checked_config
+from memdet.models.diffusers.scheduler_config import checked_config, own_alphas
 from memdet.models.diffusers.weights import Weights, find_weights, is_pickle
 from memdet.models.prediction_type import PredictionType
 from memdet.models.schedule import NoiseSchedule
 
 INDEX_FILE = "model_index.json"
+BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")  # those that DDIM has
 _PREDICTION_TYPES: dict[str, PredictionType] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 _VARIANT = re.compile(r"\.([^.]+?)(?:-\d{5}-of-\d{5})?\.(?:bin|ckpt|pt|pth|safetensors)$")
 ANY_PIPELINE = "a directory written by StableDiffusionPipeline.save_pretrained or DDIMPipeline.save_pretrained"
@@ -30,7 +31,7 @@ class DiffusersSchedule(NoiseSchedule):
 
     Args:
         config: Of a scheduler with betas.
-        latent: Whether samples are latents, which no scheduler clips unasked.
+        mended: Whether the pipeline mends old configurations, as StableDiffusionPipeline does.
         where: The model's directory, for messages.
 
     Raises:
@@ -40,12 +41,20 @@ class DiffusersSchedule(NoiseSchedule):
     _ddim: Any
     _timesteps: dict[int, list[int]]
 
-    def __init__(self, config: Any, *, latent: bool = False, where: str = "") -> None:
-        checked = checked_config(config, latent=latent, where=where)
+    def __init__(self, config: Any, *, mended: bool = False, where: str = "") -> None:
+        checked, alphas = checked_config(config, mended=mended, where=where), own_alphas(config, where)
         with quiet():
             from diffusers import DDIMScheduler
 
-            ddim = DDIMScheduler.from_config(checked)
+            known = checked.get("beta_schedule", "linear") in BETA_SCHEDULES
+            ddim = DDIMScheduler.from_config(checked if known else checked | {"beta_schedule": "linear"})
+        of_ddim, kept = ddim.alphas_cumprod, slice(None, -1 if ddim.config.rescale_betas_zero_snr else None)
+        # Euler writes 2^-24 for the 0 of zero terminal SNR, which it could not divide by.
+        if len(alphas) != len(of_ddim) or not torch.allclose(
+            of_ddim[kept], alphas[kept].to(of_ddim), rtol=1e-6, atol=0
+        ):
+            ddim.alphas_cumprod = alphas  # a schedule that DDIM has no name for, or moves otherwise
+            ddim.final_alpha_cumprod = torch.tensor(1.0) if ddim.config.set_alpha_to_one else alphas[0]
         cumulative = ddim.alphas_cumprod.double().numpy()
         final = float(ddim.final_alpha_cumprod)
         super().__init__(
@@ -98,12 +107,12 @@ class DiffusersSchedule(NoiseSchedule):
         return x0.clamp(-config.clip_sample_range, config.clip_sample_range) if config.clip_sample else x0
 
 
-def read_schedule(directory: Path, *, latent: bool) -> tuple[DiffusersSchedule, PredictionType]:
+def read_schedule(directory: Path, *, mended: bool = False) -> tuple[DiffusersSchedule, PredictionType]:
     """Noise schedule of a directory, and what its network predicts.
 
     Args:
         directory: Of the model.
-        latent: Whether its samples are latents, not pixels.
+        mended: Whether its pipeline mends old configurations, as StableDiffusionPipeline does.
 
     Raises:
         UserError: An unknown prediction type, a scheduler that DDIM cannot follow, or a schedule that ends in pure
@@ -113,11 +122,11 @@ def read_schedule(directory: Path, *, latent: bool) -> tuple[DiffusersSchedule, 
     prediction = config.get("prediction_type", "epsilon")
     if prediction not in _PREDICTION_TYPES:
         raise UserError(f"{directory}: scheduler predicts {prediction!r}; known: {', '.join(_PREDICTION_TYPES)}")
-    schedule = DiffusersSchedule(config, latent=latent, where=str(directory))
-    if schedule.alphas.min() < 1e-6:
+    schedule = DiffusersSchedule(config, mended=mended, where=str(directory))
+    if prediction == "epsilon" and schedule.is_pure_noise(len(schedule.alphas) - 1):
         raise UserError(
-            f"{directory}: the scheduler ends in pure noise (zero terminal SNR, rescale_betas_zero_snr), which memdet "
-            "cannot invert"
+            f"{directory}: the scheduler ends in pure noise (zero terminal SNR, rescale_betas_zero_snr), from which no "
+            "clean sample follows where a network predicts noise; a network trained so predicts v"
         )
     return schedule, _PREDICTION_TYPES[prediction]
 

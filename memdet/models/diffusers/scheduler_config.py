@@ -11,7 +11,30 @@ from typing import Any
 from memdet.errors import UserError
 from memdet.models.diffusers.quiet import quiet
 
-BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
+# Samplers of a process whose noise follows from betas: a network that was trained for one serves them all.
+_OF_BETAS = (
+    "CogVideoXDDIMScheduler",
+    "CogVideoXDPMScheduler",
+    "DDIMParallelScheduler",
+    "DDIMScheduler",
+    "DDPMParallelScheduler",
+    "DDPMScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSDEScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "LCMScheduler",
+    "LMSDiscreteScheduler",
+    "PNDMScheduler",
+    "SASolverScheduler",
+    "TCDScheduler",
+    "UniPCMultistepScheduler",
+)
 SPACINGS = ("leading", "trailing", "linspace")
 # Noise levels of other samplers, which no spacing of DDIM visits.
 _OTHER_LEVELS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "use_flow_sigmas")
@@ -19,26 +42,27 @@ _SWITCHES = ("clip_sample", "thresholding", "set_alpha_to_one", "rescale_betas_z
 _MEND = "mend scheduler/scheduler_config.json"
 
 
-def checked_config(config: Mapping[str, Any], *, latent: bool = False, where: str = "") -> dict[str, Any]:
+def checked_config(config: Mapping[str, Any], *, mended: bool = False, where: str = "") -> dict[str, Any]:
     """A configuration that ``DDIMScheduler.from_config`` reads as the pipeline means it.
 
-    Every setting of DDIM is kept as it is. One is filled in: latents have no range, so where a pipeline of latents says
-    nothing of ``clip_sample`` it is false, as in ``StableDiffusionPipeline``; DDIM alone would take true.
+    A setting that is not stated is that of the scheduler's own class: classes differ in the spacing of timesteps, and
+    some never clip. ``StableDiffusionPipeline`` mends two settings of old configurations, and so does this where it is
+    told: ``steps_offset`` becomes 1 and ``clip_sample`` false.
 
     Args:
         config: Of any scheduler with betas.
-        latent: Whether its samples are latents, not pixels.
+        mended: Whether the pipeline mends it so.
         where: The model's directory, for messages.
 
     Raises:
         UserError: Another kind of scheduler, or a setting that is none or that DDIM cannot follow.
 
     Example:
-        >>> checked_config({"_class_name": "PNDMScheduler", "steps_offset": 1}, latent=True)["clip_sample"]
-        False
+        >>> checked_config({"_class_name": "PNDMScheduler", "steps_offset": 0}, mended=True)["steps_offset"]
+        1
     """
     at = f"{where}: scheduler" if where else "scheduler"
-    _check_class(config.get("_class_name"), at)
+    cls = _class_of(config.get("_class_name"), at)
     for name in _OTHER_LEVELS:
         if config.get(name):
             raise UserError(
@@ -49,42 +73,61 @@ def checked_config(config: Mapping[str, Any], *, latent: bool = False, where: st
         if not isinstance(config.get(name, False), bool):
             raise UserError(f"{at}: {name} is {config[name]!r}, not true or false; {_MEND}")
     _check_choice(config, "timestep_spacing", SPACINGS, at)
-    if config.get("trained_betas") is None:
-        _check_choice(config, "beta_schedule", BETA_SCHEDULES, at)
     _check_numbers(config, at)
-    filled = {"clip_sample": False} if latent else {}
-    return filled | dict(config)
+    own = {name: value.default for name, value in inspect.signature(cls.__init__).parameters.items()}
+    unstated = {"clip_sample": False, "thresholding": False, "timestep_spacing": own.get("timestep_spacing", "leading")}
+    unstated |= {name: own[name] for name in unstated if name in own}
+    return unstated | dict(config) | ({"clip_sample": False, "steps_offset": 1} if mended else {})
+
+
+def own_alphas(config: Mapping[str, Any], where: str = "") -> Any:
+    """Squared alphas of every timestep, as the scheduler's own class computes them from its configuration, ``[T]``.
+
+    Raises:
+        UserError: The class cannot be made of it.
+    """
+    at = f"{where}: scheduler" if where else "scheduler"
+    cls = _class_of(config.get("_class_name"), at)
+    with quiet():
+        try:
+            return cls.from_config(dict(config)).alphas_cumprod
+        except Exception as error:  # what is wrong with a setting, each class says in its way
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise UserError(f"{at}: {cls.__name__} cannot be made of its configuration: {reason}; {_MEND}") from error
 
 
 def notes_on(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Settings of a pipeline of latents that are honoured, though ``StableDiffusionPipeline`` itself overrides them."""
+    """Settings of a pipeline of latents that are read as ``StableDiffusionPipeline`` mends them."""
     notes = []
     if config.get("clip_sample"):
         notes.append(
-            "the scheduler's clip_sample clips latents: trajectories do it, while StableDiffusionPipeline sets it false"
+            "the scheduler's clip_sample is read as false, as StableDiffusionPipeline does: latents are unbounded"
         )
     if config.get("steps_offset", 1) != 1:
         notes.append(
-            f"the scheduler's steps_offset is {config['steps_offset']}: trajectories take it, while "
-            "StableDiffusionPipeline sets it to 1"
+            f"the scheduler's steps_offset, {config['steps_offset']}, is read as 1, as StableDiffusionPipeline does"
         )
     return tuple(notes)
 
 
-def _check_class(name: Any, at: str) -> None:
-    """Refuse a scheduler whose noise is not that of betas."""
-    if name is None:
-        return
+def _class_of(name: Any, at: str) -> Any:
+    """The scheduler's class; DDIM where none is named.
+
+    Raises:
+        UserError: None of those whose noise is that of betas.
+    """
     with quiet():
         import diffusers
 
-        cls = getattr(diffusers, str(name), None)
+        cls = getattr(diffusers, str(name or "DDIMScheduler"), None)
     if cls is None:
         raise UserError(f"{at} is a {name}, which the installed diffusers does not have; save the pipeline with DDIM")
-    if "beta_schedule" not in inspect.signature(cls.__init__).parameters:
+    if name is not None and name not in _OF_BETAS:
         raise UserError(
-            f"{at} is a {name}, whose noise does not follow from betas; memdet reads DDIM, DDPM and others that do"
+            f"{at} is a {name}, whose noise does not follow from betas; memdet reads DDIM, DDPM and others that do, "
+            "and flows of FlowMatchEulerDiscreteScheduler"
         )
+    return cls
 
 
 def _check_choice(config: Mapping[str, Any], name: str, known: tuple[str, ...], at: str) -> None:

@@ -78,7 +78,7 @@ class StableDiffusionModel(ScoreModel):
         parts = {"unet": self._unet, "text_encoder": self._text_encoder, "tokenizer": self._tokenizer}
         self._found = (*opened.remarks, *put_on_parts(opened.adapters, **parts), *self._files.remarks())
         self._vae: Any = None
-        self.schedule, self.prediction_type = read_schedule(directory, latent=True)
+        self.schedule, self.prediction_type = read_schedule(directory, mended=True)
         self.latent_shape = (self._unet.config.in_channels, *latent_sizes(directory, self._unet.config.sample_size))
 
     def embed(self, conditions: Sequence[str]) -> Condition:

@@ -5,11 +5,12 @@ import shutil
 
 import pytest
 import torch
-from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, StableDiffusionPipeline, UNet2DModel
 
 from memdet.errors import UserError
 from memdet.models import load_model
 from memdet.models.diffusers.directory import DiffusersSchedule
+from memdet.models.diffusers.scheduler_config import _OF_BETAS
 from memdet.probing import Items
 from tests.helpers.problems import make_probe
 
@@ -51,6 +52,8 @@ def pixel_pipeline(tmp_path_factory):
     )
     directory = tmp_path_factory.mktemp("pixels") / "random-pixel"
     DDIMPipeline(unet=unet, scheduler=DDIMScheduler(**BASE)).save_pretrained(directory)
+    (directory / "labels.json").write_text(json.dumps(["0", "1", "2"]))
+    (directory / "labels.json").write_text('["0", "1", "2"]')  # the fourth is the null class
     return directory
 
 
@@ -90,6 +93,76 @@ def states_of_diffusers(model, conditions, scheduler, noise, guidance, steps):
     return found
 
 
+def as_its_pipeline_reads_it(directory, family):
+    """The configuration; ``StableDiffusionPipeline`` mends two settings of it."""
+    config = json.loads((directory / "scheduler" / "scheduler_config.json").read_text())
+    return config | ({"clip_sample": False, "steps_offset": 1} if family == "latent" else {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{"clip_sample": True, "steps_offset": 0}, {"beta_schedule": "linear"}])
+def test_old_configurations_are_read_as_the_pipeline_mends_them(random_pipeline, copy_of_pipeline, settings):
+    directory = copy_of_pipeline()
+    path = directory / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    mended = StableDiffusionPipeline.from_pretrained(directory, safety_checker=None).scheduler
+    scheduler, model = DDIMScheduler.from_config(mended.config), load_model(directory)
+    probe = probe_of(model, 3.0, 7)
+    wanted = states_of_diffusers(model, probe.evaluator.items.conditions, scheduler, probe.noise, 3.0, 7)
+    torch.testing.assert_close(probe.trajectory().clean(), wanted[-1], rtol=1e-3, atol=1e-4)
+
+
+def classes_of_schedulers():
+    """Names of all scheduler classes of the installed diffusers."""
+    import diffusers
+
+    return sorted(name for name in dir(diffusers) if name.endswith("Scheduler") and not name.startswith(("Flax", "_")))
+
+
+@pytest.mark.parametrize("name", classes_of_schedulers())
+def test_no_scheduler_passes_for_another(name, pixel_pipeline):
+    """Its noise is that which its own class computes, or it is refused by its name."""
+    import diffusers
+
+    own = getattr(diffusers, name)
+    try:
+        config = json.loads(own().to_json_string()) | {"_class_name": name}
+        alphas = getattr(own(), "alphas_cumprod", None)
+    except Exception:  # an optional package, or arguments without defaults
+        config, alphas = {"_class_name": name}, None
+    if name not in _OF_BETAS or alphas is None:
+        with pytest.raises(UserError, match=name):
+            DiffusersSchedule(config, where=str(pixel_pipeline))
+        return
+    schedule = DiffusersSchedule(config, where=str(pixel_pipeline))
+    torch.testing.assert_close(torch.tensor(schedule.alphas**2), alphas.double(), rtol=1e-6, atol=0)
+    spacing = own().config.get("timestep_spacing", "leading")
+    assert schedule._ddim.config.timestep_spacing == spacing
+    assert schedule._ddim.config.clip_sample == own().config.get("clip_sample", False)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "laplace"])
+def test_betas_that_ddim_has_no_name_for_are_the_class_s_own(name):
+    config = {"_class_name": "DDPMScheduler", "beta_schedule": name, "num_train_timesteps": 100}
+    schedule = DiffusersSchedule(config)
+    expected = DDPMScheduler(beta_schedule=name, num_train_timesteps=100).alphas_cumprod
+    torch.testing.assert_close(torch.tensor(schedule.alphas**2), expected.double(), rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "linspace"])
+def test_v_models_of_zero_terminal_snr_start_at_pure_noise(with_scheduler, spacing):
+    settings = {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction", "timestep_spacing": spacing}
+    directory = with_scheduler(**settings)
+    model = load_model(directory)
+    assert model.schedule.is_pure_noise(999)
+    probe = probe_of(model, 3.0, 7)
+    scheduler = DDIMScheduler.from_config(as_its_pipeline_reads_it(directory, with_scheduler.family))
+    wanted = states_of_diffusers(model, probe.evaluator.items.conditions, scheduler, probe.noise, 3.0, 7)
+    assert probe.timesteps == scheduler.timesteps.tolist()
+    torch.testing.assert_close(probe.trajectory().clean(), wanted[-1], rtol=1e-3, atol=1e-4)
+    assert probe.difference(probe.noise, 999).abs().max() > 0
+
+
 @pytest.mark.parametrize("steps", [pytest.param(4, marks=pytest.mark.slow), 7])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_step_is_the_scheduler_s_own(with_scheduler, name, steps):
@@ -97,7 +170,7 @@ def test_every_step_is_the_scheduler_s_own(with_scheduler, name, steps):
     model = load_model(directory)
     probe = probe_of(model, 3.0, steps)
     trajectory = probe.trajectory()
-    scheduler = DDIMScheduler.from_config(json.loads((directory / "scheduler" / "scheduler_config.json").read_text()))
+    scheduler = DDIMScheduler.from_config(as_its_pipeline_reads_it(directory, with_scheduler.family))
     wanted = states_of_diffusers(model, probe.evaluator.items.conditions, scheduler, probe.noise, 3.0, steps)
     assert trajectory.timesteps == scheduler.timesteps.tolist()
     for index, state in enumerate(wanted):
@@ -110,7 +183,8 @@ def test_a_scheduler_of_another_class_is_read_with_its_settings(with_scheduler):
     lacking = ("steps_offset", "set_alpha_to_one")
     model = load_model(with_scheduler(lacking, **config | {"_class_name": "DDPMScheduler"}))
     probe = probe_of(model, 2.0, 4)
-    scheduler = DDIMScheduler.from_config(config)
+    mended = {"clip_sample": False, "steps_offset": 1} if with_scheduler.family == "latent" else {}
+    scheduler = DDIMScheduler.from_config(config | mended)
     wanted = states_of_diffusers(model, probe.evaluator.items.conditions, scheduler, probe.noise, 2.0, 4)
     torch.testing.assert_close(probe.trajectory().clean(), wanted[-1], rtol=1e-3, atol=1e-4)
 
@@ -121,7 +195,8 @@ def test_clipping_moves_trajectories_and_no_score_at_a_state(with_scheduler):
     t = probes[0].timesteps[0]
     torch.testing.assert_close(*(probe.score(probe.noise, t, "cond") for probe in probes), rtol=0, atol=0)
     first, second = (probe.trajectory().state(1) for probe in probes)
-    assert (first - second).abs().max() > 0.1
+    moved = float((first - second).abs().max())
+    assert moved == 0 if with_scheduler.family == "latent" else moved > 0.1
 
 
 def test_a_silent_configuration_clips_pixels_and_no_latents(with_scheduler):
@@ -137,7 +212,7 @@ def test_what_a_pipeline_of_latents_would_override_is_said(with_scheduler):
     assert usual.remarks() == ()
     said = load_model(with_scheduler(clip_sample=True, steps_offset=0)).remarks()
     if with_scheduler.family == "latent":
-        assert [("clip_sample" in one, "steps_offset is 0" in one) for one in said] == [(True, False), (False, True)]
+        assert [("clip_sample" in one, "steps_offset, 0" in one) for one in said] == [(True, False), (False, True)]
     else:
         assert said == ()
 
@@ -155,7 +230,7 @@ REFUSED = {
     "karras": ({"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": True}, "use_karras_sigmas"),
     "flow sigmas": ({"_class_name": "DPMSolverMultistepScheduler", "use_flow_sigmas": True}, "use_flow_sigmas"),
     "spacing": ({"timestep_spacing": "sideways"}, "timestep_spacing is 'sideways'"),
-    "betas": ({"beta_schedule": "sigmoid"}, "beta_schedule is 'sigmoid'"),
+    "betas": ({"beta_schedule": "sideways"}, "sideways"),
     "text for a switch": ({"clip_sample": "false"}, "clip_sample is 'false'"),
     "number for a switch": ({"thresholding": 1}, "thresholding is 1"),
     "no range": ({"clip_sample_range": 0.0}, "clip_sample_range is 0.0"),
