@@ -174,6 +174,18 @@ def default_step(dtype: torch.dtype, backend: Backend) -> float:
     return float(0.8 * epsilon ** (1 / 3) if backend == "fd" else 3 * epsilon**0.5)
 
 
+def resolves_differences(dtype: torch.dtype) -> bool:
+    """Whether a finite difference is worth anything: not in half precision, where rounding drowns it.
+
+    In bfloat16 the best step leaves errors as large as the product, and items rank anew.
+
+    Example:
+        >>> resolves_differences(torch.float32), resolves_differences(torch.bfloat16)
+        (True, False)
+    """
+    return torch.finfo(dtype).bits >= 32
+
+
 def _forward_ad(f: Function, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     # inference_mode would disable forward AD; no_grad does not. The fused attention kernels have no forward
     # derivative, on CPU and CUDA alike.

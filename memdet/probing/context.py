@@ -17,11 +17,14 @@ class Policy:
         memo: Whether detectors share evaluations; False forgets everything between them.
         self_check: Whether Jacobian operators test themselves on one item, once a seed and backend.
         join_branches: Whether both branches are evaluated in one network call where that pays.
+        exact_in_half: Whether half precision takes forward AD in place of finite differences, which rounding drowns
+            there; False for who measures how much.
     """
 
     memo: bool = True
     self_check: bool = True
     join_branches: bool = True
+    exact_in_half: bool = True
 
 
 @dataclass(frozen=True)

@@ -345,6 +345,11 @@ class Evaluator:
         finally:
             self._ledger.cost.seconds -= self.now() - start
 
+    def note(self, text: str) -> None:
+        """What the detector that is charged says beside its scores, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
     def reimburse(self, seconds: float) -> None:
         """Take back time that is charged elsewhere."""
         self._ledger.cost.seconds -= seconds

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from memdet.curvature import Backend, JacobianOperator, Known, eigenvalues, jacobian_matrix
+from memdet.curvature.products import resolves_differences
 from memdet.errors import NotApplicableError
 from memdet.models import ClosedForm
 from memdet.models.condition import Condition
@@ -36,15 +37,30 @@ class Jacobians:
     def product(self, x: Tensor, t: int, branch: Branch, v: Tensor, backend: Backend) -> Tensor:
         """``J v``; with the backend ``vjp`` ``J^T v``."""
         self._evaluator.refuse_pure_noise(t)
-        return self._product(x, t, branch, v, backend, relative=False)
+        return self._product(x, t, branch, v, self._fit_for(x.dtype, backend), relative=False)
 
     def both_products(self, x: Tensor, t: int, v: Tensor, backend: Backend) -> tuple[Tensor, Tensor]:
         """Products of both branches whose difference counts, in one call where that pays."""
+        backend = self._fit_for(x.dtype, backend)
         # A tangent carries the memory of several forwards, so forward AD is joined where memory is plentiful.
         if backend in {"fd", "fd-one-sided"} or (backend == "jvp" and self._evaluator.model.device.type == "cpu"):
             self._join(x, t, v, backend)
         cond, null = (self._product(x, t, branch, v, backend, relative=True) for branch in BRANCHES)
         return cond, null
+
+    def _fit_for(self, dtype: torch.dtype, backend: Backend) -> Backend:
+        """Forward AD in place of a finite difference that rounding would drown; the detector's rows say so."""
+        if (
+            not backend.startswith("fd")
+            or resolves_differences(dtype)
+            or not self._evaluator.context.policy.exact_in_half
+        ):
+            return backend
+        self._evaluator.note(
+            f"Jacobian products by forward AD (JVP), not by differences ({backend}), which rounding drowns in "
+            f"{str(dtype).removeprefix('torch.')}"
+        )
+        return "jvp"
 
     def _product(self, x: Tensor, t: int, branch: Branch, v: Tensor, backend: Backend, *, relative: bool) -> Tensor:
         evaluator = self._evaluator

@@ -344,7 +344,8 @@ def _batches(
 ) -> Iterator[tuple[Items, ForcedProbe]]:
     """Batches as probes. They check in float64 alone: elsewhere is measured what the self-check would refuse."""
     size = max(1, min(LARGEST_BATCH, ELEMENTS_ON_CPU // math.prod(model.latent_shape)))
-    context, memory = Context(sample_set.protocol, seed, len(frame), Policy(self_check=checks)), SeedMemory()
+    policy = Policy(self_check=checks, exact_in_half=False)
+    context, memory = Context(sample_set.protocol, seed, len(frame), policy), SeedMemory()
     for start in range(0, len(frame), size):
         part = frame.iloc[start : start + size]
         items = items_of(part, sample_set, model)

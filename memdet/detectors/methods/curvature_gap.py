@@ -24,7 +24,8 @@ class CurvatureGap(Detector):
     Attributes:
         probes: Products per branch.
         t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
-        backend: ``fd-one-sided``, or ``jvp`` and ``fd`` for a more exact product.
+        backend: ``fd-one-sided``, or ``jvp`` and ``fd`` for a more exact product. In half precision rounding drowns
+            differences: products are then by ``jvp`` whatever is said here, and counted as such.
         estimator: ``probes``, or ``exact``: the norm itself, of closed forms and small networks.
         draw: Which random vectors; another number takes others at the same noise.
     """

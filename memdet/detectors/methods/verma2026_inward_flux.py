@@ -27,7 +27,8 @@ class InwardFlux(Detector):
         t: Timestep, the nearest of the trajectory's.
         cycles: Of noise and denoising.
         directions: Pairs of opposite ones, uniform on the sphere.
-        radius: Of the sphere, in sigma.
+        radius: Of the sphere, in sigma. In half precision rounding drowns differences over a small one: the flux is
+            then its derivative at x, ``-r u . J_D u`` by forward AD, and counted as such.
     """
 
     info = DetectorInfo(
@@ -55,15 +56,28 @@ class InwardFlux(Detector):
         """Score each item, ``[batch]``."""
         import torch
 
+        from memdet.curvature.products import default_step, resolves_differences
+
         t, schedule = probe.nearest_timestep(self.t), probe.model.schedule
         alpha, sigma, clean = schedule.alpha(t), schedule.sigma(t), probe.clean()
         for cycle in range(self.cycles):
             x = alpha * clean + sigma * probe.starting_noise(1 + cycle)
             clean = probe.clean_of(x, t, "cond")
         x, radius = alpha * clean, self.radius * sigma
-        fluxes = []
+        smallest = default_step(x.dtype, "fd") * x[0].numel() ** 0.5  # of a difference that rounding leaves
+        fluxes, by_derivative = [], not resolves_differences(x.dtype) and radius < smallest
+        if by_derivative:
+            probe.note(
+                "the flux by its derivative at the centre, 2 JVP a direction, not by differences, which rounding drowns in "
+                f"{str(x.dtype).removeprefix('torch.')}"
+            )
         for vector in probe.directions(self.directions, "gaussian"):
             u = vector / vector.flatten(1).norm(dim=1).view(-1, *[1] * (vector.ndim - 1))
-            ahead, behind = (probe.difference(x + sign * radius * u, t).double() for sign in (1, -1))
-            fluxes.append((u.double() * (ahead - behind)).flatten(1).sum(dim=1) / (2 * sigma))
+            if by_derivative:
+                cond, null = probe.both_products(x, t, u, "jvp")
+                change = (null - cond).double() * (2 * sigma * radius)
+            else:
+                ahead, behind = (probe.difference(x + sign * radius * u, t).double() for sign in (1, -1))
+                change = ahead - behind
+            fluxes.append((u.double() * change).flatten(1).sum(dim=1) / (2 * sigma))
         return torch.stack(fluxes).mean(dim=0)  # the score is minus the noise over sigma
