@@ -181,7 +181,8 @@ class Bench:
         if not isinstance(self.model, Accelerated):
             return math.nan
         started = time.perf_counter()
-        self.model.prepare(rows_of_calls(self.model, batch_size, self.sample_set.protocol.noise))
+        rows = rows_of_calls(self.model, batch_size, self.sample_set.protocol.noise)
+        self.model.prepare(rows, str(self.rows["condition"].iloc[0]))
         synchronise(self.model.device)
         return time.perf_counter() - started
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from memdet.errors import UserError
+from memdet.errors import NotApplicableError, UserError
 from memdet.models.base import ScoreModel, time_on
 from memdet.models.condition import Condition
 from memdet.models.wrapped import WrappedModel, layers
@@ -115,9 +115,17 @@ class Accelerated(WrappedModel):
         self._checked.add(key)
         return output
 
-    def prepare(self, batch_sizes: Iterable[int]) -> None:
-        """Build the network for some batch sizes now, so that the time it takes is nobody's."""
-        null = self.embed_null()
+    def prepare(self, batch_sizes: Iterable[int], condition: str = "") -> None:
+        """Build the network for some batch sizes now, so that the time it takes is nobody's.
+
+        Args:
+            batch_sizes: Rows of the calls.
+            condition: One that the model knows, for where there is no null branch.
+        """
+        try:
+            encoded = self.embed_null()
+        except NotApplicableError:
+            encoded = self.embed([condition])
         for size in batch_sizes:
             generator = torch.Generator("cpu").manual_seed(0)
             x = torch.randn(size, *self.latent_shape, generator=generator, dtype=torch.float32, device="cpu")
@@ -125,7 +133,7 @@ class Accelerated(WrappedModel):
                 self.predict(
                     x.to(self.device, self.dtype),
                     len(self.schedule.alphas) // 2,
-                    null.expand(size),
+                    encoded.expand(size),
                 )
 
     def _compare(self, found: Tensor, expected: Tensor) -> None:

@@ -102,15 +102,24 @@ class Places:
         return min(self.timesteps, key=lambda timestep: abs(timestep - t))
 
     def trajectory(self, steps: int | None, guidance: float | None, draw: int) -> Trajectory:
-        """Trajectory of the protocol, or another."""
+        """Trajectory of the protocol, or another; of a model without a null branch the condition is followed alone."""
         evaluator, protocol = self._evaluator, self._evaluator.context.protocol
         if evaluator.items.images is not None:
             raise NotApplicableError("the items are images; a trajectory from noise does not meet them")
         length = protocol.steps if steps is None else steps
         scale = protocol.guidance if guidance is None else guidance
+        if scale not in (0, 1) and not self._has_null():
+            scale = 1  # as a pipeline without a null branch generates
         start = self._draws.start(draw, length)
         key = ("trajectory", length, scale, draw)
         return evaluator.remember(key, "trajectory(...)", lambda: Trajectory(evaluator, start, length, scale))
+
+    def _has_null(self) -> bool:
+        try:
+            self._evaluator.condition("null", 1)
+        except NotApplicableError:
+            return False
+        return True
 
     def at(self, t: int | None, guidance: float, *, pure_noise: bool) -> tuple[Tensor, int]:
         """On the trajectory, or at a noisy image."""

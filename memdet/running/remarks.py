@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from memdet.errors import NotApplicableError
 from memdet.io_utils import printable
 from memdet.models import ScoreModel
 from memdet.models.prediction_evidence import doubt_of
@@ -37,11 +38,19 @@ def remarks_on(sample_sets: Sequence[SampleSet], models: Mapping[str, ScoreModel
             model = models[str(name)]
             if name not in of_models:
                 doubt = doubt_of(model, str(part["condition"].iloc[0]))
-                of_models[str(name)] = [*([str(doubt)] if doubt else []), *model.remarks()]
+                of_models[str(name)] = [*([str(doubt)] if doubt else []), *model.remarks(), *_without_null(model)]
             remarks = [*of_models[str(name)], *cut_prompts(model, part)]
             if remarks:
                 found.setdefault(sample_set.id, []).extend(remarks)
     return found
+
+
+def _without_null(model: ScoreModel) -> list[str]:
+    try:
+        model.embed_null()
+    except NotApplicableError:
+        return [f"{model.name} has no null branch: trajectories follow the condition alone, whatever the guidance"]
+    return []
 
 
 def other_protocol(sample_set: SampleSet) -> str:

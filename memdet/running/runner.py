@@ -17,6 +17,7 @@ from memdet.results.run import Run
 from memdet.results.sinks import RunDirectory, RunInMemory
 from memdet.running.description import manifest_of_run, settings_of_run
 from memdet.running.engines import Job, compute
+from memdet.running.known_conditions import check_conditions
 from memdet.running.options import RunOptions
 from memdet.running.remarks import LABEL, remarks_on, said_again, say
 from memdet.running.scoring import Work, load_models
@@ -55,13 +56,15 @@ def run(
 
     Raises:
         UserError: Two sample sets or detectors have one name, a set holds one prompt under both labels, a model cannot
-            be loaded, or ``out`` holds a run of other settings; loaded models for several workers.
+            be loaded or does not know the conditions, or ``out`` holds a run of other settings; loaded models for
+            several workers.
     """
     options = options or RunOptions()
     _check(sample_sets, detectors, options, loaded=bool(models))
     n_items = sum(len(sample_set.items) for sample_set in sample_sets)
     give_back_memory(n_items)
     models = models or load_models(sample_sets, options)
+    check_conditions(sample_sets, models)
     work = Work(sample_sets, detectors, options, models)
     batch_sizes = {name: units.batch_size for name, units in work.plan.items()}
     settings = settings_of_run(sample_sets, models, detectors, options, batch_sizes)

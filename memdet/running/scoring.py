@@ -197,7 +197,7 @@ class Work:
         probe = Probe(model, items, context, memory=self._memory, dev=None if unit.whole else self._dev)
         try:
             if isinstance(model, Accelerated) and not all(detector.info.is_control for detector in detectors):
-                self._prepare(model, len(items), of_set)
+                self._prepare(model, items, of_set)
             found = [score_items(model, items, detector, probe) for detector in detectors]
         finally:
             probe.forget()
@@ -205,12 +205,12 @@ class Work:
             self._repeats.keep(of_set.id, part, list(zip(detectors, found, strict=True)))
         return found
 
-    def _prepare(self, model: Accelerated, items: int, of_set: SampleSet) -> None:
+    def _prepare(self, model: Accelerated, items: Items, of_set: SampleSet) -> None:
         try:
-            model.prepare(rows_of_calls(model, items, of_set.protocol.noise))
+            model.prepare(rows_of_calls(model, len(items), of_set.protocol.noise), items.conditions[0])
         except Exception as error:
             if is_out_of_memory(error):
-                raise OutOfMemoryError(f"acceleration by {self._accelerated}", items) from error
+                raise OutOfMemoryError(f"acceleration by {self._accelerated}", len(items)) from error
             raise
 
     def described(self) -> Iterator[pa.Table]:

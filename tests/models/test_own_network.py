@@ -7,10 +7,12 @@ import sys
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
+from memdet import SampleSet, evaluate
 from memdet.curvature import JacobianOperator
 from memdet.detectors import detector_classes, make_detectors
 from memdet.errors import NotApplicableError, UserError
@@ -74,6 +76,19 @@ def test_an_unconditional_network_runs_what_needs_no_null_branch(unconditional):
             scores(unconditional, label)
     with pytest.raises(NotApplicableError, match="does not generate images"):
         unconditional.decode(torch.zeros(1, 2, 3))
+
+
+def test_conditions_that_an_encoder_fails_for_are_refused_before_scores():
+    known = {"a": 0, "b": 1}
+    model = ScoreModel.from_callable(
+        lambda x, t, condition: x,
+        shape=(2,),
+        schedule=NoiseSchedule.vp([0.9, 0.1]),
+        embed=lambda texts: torch.tensor([known[text] for text in texts]),
+    )
+    items = SampleSet.from_pandas(pd.DataFrame({"condition": ["a", "hat"], "label": [0, 1]}), steps=1)
+    with pytest.raises(UserError, match=r"`embed` of .* fails for 'a', 'hat' \(KeyError: 'hat'\)"):
+        evaluate("wen2024", items, model=model, progress=False)
 
 
 def test_a_conditional_network_may_have_no_null_branch():

@@ -1,4 +1,4 @@
-"""Class-conditional pixel models in diffusers' DDIM or DDPM pipeline format."""
+"""Pixel models in diffusers' DDIM or DDPM pipeline format, with classes or without."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from memdet.errors import UserError
+from memdet.errors import NotApplicableError, UserError
 from memdet.models.base import ScoreModel, time_on
 from memdet.models.condition import Condition
 from memdet.models.diffusers.directory import (
@@ -34,20 +34,23 @@ _COMPONENTS = ("unet", "scheduler")
 
 
 class ClassConditionalModel(ScoreModel):
-    """UNet2DModel with class embeddings + scheduler, from a local directory.
+    """UNet2DModel + scheduler, from a local directory; conditions are the classes of its table, if it has one.
 
-    The last class is the null class. Conditions are the names in ``labels.json``, a list in the order of the classes;
-    without that file they are the class numbers as text.
+    A file ``labels.json``, a list of names in the order of the classes, says whether there is a null class. One name
+    fewer than the table has classes: the last class is the null class. As many names: there is none. Without the file
+    conditions are the class numbers as text, and no class is taken for the null class, for nothing says that one is. A
+    network without a table is unconditional: conditions only name the items.
 
     Args:
-        directory: Written by ``DDIMPipeline.save_pretrained``; safetensors only.
+        directory: Written by ``DDIMPipeline.save_pretrained`` or ``DDPMPipeline.save_pretrained``; safetensors only.
         name: Shown in tables; the directory's name if not given.
         device: Where the network lives.
         dtype: Of the network; weights stored in another precision are converted.
         opened: How the directory was found; nothing but the directory if not given.
 
     Raises:
-        UserError: Not a directory of that format, weights in pickle files only, or a network without class embeddings.
+        UserError: Not a directory of that format, weights in pickle files only, names that do not fit the table, or a
+            network that is told something else than class numbers.
     """
 
     @in_own_state
@@ -66,22 +69,29 @@ class ClassConditionalModel(ScoreModel):
         classes = check_directory(directory)
         require_safetensors(directory, ("unet",), PIPELINES[0])
         config = read_json(directory / "unet" / "config.json")
-        number = config["num_class_embeds"]
-        labels = _read_labels(directory, number - 1)
-        self._class_of = {label: index for index, label in enumerate(labels)}
-        self._null = number - 1
+        self._classes = config.get("num_class_embeds") or 0
+        labels = _read_labels(directory, self._classes)
+        names = labels or [str(index) for index in range(self._classes)]
+        self._class_of = {label: index for index, label in enumerate(names)}
+        self._is_named = bool(labels)
         self._unet = load_network(directory, "unet", classes["unet"], self.device, dtype)
         allow_forward_ad(self._unet)
-        self.schedule, self.prediction_type = read_schedule(directory, latent=False)
+        self.schedule, self.prediction_type = read_schedule(directory)
         self.latent_shape = (config["in_channels"], *latent_sizes(directory, config.get("sample_size")))
 
     @property
     def conditions(self) -> list[str]:
-        """Names of the classes, in their order; the null class is not among them."""
+        """Names of the classes, in their order; the null class is not among them. Empty of an unconditional model."""
         return list(self._class_of)
 
     def embed(self, conditions: Sequence[str]) -> Condition:
-        """Class numbers, int64 ``[batch]``."""
+        """Class numbers, int64 ``[batch]``; nothing where the network is unconditional.
+
+        Raises:
+            UserError: A condition that is no class.
+        """
+        if not self._classes:
+            return Condition.nothing(len(conditions))
         for condition in conditions:
             if condition not in self._class_of:
                 some = ", ".join(self.conditions[:5])
@@ -90,17 +100,27 @@ class ClassConditionalModel(ScoreModel):
         return Condition.of(numbers, "class_labels")
 
     def embed_null(self) -> Condition:
-        """Number of the null class, int64 ``[1]``."""
-        return Condition.of(torch.tensor([self._null], device=self.device), "class_labels")
+        """Number of the null class, int64 ``[1]``.
+
+        Raises:
+            NotApplicableError: There is none, or nothing says that there is one.
+        """
+        if not self._classes:
+            raise NotApplicableError(f"{self.name} is unconditional: it has no null branch")
+        if not self._is_named:
+            raise NotApplicableError(f"{self.name} has no null branch: {_unnamed(self._classes)}")
+        if len(self._class_of) == self._classes:
+            raise NotApplicableError(f"{self.name} has no null branch: {LABELS_FILE} names every class of the network")
+        return Condition.of(torch.tensor([self._classes - 1], device=self.device), "class_labels")
 
     def predict(self, x: Tensor, t: int, condition: Condition) -> Tensor:
         """One forward of the UNet."""
         return self.network(x, time_on(x.device, t), **condition.expand(len(x)).tensors)
 
     def network(self, x: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
-        """One forward of the UNet."""
+        """One forward of the UNet; of a learned variance the first half of the channels alone, the prediction."""
         output: Tensor = self._unet(x, t, **condition, return_dict=False)[0]
-        return output
+        return output[:, : self.latent_shape[0]]
 
     def decode(self, x0: Tensor) -> Tensor:
         """Scale clean samples from [-1, 1] to images in [0, 1], of their shape; what is not finite becomes NaN."""
@@ -115,8 +135,9 @@ class ClassConditionalModel(ScoreModel):
         return record_output(self._unet.mid_block, lambda: self.predict(x, t, condition))
 
     def remarks(self) -> tuple[str, ...]:
-        """Which files were read."""
-        return self._found
+        """Which files were read, and that nothing says whether there is a null class."""
+        unsaid = self._classes > 1 and not self._is_named
+        return (*self._found, *([f"no null branch: {_unnamed(self._classes)}"] if unsaid else []))
 
     def fingerprint(self) -> str:
         """SHA-256 over configuration, weights and the names of the classes."""
@@ -138,10 +159,15 @@ def check_directory(directory: Path) -> dict[str, list[str]]:
     """
     classes = read_components(directory, _COMPONENTS, "UNet2DModel", PIPELINES[0])
     config = read_json(directory / "unet" / "config.json")
-    number = config.get("num_class_embeds")
-    if not isinstance(number, int) or number < 2 or config.get("class_embed_type") is not None:
-        raise UserError(f"{directory}: the unet has no table of class embeddings, of which the last is the null")
-    if config.get("in_channels") != config.get("out_channels"):
+    number, kind = config.get("num_class_embeds"), config.get("class_embed_type")
+    if kind is not None:
+        raise UserError(
+            f"{directory}: the unet is told a {kind} beside the time; memdet reads a table of classes, or none"
+        )
+    if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
+        raise UserError(f"{directory}: num_class_embeds of the unet is {number!r}, not a number of classes")
+    taken, returned = config.get("in_channels"), config.get("out_channels")
+    if not isinstance(taken, int) or returned not in (taken, 2 * taken):  # twice as many: with a variance
         raise UserError(f"{directory}: the unet returns another number of channels than it takes")
     return classes
 
@@ -162,18 +188,25 @@ def _contiguous(module: torch.nn.Module, inputs: Any, output: Tensor) -> Tensor:
     return output.contiguous()
 
 
-def _read_labels(directory: Path, number: int) -> list[str]:
+def _unnamed(classes: int) -> str:
+    return (
+        f"nothing says that the last of the {classes} classes is a null class; where it is, write {LABELS_FILE} into "
+        f"the model's directory, a list of the names of the {classes - 1} others"
+    )
+
+
+def _read_labels(directory: Path, classes: int) -> list[str]:
+    """Names of the classes, of all or of all but the last; none where there is no file."""
     path = directory / LABELS_FILE
     if not path.is_file():
-        return [str(index) for index in range(number)]
+        return []
     try:
         labels = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{path} is not valid JSON: {error}") from None
     if not (isinstance(labels, list) and all(isinstance(label, str) for label in labels)):
         raise UserError(f"{path} is not a list of names")
-    if len(set(labels)) != number or len(labels) != number:
-        raise UserError(
-            f"{path} holds {len(set(labels))} different names; the unet has {number} classes beside the null"
-        )
+    if not labels or len(set(labels)) != len(labels) or len(labels) not in (classes - 1, classes):
+        has = f"has {classes} classes, or {classes - 1} beside a null class" if classes else "has no table of classes"
+        raise UserError(f"{path} holds {len(set(labels))} different names; the unet {has}")
     return labels

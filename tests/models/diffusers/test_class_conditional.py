@@ -3,13 +3,15 @@
 import json
 import shutil
 
+import pandas as pd
 import pytest
 import torch
-from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
+from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
 
+from memdet import SampleSet, evaluate
 from memdet.curvature import JacobianOperator, Known
-from memdet.errors import UserError
+from memdet.errors import NotApplicableError, UserError
 from memdet.models import load_model
 from memdet.models.diffusers.class_conditional import ClassConditionalModel
 
@@ -17,20 +19,22 @@ LABELS = ["coat", "bag", "boot"]
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    torch.manual_seed(0)
-    unet = UNet2DModel(
-        sample_size=8,
-        in_channels=1,
-        out_channels=1,
+def network_of(**options):
+    parameters = {"sample_size": 8, "in_channels": 1, "out_channels": 1, "num_class_embeds": len(LABELS) + 1}
+    return UNet2DModel(
         block_out_channels=(8, 16),
         down_block_types=("DownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "UpBlock2D"),
         layers_per_block=1,
         norm_num_groups=4,
-        num_class_embeds=len(LABELS) + 1,
-    )
+        **parameters | options,
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    torch.manual_seed(0)
+    unet = network_of()
     directory = tmp_path_factory.mktemp("models") / "classes"
     scheduler = DDIMScheduler(steps_offset=1, set_alpha_to_one=False, clip_sample=False)
     DDIMPipeline(unet=unet, scheduler=scheduler).save_pretrained(directory)
@@ -104,9 +108,80 @@ def test_decode(model):
     assert model.decode(x0).flatten().tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]
 
 
-def test_classes_without_names_are_numbers(copied):
+def test_without_names_no_class_is_taken_for_the_null_class(copied):
     (copied / "labels.json").unlink()
-    assert load_model(copied).conditions == ["0", "1", "2"]
+    found = load_model(copied)
+    assert found.conditions == ["0", "1", "2", "3"]
+    with pytest.raises(NotApplicableError, match=r"no null branch: nothing says.*write labels\.json.*names of the 3"):
+        found.embed_null()
+    assert any("no null branch" in remark for remark in found.remarks())
+
+
+def test_names_of_all_classes_leave_no_null_class(copied, model):
+    (copied / "labels.json").write_text(json.dumps([*LABELS, "hat"]))
+    found = load_model(copied)
+    assert found.conditions == [*LABELS, "hat"]
+    with pytest.raises(NotApplicableError, match=r"no null branch: labels\.json names every class"):
+        found.embed_null()
+    x = noisy()
+    torch.testing.assert_close(found.eps(x, 400, found.embed(["hat"])), model.eps(x, 400, model.embed_null()))
+    assert not any("null" in remark for remark in [*found.remarks(), *model.remarks()])
+
+
+@pytest.mark.parametrize("size", [8, (8, 16)])
+def test_an_unconditional_network(tmp_path, size):
+    unet = network_of(sample_size=size, num_class_embeds=None)
+    DDPMPipeline(unet=unet, scheduler=DDPMScheduler()).save_pretrained(tmp_path / "plain")
+    found = load_model(tmp_path / "plain")
+    assert found.conditions == []
+    assert found.latent_shape == (1, 8, 8 if size == 8 else 16)
+    x = torch.randn(2, *found.latent_shape)
+    with torch.no_grad():
+        expected = unet(x, 400).sample
+    torch.testing.assert_close(found.predict(x, 400, found.embed(["whatever", "it is"])), expected)
+    with pytest.raises(NotApplicableError, match="unconditional: it has no null branch"):
+        found.embed_null()
+
+
+def test_of_a_learned_variance_the_prediction_alone_is_read(tmp_path):
+    unet = network_of(in_channels=3, out_channels=6, num_class_embeds=None)
+    scheduler = DDPMScheduler(variance_type="learned_range", clip_sample=False)
+    DDPMPipeline(unet=unet, scheduler=scheduler).save_pretrained(tmp_path / "variance")
+    found = load_model(tmp_path / "variance")
+    x = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        output = unet(x, 981).sample
+    eps = found.predict(x, 981, found.embed(["a", "b"]))
+    torch.testing.assert_close(eps, output[:, :3])
+    stepped = scheduler.step(output, 981, x, generator=torch.Generator().manual_seed(0)).pred_original_sample
+    alpha, sigma = found.schedule.alpha(981), found.schedule.sigma(981)
+    torch.testing.assert_close((x - sigma * eps) / alpha, stepped, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture
+def unconditional(tmp_path):
+    directory = tmp_path / "ddpm"
+    scheduler = DDPMScheduler(clip_sample=False)
+    DDPMPipeline(unet=network_of(num_class_embeds=None), scheduler=scheduler).save_pretrained(directory)
+    return directory
+
+
+def test_detectors_of_one_branch_run_without_conditions(unconditional):
+    items = SampleSet.from_pandas(pd.DataFrame({"condition": ["a", "b"], "label": [0, 1]}), steps=2, noise="per-item")
+    found = evaluate(
+        ["hessian-trace", "flipd", "wen2024"], items, model=unconditional, seeds=1, progress=False, device="cpu"
+    )
+    status = {row["detector"]: row["status"] for row in found.table}
+    assert status["wen2024"] == "not-applicable"
+    assert status["hessian-trace"] == status["flipd"] == "ok"
+    assert any("trajectories follow the condition alone" in text for text in found.manifest.messages[items.id]["model"])
+
+
+def test_classes_that_a_model_does_not_know_are_refused_before_scores(saved, tmp_path):
+    items = SampleSet.from_pandas(pd.DataFrame({"condition": ["coat", "hat"], "label": [0, 1]}))
+    with pytest.raises(UserError, match="no condition 'hat'; it knows 3: coat, bag, boot"):
+        evaluate("wen2024", items, model=saved, out=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_pipeline_for_ddpm_is_read_too(model, copied):
@@ -147,8 +222,9 @@ def assert_refused(directory, *parts):
         ("[", "is not valid JSON"),
         ("{}", "is not a list of names"),
         ('["a", 1, "b"]', "is not a list of names"),
-        ('["a", "b"]', "holds 2 different names; the unet has 3"),
-        ('["a", "b", "a"]', "holds 2 different names; the unet has 3"),
+        ("[]", "holds 0 different names"),
+        ('["a", "b"]', "holds 2 different names; the unet has 4 classes, or 3 beside a null class"),
+        ('["a", "b", "a"]', "holds 2 different names; the unet has 4 classes, or 3 beside a null class"),
     ],
 )
 def test_names_that_do_not_fit(copied, text, part):
@@ -159,10 +235,12 @@ def test_names_that_do_not_fit(copied, text, part):
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"num_class_embeds": None}, "no table of class embeddings"),
-        ({"num_class_embeds": 1}, "no table of class embeddings"),
-        ({"class_embed_type": "timestep"}, "no table of class embeddings"),
-        ({"out_channels": 2}, "another number of channels"),
+        ({"num_class_embeds": None}, "the unet has no table of classes"),
+        ({"num_class_embeds": 0}, "num_class_embeds of the unet is 0"),
+        ({"num_class_embeds": 2}, "the unet has 2 classes, or 1 beside a null class"),
+        ({"class_embed_type": "timestep"}, "the unet is told a timestep"),
+        ({"out_channels": 3}, "another number of channels"),
+        ({"sample_size": None}, "sample_size"),
     ],
 )
 def test_another_kind_of_network(copied, changes, part):
