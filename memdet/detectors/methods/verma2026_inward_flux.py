@@ -68,8 +68,8 @@ class InwardFlux(Detector):
         fluxes, by_derivative = [], not resolves_differences(x.dtype) and radius < smallest
         if by_derivative:
             probe.note(
-                "the flux by its derivative at the centre, 2 JVP a direction, not by differences, which rounding drowns in "
-                f"{str(x.dtype).removeprefix('torch.')}"
+                "the flux by its derivative at the centre, 2 JVP a direction, not by differences, which rounding "
+                f"drowns in {str(x.dtype).removeprefix('torch.')}"
             )
         for vector in probe.directions(self.directions, "gaussian"):
             u = vector / vector.flatten(1).norm(dim=1).view(-1, *[1] * (vector.ndim - 1))
