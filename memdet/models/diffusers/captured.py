@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,7 +67,7 @@ class CapturedModel(ScoreModel):
         check_directory(directory, family)
         self._files = ModelFiles(directory, components_of(read_index(directory), str(directory)), opened.beside)
         self._pipeline, told = load_pipeline(opened, self.device, dtype)
-        self._remarks = (*opened.remarks, *told, *self._files.remarks())
+        self._remarks = (*opened.remarks, *told, *self._files.remarks(), *filter(None, [family.remark]))
         self._network = getattr(self._pipeline, family.denoiser)
         self._network.eval().requires_grad_(requires_grad=False)
         self._capture = self._told(_example(family))
@@ -84,8 +85,11 @@ class CapturedModel(ScoreModel):
         Raises:
             UserError: A condition that the pipeline does not know.
         """
-        if not self._family.takes_prompts and (wrong := [text for text in conditions if not text.isdecimal()]):
-            raise UserError(f"{self.name} has no condition {wrong[0]!r}; its conditions are class numbers")
+        if self._family.classes is not None:
+            known = self._family.classes(self._pipeline)
+            wrong = [text for text in conditions if not (text.isdecimal() and int(text) < known)]
+            if wrong:
+                raise UserError(f"{self.name} has no condition {wrong[0]!r}; it knows the classes 0 to {known - 1}")
         return self._told(conditions).cond.to(self.device, self.dtype)
 
     def embed_null(self) -> Condition:
@@ -115,8 +119,15 @@ class CapturedModel(ScoreModel):
             output = output.chunk(2, dim=1)[0]
         return -output if self._family.negated else output
 
+    def guided(self, cond: Tensor, null: Tensor, scale: float) -> Tensor:
+        """The pipeline's own guidance."""
+        own = self._family.guided
+        return super().guided(cond, null, scale) if own is None else own(cond, null, scale)
+
     def decode(self, x0: Tensor) -> Tensor:
         """Images of clean latents by the pipeline's autoencoder, ``[batch, channels, height, width]`` in [0, 1]."""
+        if self._family.decode is None:
+            raise NotApplicableError(f"{self.name} makes videos, which are no images")
         with torch.no_grad():
             return in_unit_range(self._family.decode(self._pipeline, x0))
 
@@ -133,14 +144,23 @@ class CapturedModel(ScoreModel):
         return self._files.digests()
 
     @property
+    def pipeline(self) -> Any:
+        """The pipeline of diffusers, to be held against."""
+        return self._pipeline
+
+    @property
+    def family(self) -> Family:
+        """Of the pipeline."""
+        return self._family
+
+    @property
     def _returns_dict(self) -> bool:
         import inspect
 
         return "return_dict" in inspect.signature(type(self._network).forward).parameters
 
     def _told(self, conditions: Sequence[str]) -> Capture:
-        family = self._family
-        return capture(self._pipeline, self._network, family.latent, conditions, family.told, self.name)
+        return capture(self._pipeline, self._network, self._family, conditions, self.name)
 
     def _read_schedule(self, directory: Path) -> tuple[NoiseSchedule, PredictionType]:
         """Flow levels as the pipeline's call sets them; noise of betas as for every other pipeline."""

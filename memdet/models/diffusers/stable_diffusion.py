@@ -25,6 +25,7 @@ from memdet.models.diffusers.directory import (
 )
 from memdet.models.diffusers.files import ModelFiles
 from memdet.models.diffusers.opened import Opened
+from memdet.models.diffusers.pipeline import load_pipeline
 from memdet.models.diffusers.quiet import quiet
 from memdet.models.diffusers.recording import AttentionLayer, record_cross_attention, record_output
 from memdet.models.diffusers.scheduler_config import notes_on
@@ -67,6 +68,7 @@ class StableDiffusionModel(ScoreModel):
         opened: Opened | None = None,
     ) -> None:
         self.name, opened = name or directory.name, opened or Opened(directory)
+        self._opened = opened
         self.device, self.dtype, self._directory = torch.device(device), dtype, directory
         self._classes = check_directory(directory)
         self._files = ModelFiles(directory, self._classes, opened.beside)
@@ -153,6 +155,10 @@ class StableDiffusionModel(ScoreModel):
     def bottleneck(self, x: Tensor, t: int, condition: Condition) -> tuple[Tensor, Tensor]:
         """Network output, and the activation of the UNet's middle block, ``[batch, channels, height, width]``."""
         return record_output(self._unet.mid_block, lambda: self.predict(x, t, condition))
+
+    def load_pipeline(self) -> Any:
+        """The pipeline of diffusers with the same adapters, to be held against."""
+        return load_pipeline(self._opened, self.device, self.dtype)[0]
 
     def fingerprint(self) -> str:
         """SHA-256 over the configuration and weight files of all components."""

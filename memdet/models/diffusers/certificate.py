@@ -1,0 +1,145 @@
+"""A model read from a pipeline's directory, held against the pipeline: predictions, and the end of a trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from memdet.errors import NotApplicableError
+from memdet.models.base import ScoreModel
+from memdet.models.condition import Condition
+from memdet.models.diffusers.captured import CapturedModel
+from memdet.models.diffusers.families.base import Family
+from memdet.models.diffusers.quiet import quiet
+from memdet.models.diffusers.stable_diffusion import StableDiffusionModel
+from memdet.models.prediction_type import eps_from_output, x0_from_output
+
+STEPS, GUIDANCE, SEED = 6, 3.0, 0
+PROMPTS = ("a photograph of a red coat", "two boats on a lake")
+CLASSES = ("0", "1")
+BOUNDS = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1e-1}
+_DETERMINISTIC = ("DDIMScheduler", "EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler")
+_SD = Family(name="sd", pipelines=("StableDiffusionPipeline",), denoiser="unet", latent="sample")
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """How far a model is from the pipeline that it was read from.
+
+    Attributes:
+        prediction: Largest difference of a network output at the first, a middle and the last step of the pipeline's
+            own loop, over both branches, relative to the largest output.
+        trajectory: Largest difference of the latents at the end, relative to the largest of them; None where the
+            pipeline takes no starting latents.
+        bound: Up to which both are taken for rounding.
+    """
+
+    prediction: float
+    trajectory: float | None
+    bound: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether both are rounding; NaN is not."""
+        return self.prediction <= self.bound and (self.trajectory is None or self.trajectory <= self.bound)
+
+    def __str__(self) -> str:
+        end = "not compared" if self.trajectory is None else f"{self.trajectory:.1e}"
+        return f"predictions differ by {self.prediction:.1e}, ends of trajectories by {end}; allowed {self.bound:.0e}"
+
+
+def certify(model: ScoreModel) -> Certificate:
+    """Run a model's own pipeline for a few steps, and the model beside it.
+
+    Args:
+        model: Read from a pipeline's directory.
+
+    Raises:
+        NotApplicableError: It is of no pipeline whose call takes prompts or classes.
+        UserError: The pipeline cannot be loaded.
+    """
+    if isinstance(model, CapturedModel):
+        pipeline, family = model.pipeline, model.family
+    elif isinstance(model, StableDiffusionModel):
+        pipeline, family = model.load_pipeline(), _SD
+    else:
+        raise NotApplicableError(f"{model.name} was not read from a pipeline that takes prompts or class numbers")
+    conditions = list(PROMPTS if family.takes_prompts else CLASSES)
+    noise = torch.randn(2, *model.latent_shape, generator=torch.Generator().manual_seed(SEED), dtype=torch.float32)
+    start = noise.to(model.device, model.dtype) * model.schedule.start_scale(STEPS)
+    with quiet(), torch.no_grad():
+        told = family.told(pipeline, conditions)
+        if "guidance_scale" in told:
+            told["guidance_scale"] = GUIDANCE
+        calls, end = _loop(pipeline, family, told, start if family.takes_prompts else None)
+        return Certificate(
+            _of_predictions(model, calls, conditions),
+            None if end is None else _relative(_end(model, start, conditions), end),
+            BOUNDS[model.dtype],
+        )
+
+
+def _loop(
+    pipeline: Any, family: Family, told: dict[str, Any], start: Tensor | None
+) -> tuple[list[tuple[Tensor, Tensor]], Tensor | None]:
+    """What the pipeline gives its network and gets from it, call for call, and the latents at the end."""
+    import diffusers
+
+    network, calls = getattr(pipeline, family.denoiser), []
+
+    def keep(module: Any, arguments: Any, named: dict[str, Any], output: Any) -> None:
+        x = arguments[0] if arguments else named[family.latent]
+        calls.append((x.detach().clone(), output[0].detach().clone()))
+
+    if type(pipeline.scheduler).__name__ not in _DETERMINISTIC:
+        pipeline.scheduler = diffusers.DDIMScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    hook = network.register_forward_hook(keep, with_kwargs=True)
+    latents = {} if start is None else {"latents": start.clone(), "output_type": "latent"}
+    try:
+        found = pipeline(**told, **latents, num_inference_steps=STEPS, generator=torch.Generator().manual_seed(SEED))[0]
+    finally:
+        hook.remove()
+    return calls, None if start is None else found
+
+
+def _of_predictions(model: ScoreModel, calls: Sequence[tuple[Tensor, Tensor]], conditions: Sequence[str]) -> float:
+    """Largest relative difference at three steps; each half of a call is one of the branches, whichever fits."""
+    branches = [model.embed(conditions)]
+    with suppress(NotApplicableError):
+        branches.append(model.embed_null())
+    timesteps, worst = model.schedule.timesteps(STEPS), 0.0
+    a_step = len(calls) // STEPS
+    for index in (0, STEPS // 2, STEPS - 1):
+        for x, output in calls[index * a_step : (index + 1) * a_step]:
+            for start in range(0, len(x), len(conditions)):
+                rows, wanted = x[start : start + len(conditions)], output[start : start + len(conditions)]
+                found = [model.predict(rows, timesteps[index], branch) for branch in branches]
+                worst = max(worst, min(_relative(one, wanted[:, : one.shape[1]]) for one in found))
+    return worst
+
+
+def _end(model: ScoreModel, x: Tensor, conditions: Sequence[str]) -> Tensor:
+    """The end of the model's own guided trajectory."""
+    schedule, kind = model.schedule, model.prediction_type
+    cond = model.embed(conditions)
+    null: Condition | None = None
+    with suppress(NotApplicableError):
+        null = model.embed_null()
+    for t, (alpha, sigma) in zip(schedule.timesteps(STEPS), schedule.landings(STEPS), strict=True):
+        output = model.predict(x, t, cond)
+        if null is not None:
+            other = model.predict(x, t, null)
+            output = model.guided(output, other, GUIDANCE)
+        levels = schedule.alpha(t), schedule.sigma(t), kind
+        x = alpha * schedule.limited(x0_from_output(output, x, *levels)) + sigma * eps_from_output(output, x, *levels)
+    return x
+
+
+def _relative(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).abs().max() / expected.abs().max())

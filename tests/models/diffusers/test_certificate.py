@@ -1,0 +1,38 @@
+"""The certificate: a model agrees with the pipeline that it was read from, and a wrong reading does not."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from memdet.errors import NotApplicableError
+from memdet.models import load_model
+from memdet.models.diffusers.certificate import certify
+from tests.helpers.tiny_pipelines import save
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)])
+def test_stable_diffusion_agrees_with_its_pipeline(random_pipeline, dtype):
+    found = certify(load_model(random_pipeline, dtype=dtype))
+    assert found.passed, str(found)
+    assert found.trajectory is not None
+
+
+@pytest.mark.parametrize("name", ["sd3", pytest.param("sdxl", marks=pytest.mark.slow), "dit"])
+def test_families_agree_with_their_pipelines(name, tmp_path):
+    found = certify(load_model(save(name, tmp_path), dtype=torch.float64))
+    assert found.passed, str(found)
+    assert (found.trajectory is None) == (name == "dit")
+
+
+def test_a_wrong_reading_is_told(tmp_path):
+    model = load_model(save("sd3", tmp_path))
+    model._capture = dataclasses.replace(model._capture, time=(0.0, 0.9))
+    found = certify(model)
+    assert not found.passed
+    assert found.prediction > 1e-2
+
+
+def test_a_closed_form_has_no_pipeline():
+    with pytest.raises(NotApplicableError, match="mixture-2d was not read from a pipeline"):
+        certify(load_model("mixture-2d"))
