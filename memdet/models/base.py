@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,9 +17,7 @@ from memdet.models.diffusers.recording import AttentionLayer
 from memdet.models.prediction_type import PredictionType, eps_from_output
 from memdet.models.schedule import NoiseSchedule
 
-if TYPE_CHECKING:
-    from memdet.models.own_network import CallableModel
-
+_OWN_NETWORK = "memdet.models.own_network:CallableModel"  # by name: it is a score model, and imports this module
 Encoded = Tensor | Mapping[str, Tensor] | Condition
 """What a function of a user's own gives for conditions: a tensor, or several by the names of arguments."""
 
@@ -70,6 +69,10 @@ class ScoreModel(ABC):
 
         The condition has a row an item, or one for all.
         """
+
+    def guided(self, cond: Tensor, null: Tensor, scale: float) -> Tensor:
+        """Network output under guidance, of the outputs of both branches: ``null + scale (cond - null)``."""
+        return null + scale * (cond - null)
 
     def network(self, x: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
         """As :meth:`predict`, with the timestep as a tensor (int64, no dimensions) on the device, and no wait for it.
@@ -164,7 +167,7 @@ class ScoreModel(ABC):
         name: str | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-    ) -> CallableModel:
+    ) -> ScoreModel:
         """A score model from a network of your own.
 
         Args:
@@ -205,12 +208,16 @@ class ScoreModel(ABC):
             >>> model.score(torch.tensor([[1.0, 2.0]]), 1, model.embed(["all there is"]))
             tensor([[-1., -2.]])
         """
-        from memdet.models.own_network import CallableModel, Callables
-
-        parts = Callables(fn, embed, null, decode)
-        return CallableModel(
-            name, parts, checked_shape(shape), schedule, prediction, checked_device(device), checked_dtype(dtype)
+        made: ScoreModel = pkgutil.resolve_name(_OWN_NETWORK)(
+            name,
+            (fn, embed, null, decode),
+            checked_shape(shape),
+            schedule,
+            prediction,
+            checked_device(device),
+            checked_dtype(dtype),
         )
+        return made
 
     def __repr__(self) -> str:
         what = f"{self.name!r}, latent {self.latent_shape}, {self.prediction_type}, {self.device}"

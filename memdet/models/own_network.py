@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,18 +37,32 @@ class Callables:
 
 
 class CallableModel(ScoreModel):
-    """A network of a user's own."""
+    """A network of a user's own.
+
+    Args:
+        name: Shown in tables; that of the function if not given.
+        given: The network, ``embed``, ``null`` and ``decode``, as :meth:`~memdet.models.ScoreModel.from_callable` has
+            them.
+        shape: Of one noisy sample.
+        schedule: Noise of every timestep.
+        prediction: What the network returns.
+        device, dtype: Of its inputs.
+
+    Raises:
+        UserError: One of them is not what it should be.
+    """
 
     def __init__(
         self,
         name: str | None,
-        parts: Callables,
+        given: tuple[Any, Any, Any, Any],
         shape: tuple[int, ...],
         schedule: NoiseSchedule,
         prediction: PredictionType,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
+        parts = Callables(*given)
         check_schedule(schedule)
         check_prediction(prediction)
         if not isinstance(name, str | None):

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from memdet.curvature import Backend
 from memdet.probing.memo import Changed, Memo
-
-if TYPE_CHECKING:
-    from memdet.probing.evaluator import Evaluator
 
 
 class SeedMemory:
@@ -29,7 +26,7 @@ class SeedMemory:
     def __init__(self) -> None:
         self.shared, self.constants = Memo(), Memo()
         self.checked: set[Backend] = set()
-        self.dev: Evaluator | None = None
+        self.dev: Any = None  # an evaluator, which has a memory itself
         self.generation = 0
         self._layouts: dict[int, tuple[torch.Size, tuple[int, ...]]] = {}
 
