@@ -62,6 +62,10 @@ class WrappedModel(ScoreModel):
         """As the inner model."""
         return self.inner.predict(x, t, condition)
 
+    def guided(self, cond: Tensor, null: Tensor, scale: float) -> Tensor:
+        """As the inner model."""
+        return self.inner.guided(cond, null, scale)
+
     def network(self, x: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
         """As the inner model."""
         return self.inner.network(x, t, **condition)

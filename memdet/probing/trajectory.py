@@ -73,7 +73,7 @@ class Trajectory:
         if self._guidance == 0:
             return self._evaluator.output(x, t, "null")
         cond, null = self._evaluator.both(x, t)
-        return null + self._guidance * (cond - null)
+        return self._evaluator.model.guided(cond, null, self._guidance)
 
 
 class Places:

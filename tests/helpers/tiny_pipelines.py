@@ -189,7 +189,158 @@ def dit():
     return DiTPipeline(transformer=transformer, vae=_vae(), scheduler=_betas())
 
 
-FAMILIES = {"sdxl": sdxl, "sd3": sd3, "auraflow": auraflow, "pixart": pixart, "dit": dit}
+def _gemma(tokenizer):
+    from transformers import Gemma2Config, Gemma2Model
+
+    return Gemma2Model(
+        Gemma2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=8,
+        )
+    )
+
+
+def flux():
+    """Packed latents, a guidance that the network is told, and times that are shifted by the length."""
+    from diffusers import FluxPipeline, FluxTransformer2DModel
+    from transformers import CLIPTextModel
+
+    tokenizer = recipe.make_tokenizer()
+    transformer = FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=4 * CHANNELS,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        pooled_projection_dim=16,
+        guidance_embeds=True,
+        axes_dims_rope=(2, 2, 4),
+    )
+    return FluxPipeline(
+        scheduler=_flow(shift=3.0, use_dynamic_shifting=True),
+        vae=_vae(use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.1),
+        text_encoder=_clip(tokenizer, CLIPTextModel),
+        tokenizer=tokenizer,
+        text_encoder_2=_t5(tokenizer),
+        tokenizer_2=tokenizer,
+        transformer=transformer,
+    )
+
+
+def sana():
+    """Linear attention, a mask of the text, and an autoencoder of its own."""
+    from diffusers import AutoencoderDC, SanaPipeline, SanaTransformer2DModel
+
+    tokenizer = recipe.make_tokenizer()
+    transformer = SanaTransformer2DModel(
+        sample_size=4,
+        patch_size=1,
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=8,
+        cross_attention_dim=16,
+        caption_channels=16,
+        timestep_scale=0.5,
+    )
+    sides, five = ("encoder", "decoder"), 5
+    blocks = {f"{side}_block_out_channels": (8,) * five for side in sides}
+    layers = {f"{side}_layers_per_block": (1,) * five for side in sides}
+    scales = {f"{side}_qkv_multiscales": ((),) * five for side in sides}
+    return SanaPipeline(
+        tokenizer=tokenizer,
+        text_encoder=_gemma(tokenizer),
+        vae=AutoencoderDC(latent_channels=CHANNELS, scaling_factor=0.4, **blocks, **layers, **scales),
+        transformer=transformer,
+        scheduler=_flow(shift=3.0),
+    )
+
+
+def lumina2():
+    """Time from noise to image, two calls a step, and a guidance that keeps the norm."""
+    from diffusers import Lumina2Pipeline, Lumina2Transformer2DModel
+
+    tokenizer = recipe.make_tokenizer()
+    transformer = Lumina2Transformer2DModel(
+        sample_size=4,
+        patch_size=2,
+        in_channels=CHANNELS,
+        hidden_size=16,
+        num_layers=1,
+        num_refiner_layers=1,
+        num_attention_heads=2,
+        num_kv_heads=1,
+        multiple_of=4,
+        axes_dim_rope=(4, 2, 2),
+        axes_lens=(300, 16, 16),
+        cap_feat_dim=16,
+    )
+    return Lumina2Pipeline(
+        transformer=transformer,
+        scheduler=_flow(shift=6.0),
+        vae=_vae(use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.1),
+        text_encoder=_gemma(tokenizer),
+        tokenizer=tokenizer,
+    )
+
+
+def cogvideox():
+    """Videos: latents with frames, and a scheduler of betas whose noise is rescaled."""
+    from diffusers import (
+        AutoencoderKLCogVideoX,
+        CogVideoXDDIMScheduler,
+        CogVideoXPipeline,
+        CogVideoXTransformer3DModel,
+    )
+
+    tokenizer = recipe.make_tokenizer()
+    transformer = CogVideoXTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
+        time_embed_dim=2,
+        text_embed_dim=16,
+        num_layers=1,
+        sample_width=4,
+        sample_height=4,
+        sample_frames=5,
+        patch_size=2,
+        max_text_seq_length=226,
+    )
+    blocks = {"down_block_types": ("CogVideoXDownBlock3D",) * 4, "up_block_types": ("CogVideoXUpBlock3D",) * 4}
+    return CogVideoXPipeline(
+        tokenizer=tokenizer,
+        text_encoder=_t5(tokenizer),
+        vae=AutoencoderKLCogVideoX(
+            block_out_channels=(4,) * 4, latent_channels=CHANNELS, layers_per_block=1, norm_num_groups=2, **blocks
+        ),
+        transformer=transformer,
+        scheduler=CogVideoXDDIMScheduler(prediction_type="v_prediction", rescale_betas_zero_snr=True),
+    )
+
+
+FAMILIES = {
+    "sdxl": sdxl,
+    "sd3": sd3,
+    "flux": flux,
+    "auraflow": auraflow,
+    "lumina2": lumina2,
+    "sana": sana,
+    "pixart": pixart,
+    "dit": dit,
+    "cogvideox": cogvideox,
+}
 
 
 def save(name: str, directory: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,10 @@ from torch import Tensor
 
 from memdet.errors import UserError
 from memdet.models.condition import Condition
+from memdet.models.diffusers.families.base import Family
 from memdet.models.diffusers.quiet import quiet
 
+_SAME = 0.05  # of the other branch's differences, as what rounding makes of two equal rows
 STEPS = 2  # of the call that is written down: two times say how the network's time follows from the scheduler's
 
 
@@ -72,14 +74,7 @@ class Capture:
     time_dtype: torch.dtype
 
 
-def capture(  # a call is all of this
-    pipeline: Any,
-    network: Any,
-    latent: str,
-    conditions: Sequence[str],
-    told: Callable[[Any, Sequence[str]], dict[str, Any]],
-    name: str,
-) -> Capture:
+def capture(pipeline: Any, network: Any, family: Family, conditions: Sequence[str], name: str) -> Capture:
     """Call a pipeline for some conditions, and write down what it tells its network.
 
     The null branch is the one that is told the same for different conditions, so an unlikely condition is asked for
@@ -88,20 +83,21 @@ def capture(  # a call is all of this
     Args:
         pipeline: Whose call it is.
         network: Its denoiser.
-        latent: Name of the network's argument that is the noisy latent.
+        family: How it is called.
         conditions: As users write them.
-        told: Arguments of a pipeline's call for conditions.
         name: Of the model, for messages.
 
     Raises:
         UserError: The call fails, or the network is not told what memdet can follow.
     """
     asked = [*conditions, *_probes(conditions)]
-    recorder = record(pipeline, network, latent, told(pipeline, asked) | {"num_inference_steps": STEPS}, name)
+    told = family.told(pipeline, asked) | {"num_inference_steps": STEPS}
+    recorder = record(pipeline, network, family.latent, told, name)
     times = _distinct([float(call.time.flatten()[0]) for call in recorder.calls])
     if len(times) != STEPS:
         raise UserError(f"{name}: its pipeline calls the network at {len(times)} times in {STEPS} steps")
-    branches = _branches([call for call in recorder.calls if float(call.time.flatten()[0]) == times[0]], len(asked))
+    first = [call for call in recorder.calls if float(call.time.flatten()[0]) == times[0]]
+    branches = _branches(first, len(asked), family.without_rows)
     cond, null = _told_apart(branches, len(conditions), len(asked), name)
     return Capture(
         tuple(recorder.calls[0].latent.shape[1:]),
@@ -167,15 +163,21 @@ def _probes(conditions: Sequence[str]) -> list[str]:
     return ["a", "0"] if not all(text.isdecimal() for text in conditions) else ["0", "1"]
 
 
-def _branches(calls: Sequence[Call], rows: int) -> list[dict[str, Tensor]]:
-    """The rows of each branch: halves of one call, or calls of their own; tensors without rows are left out."""
+def _branches(calls: Sequence[Call], rows: int, without_rows: Sequence[str]) -> list[dict[str, Tensor]]:
+    """The rows of each branch: halves of one call, or calls of their own; tensors without rows are left out.
+
+    A tensor without rows may be as long as the batch by chance, so a family names those that it has.
+    """
     found = []
     for call in calls:
         count = len(call.latent) // rows
         tensors = {
             name: value
             for name, value in call.arguments.items()
-            if isinstance(value, Tensor) and value.ndim > 0 and len(value) == len(call.latent)
+            if isinstance(value, Tensor)
+            and value.ndim > 0
+            and len(value) == len(call.latent)
+            and name not in without_rows
         }
         found += [
             {name: value[start * rows : (start + 1) * rows] for name, value in tensors.items()}
@@ -187,18 +189,28 @@ def _branches(calls: Sequence[Call], rows: int) -> list[dict[str, Tensor]]:
 def _told_apart(
     branches: Sequence[dict[str, Tensor]], wanted: int, rows: int, name: str
 ) -> tuple[Condition, Condition | None]:
-    """The conditional branch and one row of the null branch, which is told the same whatever the condition."""
-    null = [one for one in branches if all(bool((value[-1] == value[-2]).all()) for value in one.values())]
-    cond = [one for one in branches if not any(one is other for other in null)]
-    if len(branches) == 1 and not cond:
-        cond, null = null, []  # an unconditional network
-    if len(cond) != 1 or len(null) > 1 or len(branches) > 2:
+    """The conditional branch and one row of the null branch, which is told the same whatever the condition.
+
+    The same but for rounding: a text encoder may give two rows of one text with other last digits.
+    """
+    spreads = [_spread(one) for one in branches]
+    null = min(range(len(branches)), key=spreads.__getitem__) if len(branches) == 2 else None
+    if len(branches) > 2 or (null is not None and not spreads[null] <= _SAME * max(spreads) > 0):
         raise UserError(f"{name}: memdet cannot tell the branches of its pipeline apart, {len(branches)} of them")
-    floats = [key for key, value in cond[0].items() if value.is_floating_point()]
-    by_text = next((key for key in ("encoder_hidden_states", *floats) if key in cond[0]), None)
+    cond = branches[0 if null is None else 1 - null]
+    floats = [key for key, value in cond.items() if value.is_floating_point()]
+    by_text = next((key for key in ("encoder_hidden_states", *floats) if key in cond), None)
     return (
-        Condition(cond[0], rows, by_text)[:wanted],
-        Condition(null[0], rows, by_text)[rows - 1 :] if null else None,
+        Condition(cond, rows, by_text)[:wanted],
+        None if null is None else Condition(branches[null], rows, by_text)[rows - 1 :],
+    )
+
+
+def _spread(branch: Mapping[str, Tensor]) -> float:
+    """How much the last two rows, of two conditions that differ, differ beside what is there."""
+    parts = [value[-2:].double() for value in branch.values()]
+    return max(
+        (float((part[0] - part[1]).abs().max() / part.abs().max().clamp_min(1e-30)) for part in parts), default=0
     )
 
 

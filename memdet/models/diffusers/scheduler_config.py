@@ -35,6 +35,8 @@ _OF_BETAS = (
     "TCDScheduler",
     "UniPCMultistepScheduler",
 )
+# Their configurations have clip_sample, true unless stated, and their steps do not read it.
+_NEVER_CLIP = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")
 SPACINGS = ("leading", "trailing", "linspace")
 # Noise levels of other samplers, which no spacing of DDIM visits.
 _OTHER_LEVELS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "use_flow_sigmas")
@@ -77,6 +79,8 @@ def checked_config(config: Mapping[str, Any], *, mended: bool = False, where: st
     own = {name: value.default for name, value in inspect.signature(cls.__init__).parameters.items()}
     unstated = {"clip_sample": False, "thresholding": False, "timestep_spacing": own.get("timestep_spacing", "leading")}
     unstated |= {name: own[name] for name in unstated if name in own}
+    if cls.__name__ in _NEVER_CLIP:
+        return unstated | dict(config) | {"clip_sample": False}
     return unstated | dict(config) | ({"clip_sample": False, "steps_offset": 1} if mended else {})
 
 

@@ -7,6 +7,8 @@ import json
 import pytest
 import torch
 
+from memdet.detectors import detector_classes, make_detector
+from memdet.errors import NotApplicableError
 from memdet.models.diffusers.captured import CapturedModel
 from memdet.models.diffusers.families import families, family_of
 from memdet.probing import Context, Items, Probe
@@ -14,6 +16,9 @@ from memdet.samplesets import Protocol
 from tests.helpers.tiny_pipelines import FAMILIES, save
 
 GUIDANCE, STEPS = 3.0, 4
+WITHOUT_NULL = {"flux"}
+CONDITION_FIRST = {"dit", "lumina2", "qwen-image"}
+VIDEOS = {"cogvideox"}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -42,7 +47,10 @@ def conditions(model):
 
 
 def seen_by(pipeline, model, steps, latents):
-    """What the pipeline's own loop gives its network and gets from it, and the latents at the end."""
+    """What the pipeline's own loop gives its network and gets from it, by step and branch, and the latents at the end.
+
+    A step is one call of both branches, or a call each.
+    """
     network = getattr(pipeline, model._family.denoiser)
     calls = []
 
@@ -51,14 +59,25 @@ def seen_by(pipeline, model, steps, latents):
         calls.append((x.clone(), output[0].clone()))
 
     hook = network.register_forward_hook(keep, with_kwargs=True)
-    told = model._family.told(pipeline, conditions(model)) | {"num_inference_steps": steps, "guidance_scale": GUIDANCE}
+    told = model._family.told(pipeline, conditions(model)) | {"num_inference_steps": steps}
+    told |= model._family.told_scale(GUIDANCE)
     if model.takes_prompts:
         told |= {"latents": latents, "output_type": "latent"}
     try:
         end = pipeline(**told, generator=torch.Generator().manual_seed(0))[0]
     finally:
         hook.remove()
-    return calls, end
+    each = len(calls) // steps
+    parts = [list(zip(x.split(2), output.split(2), strict=True)) for x, output in calls]
+    return [sum(parts[index : index + each], []) for index in range(0, len(calls), each)], end
+
+
+def branches_of(model):
+    """In the order in which the pipeline has them."""
+    cond = model.embed(conditions(model))
+    if model._family.name in WITHOUT_NULL:
+        return [cond]
+    return [cond, model.embed_null()] if model._family.name in CONDITION_FIRST else [model.embed_null(), cond]
 
 
 def probe_of(model, steps):
@@ -69,16 +88,13 @@ def probe_of(model, steps):
 
 def test_predictions_are_what_the_pipelines_loop_sees(model, pipeline):
     probe = probe_of(model, STEPS)
-    calls, _ = seen_by(pipeline, model, STEPS, probe.noise)
-    cond, null = model.embed(conditions(model)), model.embed_null()
-    null_first = model._family.takes_prompts  # the halves of one call; DiT has the condition first
+    steps, _ = seen_by(pipeline, model, STEPS, probe.trajectory().state(0))
+    sign = -1 if model._family.negated else 1
     for index in (0, STEPS // 2, STEPS - 1):
-        x, output = calls[index]
-        t, halves = model.schedule.timesteps(STEPS)[index], x.chunk(2)
-        for half, branch in zip(halves, (null, cond) if null_first else (cond, null), strict=True):
-            expected = output.chunk(2)[0 if half is halves[0] else 1]
-            found = model.predict(half, t, branch)
-            torch.testing.assert_close(found, expected[:, : found.shape[1]], rtol=1e-6, atol=1e-6)
+        t = model.schedule.timesteps(STEPS)[index]
+        for (x, output), branch in zip(steps[index], branches_of(model), strict=True):
+            found = model.predict(x, t, branch)
+            torch.testing.assert_close(sign * found, output[:, : found.shape[1]], rtol=1e-6, atol=1e-6)
 
 
 def test_the_trajectory_ends_where_the_pipelines_sampler_ends(model, pipeline):
@@ -87,15 +103,80 @@ def test_the_trajectory_ends_where_the_pipelines_sampler_ends(model, pipeline):
     probe = probe_of(model, STEPS)
     start = probe.trajectory().state(0)
     _, end = seen_by(pipeline, model, STEPS, start)
-    torch.testing.assert_close(probe.trajectory().clean(), end, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(probe.trajectory().clean().float(), end.float(), rtol=1e-4, atol=1e-4)
 
 
 def test_decoding_is_the_autoencoders(model):
     x0 = probe_of(model, STEPS).noise
+    if model._family.name in VIDEOS:
+        with pytest.raises(NotApplicableError, match="videos, which are no images"):
+            model.decode(x0)
+        return
     image = model.decode(x0)
-    assert image.shape == (2, 3, 16, 16)
+    assert image.shape[:2] == (2, 3)
+    assert image.shape[2] == image.shape[3] >= 8
     assert 0 <= image.min() < image.max() <= 1
 
 
+def test_a_null_branch_that_is_lacking_is_said(model):
+    if model._family.name not in WITHOUT_NULL:
+        assert len(model.embed_null()) == 1
+        return
+    with pytest.raises(NotApplicableError, match="has no null branch"):
+        model.embed_null()
+
+
+DETECTORS = (
+    "wen2024@t=500",
+    "jeon2025@t=500",
+    "hessian-trace@t=500,probes=2",
+    "curvature-gap@t=500,probes=2,backend=jvp",
+)
+
+
+def score_of(model, output, x, t):
+    """``-eps / sigma`` of a network's answer, from its definition alone."""
+    alpha, sigma = model.schedule.alpha(t), model.schedule.sigma(t)
+    eps = {"eps": output, "v": alpha * output + sigma * x, "flow": x + (1 - sigma) * output}[model.prediction_type]
+    return -eps / sigma
+
+
+def directly(model, probe, detector):
+    """A detector's score by ``torch.func``, with nothing of memdet but the network, the place and the probe vectors."""
+    x, t = probe.at(500)
+    cond, sigma = model.embed(conditions(model)), model.schedule.sigma(t)
+    vectors = probe.directions(2)
+    if detector.startswith("hessian-trace"):
+        products = [
+            torch.func.jvp(lambda z: score_of(model, model.predict(z, t, cond), z, t), (x,), (v,))[1] for v in vectors
+        ]
+        return -sum((v * product).flatten(1).sum(1) for v, product in zip(vectors, products, strict=True)) / 2
+
+    def difference(z):
+        return model.predict(z, t, cond) - model.predict(z, t, model.embed_null())
+
+    def product(v):
+        return -torch.func.jvp(difference, (x,), (v,))[1] / sigma
+
+    if detector.startswith("wen2024"):
+        return difference(x).flatten(1).norm(dim=1)
+    if detector.startswith("jeon2025"):
+        return product(-difference(x) / sigma).flatten(1).square().sum(dim=1)
+    return (sum(product(v).flatten(1).square().sum(dim=1) for v in vectors) / 2).sqrt()
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_detectors_are_their_formulas(model, name):
+    detector = make_detector(name, detector_classes())
+    if model._family.name in WITHOUT_NULL and not name.startswith("hessian-trace"):
+        with pytest.raises(NotApplicableError, match="has no null branch"):
+            detector.score(probe_of(model, STEPS))
+        return
+    found = detector.score(probe_of(model, STEPS))
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        expected = directly(model, probe_of(model, STEPS), name)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)
+
+
 def test_every_family_is_in_one_file_and_tested():
-    assert {family.name for family in families()} >= set(FAMILIES)
+    assert {family.name for family in families()} == set(FAMILIES)

@@ -139,7 +139,8 @@ def test_no_scheduler_passes_for_another(name, pixel_pipeline):
     torch.testing.assert_close(torch.tensor(schedule.alphas**2), alphas.double(), rtol=1e-6, atol=0)
     spacing = own().config.get("timestep_spacing", "leading")
     assert schedule._ddim.config.timestep_spacing == spacing
-    assert schedule._ddim.config.clip_sample == own().config.get("clip_sample", False)
+    clips = own().config.get("clip_sample", False) and not name.startswith("CogVideoX")  # their steps do not read it
+    assert schedule._ddim.config.clip_sample == clips
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "laplace"])

@@ -18,9 +18,14 @@ def by_prompt(pipeline: Any, conditions: Sequence[str]) -> dict[str, Any]:
 
 
 def by_size(pipeline: Any) -> dict[str, int]:
-    """Height and width of the images that a pipeline's network was made for."""
-    size = pipeline.transformer.config.sample_size * pipeline.vae_scale_factor
-    return {"height": size, "width": size}
+    """Height and width of the images that a pipeline's network was made for: as it says, else as its autoencoder."""
+    size = getattr(pipeline.transformer.config, "sample_size", None)
+    if size is None:
+        size = getattr(pipeline.vae.config, "sample_size", None) or (
+            pipeline.default_sample_size * pipeline.vae_scale_factor
+        )
+        return {"height": size, "width": size}
+    return {"height": size * pipeline.vae_scale_factor, "width": size * pipeline.vae_scale_factor}
 
 
 def by_vae(pipeline: Any, latents: Tensor) -> Tensor:
@@ -39,6 +44,27 @@ def by_vae(pipeline: Any, latents: Tensor) -> Tensor:
     return image
 
 
+def unpacked(pipeline: Any, latents: Tensor) -> Tensor:
+    """Latents as the autoencoder takes them, of a sequence of patches ``[batch, length, channels]``."""
+    unpacked: Tensor = pipeline._unpack_latents(
+        latents, **by_size(pipeline), vae_scale_factor=pipeline.vae_scale_factor
+    )
+    return unpacked
+
+
+def told_scale(scale: float) -> dict[str, Any]:
+    """How most pipelines are told a guidance scale."""
+    return {"guidance_scale": scale}
+
+
+def with_norm_of_cond(cond: Tensor, null: Tensor, scale: float) -> Tensor:
+    """Guidance whose result has the norm that the conditional output has along the last dimension."""
+    guided = null + scale * (cond - null)
+    norms = [x.norm(dim=-1, keepdim=True) for x in (cond, guided)]
+    kept: Tensor = guided * (norms[0] / norms[1])
+    return kept
+
+
 @dataclass(frozen=True)
 class Family:
     """Pipelines that tell their network the same things in the same way.
@@ -49,11 +75,15 @@ class Family:
         denoiser: Component that is the network.
         latent: Name of its argument that is the noisy latent.
         told: Arguments of a pipeline's call for conditions.
-        decode: Images in [-1, 1] of latents.
+        told_scale: Arguments of a pipeline's call for a guidance scale.
+        decode: Images in [-1, 1] of latents; None of videos, which are no images.
         refused: Classes that look alike and are not read, with the reason.
         negated: Whether the network returns minus what the scheduler takes.
         takes_prompts: Whether conditions are text.
-        null: Whether the pipelines have a null branch; guidance-distilled ones have none.
+        classes: Number of classes, where conditions are their numbers.
+        without_rows: Names of arguments that are the same for all items, and tensors without a row an item.
+        guided: The pipelines' guidance, of the outputs of both branches and the scale; None is the usual one.
+        remark: What a user should know of how the pipelines are read.
     """
 
     name: str
@@ -61,8 +91,12 @@ class Family:
     denoiser: str = "transformer"
     latent: str = "hidden_states"
     told: Callable[[Any, Sequence[str]], dict[str, Any]] = by_prompt
-    decode: Callable[[Any, Tensor], Tensor] = by_vae
+    told_scale: Callable[[float], dict[str, Any]] = told_scale
+    decode: Callable[[Any, Tensor], Tensor] | None = by_vae
     refused: Mapping[str, str] = field(default_factory=dict)
     negated: bool = False
     takes_prompts: bool = True
-    null: bool = True
+    classes: Callable[[Any], int] | None = None
+    without_rows: tuple[str, ...] = ()
+    guided: Callable[[Tensor, Tensor, float], Tensor] | None = None
+    remark: str = ""

@@ -10,4 +10,8 @@ def _told(pipeline: Any, conditions: Sequence[str]) -> dict[str, Any]:
     return {"class_labels": [int(text) for text in conditions], "guidance_scale": GUIDANCE}
 
 
-FAMILY = Family(name="dit", pipelines=("DiTPipeline",), told=_told, takes_prompts=False)
+def _classes(pipeline: Any) -> int:
+    return int(pipeline.transformer.config.num_embeds_ada_norm)
+
+
+FAMILY = Family(name="dit", pipelines=("DiTPipeline",), told=_told, takes_prompts=False, classes=_classes)
