@@ -64,7 +64,8 @@ def run(
     n_items = sum(len(sample_set.items) for sample_set in sample_sets)
     give_back_memory(n_items)
     models = models or load_models(sample_sets, options)
-    check_conditions(sample_sets, models)
+    if not all(detector.info.is_control for detector in detectors):  # controls ask no model
+        check_conditions(sample_sets, models)
     work = Work(sample_sets, detectors, options, models)
     batch_sizes = {name: units.batch_size for name, units in work.plan.items()}
     settings = settings_of_run(sample_sets, models, detectors, options, batch_sizes)

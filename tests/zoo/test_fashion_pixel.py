@@ -334,6 +334,7 @@ def test_noise_of_a_seed_is_shared_by_all_labels_and_guidance_moves_away_from_th
     with torch.no_grad():
         unet.class_embedding.weight[2] = unet.class_embedding.weight[1]  # the null branch is that of class 1
     DDIMPipeline(unet=unet, scheduler=fashion_pixel.make_scheduler()).save_pretrained(tmp_path)
+    (tmp_path / "labels.json").write_text('["0", "1"]')
     monkeypatch.setattr(pixel_extraction, "STEPS", 2)
     model = load_model(tmp_path)
     plain = pixel_extraction.generate(model, tmp_path, guidance=1.0, seeds=2)
