@@ -190,6 +190,7 @@ def loading(command: F) -> F:
             "DIR_OR_HUB_ID",
             "The whole model, where --model is a part: the unet of a fine-tune, or one file.",
         ),
+        "--prediction-type": ("TYPE", "eps, v, x0 or flow, where the model's files say it wrongly."),
     }
     several = {
         "--lora": ("FILE[:SCALE]", "Put on --model and fused; can be repeated. none: leave out what lies beside it."),

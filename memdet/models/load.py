@@ -17,6 +17,7 @@ from memdet.models.closed_form.catalogue import CLOSED_FORM
 from memdet.models.load_options import HUB_ID, LoadOptions
 from memdet.models.names import model_names
 from memdet.models.own_file import is_own_file, load_own_file
+from memdet.models.restated import Restated
 from memdet.samplesets.fetch import Fetcher
 from memdet.torch_state import in_own_state
 
@@ -80,7 +81,7 @@ def load_model(
         opened.clear()
         raise
     opened.clear_after(model)
-    return model
+    return model if options.prediction_type is None else Restated(model, options.prediction_type)
 
 
 def _read(opened: Opened, name: str, device: torch.device, dtype: torch.dtype) -> ScoreModel:

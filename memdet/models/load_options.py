@@ -15,7 +15,7 @@ NONE = "none"
 """Written for an adapter: those that lie beside the weights are left out, and the base is meant."""
 
 
-OPTIONS = ("revision", "subfolder", "base", "lora", "textual_inversion")
+OPTIONS = ("revision", "subfolder", "base", "lora", "textual_inversion", "prediction_type")
 """Names of the options, which the command line has too."""
 
 
@@ -31,6 +31,7 @@ class LoadOptions:
         lora: LoRA files, each ``FILE`` or ``FILE:scale``; they are fused in their order. ``none`` alone leaves out
             what lies beside the weights.
         textual_inversion: Files of learned tokens, each ``FILE`` or ``FILE:token``; ``none`` as above.
+        prediction_type: What the network predicts, ``eps``, ``v``, ``x0`` or ``flow``, where the files say it wrongly.
 
     Raises:
         UserError: Of the wrong type, empty, or ``none`` beside a file.
@@ -46,9 +47,10 @@ class LoadOptions:
     base: str | None = None
     lora: tuple[str, ...] = ()
     textual_inversion: tuple[str, ...] = ()
+    prediction_type: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("revision", "subfolder", "base"):
+        for name in ("revision", "subfolder", "base", "prediction_type"):
             value = getattr(self, name)
             if isinstance(value, Path):
                 object.__setattr__(self, name, value := str(value))
@@ -78,10 +80,11 @@ class LoadOptions:
 
     @property
     def suffix(self) -> str:
-        """What tells a model apart from its base, for names: subfolder and adapters; empty without any."""
+        """What tells a model from its base, for names: subfolder, adapters, prediction type; empty without any."""
         adapters = [Path(text).name.split(".safetensors")[0] for text in (*self.lora, *self.textual_inversion)]
         folder = [self.subfolder.strip("/").replace("/", "-")] if self.subfolder else []
-        return "".join(f"+{part}" for part in (*folder, *adapters) if part != NONE)
+        predicts = [f"predicts-{self.prediction_type}"] if self.prediction_type else []
+        return "".join(f"+{part}" for part in (*folder, *adapters, *predicts) if part != NONE)
 
 
 def file_and_scale(text: str, places: tuple[Path, ...]) -> tuple[Path, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -81,7 +82,7 @@ class StableDiffusionModel(ScoreModel):
         self._found = (*opened.remarks, *put_on_parts(opened.adapters, **parts), *self._files.remarks())
         self._vae: Any = None
         self.schedule, self.prediction_type = read_schedule(directory, mended=True)
-        self.latent_shape = (self._unet.config.in_channels, *latent_sizes(directory, self._unet.config.sample_size))
+        self.latent_shape = (self._unet.config.in_channels, *latent_sizes(directory, _sample_size(directory)))
 
     def embed(self, conditions: Sequence[str]) -> Condition:
         """Encode prompts as a pipeline does: padded or cut to the tokenizer's length, last hidden state.
@@ -95,8 +96,11 @@ class StableDiffusionModel(ScoreModel):
             truncation=True,
             return_tensors="pt",
         )
+        # Encoders that were trained with a mask of the padding say so, and pipelines give it to them alone.
+        masked = getattr(self._text_encoder.config, "use_attention_mask", None)
+        mask = tokens.attention_mask.to(self.device) if masked else None
         with torch.no_grad():
-            hidden: Tensor = self._text_encoder(tokens.input_ids.to(self.device))[0]
+            hidden: Tensor = self._text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0]
         return Condition.of(hidden, "encoder_hidden_states")
 
     def embed_null(self) -> Condition:
@@ -199,6 +203,14 @@ def check_directory(directory: Path) -> dict[str, list[str]]:
         if unet_config.get(key) is not None:
             raise UserError(f"{directory}: the unet needs {key}, which Stable Diffusion 1.x and 2.x do not have")
     return classes
+
+
+def _sample_size(directory: Path) -> Any:
+    """Size of the latents; ``StableDiffusionPipeline`` mends small ones of before diffusers 0.9, and so is it read."""
+    config = read_json(directory / "unet" / "config.json")
+    size, version = config.get("sample_size"), str(config.get("_diffusers_version", "0.9.0"))
+    is_old = [int(part) for part in re.findall(r"\d+", version)[:2]] < [0, 9]
+    return 64 if is_old and isinstance(size, int) and size < 64 else size
 
 
 def _tokens_read(directory: Path, tokenizer: Any, text_encoder: Any) -> int:

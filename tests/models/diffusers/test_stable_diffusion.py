@@ -246,3 +246,22 @@ def test_network_that_needs_more_inputs(copy_of_pipeline, changes, part):
 def test_what_a_model_is_shown_as(random_model):
     shape = tuple(random_model.latent_shape)
     assert repr(random_model) == f"StableDiffusionModel('random-sd', latent {shape}, eps, cpu, float32)"
+
+
+def test_a_masked_text_encoder_gets_its_mask(copy_of_pipeline):
+    """As ``StableDiffusionPipeline.encode_prompt`` does; without the mask the embedding is another one."""
+    directory = copy_of_pipeline()
+    file = directory / "text_encoder" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"use_attention_mask": True}))
+    masked = StableDiffusionPipeline.from_pretrained(directory, safety_checker=None)
+    cond, _ = masked.encode_prompt(["a coat"], "cpu", 1, do_classifier_free_guidance=False)
+    found = load_model(directory).embed(["a coat"]).tensor
+    torch.testing.assert_close(found, cond, rtol=1e-5, atol=1e-5)
+
+
+def test_small_sizes_of_before_0_9_are_those_of_the_pipeline(copy_of_pipeline):
+    directory = copy_of_pipeline()
+    file = directory / "unet" / "config.json"
+    for version, size in (("0.8.1", 64), ("0.9.0", 8), ("0.42.1", 8)):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"_diffusers_version": version}))
+        assert load_model(directory).latent_shape[1:] == (size, size)
