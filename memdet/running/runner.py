@@ -12,6 +12,7 @@ from tqdm import tqdm
 from memdet.detectors import Detector
 from memdet.errors import UserError
 from memdet.models import ScoreModel
+from memdet.models.diffusers.certificate import require_certificate
 from memdet.results.memory import give_back_memory
 from memdet.results.run import Run
 from memdet.results.sinks import RunDirectory, RunInMemory
@@ -66,6 +67,8 @@ def run(
     models = models or load_models(sample_sets, options)
     if not all(detector.info.is_control for detector in detectors):  # controls ask no model
         check_conditions(sample_sets, models)
+        for model in models.values():
+            require_certificate(model)
     work = Work(sample_sets, detectors, options, models)
     batch_sizes = {name: units.batch_size for name, units in work.plan.items()}
     settings = settings_of_run(sample_sets, models, detectors, options, batch_sizes)

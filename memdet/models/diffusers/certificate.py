@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
+import platformdirs
 import torch
 from torch import Tensor
 
-from memdet.errors import NotApplicableError
+from memdet.errors import NotApplicableError, UserError
+from memdet.io_utils import write_text
 from memdet.models.base import ScoreModel
 from memdet.models.condition import Condition
 from memdet.models.diffusers.captured import CapturedModel
@@ -82,6 +88,37 @@ def certify(model: ScoreModel) -> Certificate:
             None if end is None else _relative(_end(model, start, conditions), end),
             BOUNDS[model.dtype],
         )
+
+
+def require_certificate(model: ScoreModel) -> None:
+    """Refuse a model of a family that does not agree with its pipeline.
+
+    A certificate is kept in the user's cache: it is made once for the files of a model, a dtype, and versions of memdet
+    and diffusers. Stable Diffusion 1 and 2, pixel models and closed forms are held against others in memdet's tests.
+
+    Args:
+        model: Any.
+
+    Raises:
+        UserError: It does not agree; both differences are named.
+    """
+    if not isinstance(model, CapturedModel):
+        return
+    versions = [metadata.version(package) for package in ("memdet", "diffusers")]
+    what = json.dumps([model.fingerprint(), str(model.dtype), *versions])
+    folder = Path(platformdirs.user_cache_dir("memdet")) / "certificates"
+    file = folder / f"{hashlib.sha256(what.encode()).hexdigest()}.json"
+    if file.is_file():
+        return
+    found = certify(model)
+    if not found.passed:
+        raise UserError(
+            f"{model.name} is not what its own pipeline computes: {found}. Its scores would be those of another model: "
+            "report its pipeline and scheduler, or bring its network by ScoreModel.from_callable"
+        )
+    with suppress(OSError):  # a cache that cannot be written is none
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps(asdict(found)))
 
 
 def _loop(

@@ -1,13 +1,17 @@
 """The certificate: a model agrees with the pipeline that it was read from, and a wrong reading does not."""
 
 import dataclasses
+import json
 
+import pandas as pd
 import pytest
 import torch
 
-from memdet.errors import NotApplicableError
+from memdet import SampleSet, evaluate
+from memdet.errors import NotApplicableError, UserError
 from memdet.models import load_model
-from memdet.models.diffusers.certificate import certify
+from memdet.models.diffusers import certificate
+from memdet.models.diffusers.certificate import Certificate, certify
 from tests.helpers.tiny_pipelines import save
 
 
@@ -36,3 +40,22 @@ def test_a_wrong_reading_is_told(tmp_path):
 def test_a_closed_form_has_no_pipeline():
     with pytest.raises(NotApplicableError, match="mixture-2d was not read from a pipeline"):
         certify(load_model("mixture-2d"))
+
+
+def test_a_run_takes_one_certificate_and_refuses_without(tmp_path, monkeypatch):
+    cache, asked = tmp_path / "cache", []
+    monkeypatch.setattr(certificate.platformdirs, "user_cache_dir", lambda name: str(cache))
+    monkeypatch.setattr(certificate, "certify", lambda model: asked.append(model) or certify(model))
+    directory = save("dit", tmp_path)
+    items = pd.DataFrame({"condition": ["1", "2"], "label": [0, 1]})
+    of_set = SampleSet.from_pandas(items, model=str(directory), id="classes", steps=3)
+    for _ in range(2):
+        evaluate("wen2024", of_set, progress=False)
+    assert len(asked) == 1
+    (kept,) = (cache / "certificates").iterdir()
+    assert json.loads(kept.read_text())["prediction"] < 1e-3
+    kept.unlink()
+    monkeypatch.setattr(certificate, "certify", lambda model: Certificate(0.25, None, 1e-3))
+    with pytest.raises(UserError, match=r"dit is not what its own pipeline computes: predictions differ by 2.5e-01"):
+        evaluate("wen2024", of_set, progress=False)
+    assert not list((cache / "certificates").iterdir())
