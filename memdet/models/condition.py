@@ -83,6 +83,16 @@ class Condition:
         count = len(range(self.rows)[rows]) if isinstance(rows, slice) else len(rows)
         return replace(self, tensors=taken, rows=count)
 
+    def joins(self, other: Condition) -> bool:
+        """Whether rows of both make one condition; texts of pipelines that do not pad them have lengths of their own.
+
+        Example:
+            >>> Condition.of(torch.ones(1, 4)).joins(Condition.of(torch.ones(2, 4)))
+            True
+        """
+        kinds = [{name: (shape[1:], dtype) for name, shape, dtype in one.shapes()} for one in (self, other)]
+        return kinds[0] == kinds[1]
+
     def expand(self, rows: int) -> Condition:
         """One row for so many items, without a copy; as many rows as there are stay as they are."""
         if rows == self.rows:

@@ -86,11 +86,11 @@ def load_model(
 
 def _read(opened: Opened, name: str, device: torch.device, dtype: torch.dtype) -> ScoreModel:
     """The class of model that a directory's index asks for."""
+    from memdet.models.diffusers import stable_diffusion
     from memdet.models.diffusers.captured import CapturedModel
     from memdet.models.diffusers.class_conditional import PIPELINES, ClassConditionalModel
     from memdet.models.diffusers.directory import read_index
-    from memdet.models.diffusers.families import family_of
-    from memdet.models.diffusers.stable_diffusion import StableDiffusionModel
+    from memdet.models.diffusers.families import check_pipeline, family_of
     from memdet.models.toy import TOY_CLASS, ToyModel
 
     pipeline = read_index(opened.directory).get("_class_name")
@@ -102,7 +102,8 @@ def _read(opened: Opened, name: str, device: torch.device, dtype: torch.dtype) -
         return ClassConditionalModel(opened.directory, name, device, dtype, opened)
     if (family := family_of(str(pipeline))) is not None:
         return CapturedModel(opened.directory, family, name, device, dtype, opened)
-    return StableDiffusionModel(opened.directory, name, device, dtype, opened)
+    check_pipeline(str(pipeline), stable_diffusion.PIPELINES, str(opened.directory))
+    return stable_diffusion.StableDiffusionModel(opened.directory, name, device, dtype, opened)
 
 
 def _check(directory: Path) -> None:

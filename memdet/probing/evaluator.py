@@ -253,7 +253,10 @@ class Evaluator:
             return
         if any(len(tensor) != n for tensor in question.inputs):
             return
-        condition = Condition.cat([self.condition("cond", n), self.condition("null", n)])
+        branches = [self.condition("cond", n), self.condition("null", n)]
+        if not branches[0].joins(branches[1]):
+            return
+        condition = Condition.cat(branches)
         with counting_changes():
             rows = [torch.cat(half) for half in (*zip(question.inputs, question.inputs, strict=True), *pairs)]
             cost, start = Cost(), self.now()

@@ -52,7 +52,12 @@ class Recordings:
                 raise NotApplicableError(
                     "the condition holds no one tensor of real numbers (a class number, say) to differentiate in"
                 )
-            at = condition.tensors[name]
+            at, start = condition.tensors[name], null.tensors[name]
+            if at.shape != start.shape:
+                raise NotApplicableError(
+                    f"no step leads from the null condition, {list(start.shape[1:])} numbers, to conditions of "
+                    f"{list(at.shape[1:])}: texts of {model.name} have lengths of their own"
+                )
             if isinstance(model, ClosedForm) and bool((at == 0).any()):
                 raise NotApplicableError("a condition rules components out, where the score has no derivative in it")
 
@@ -62,7 +67,7 @@ class Recordings:
 
             operator = JacobianOperator(function, at, check=False)
             operator.count = cost.count
-            return operator.mv(at - null.tensors[name])
+            return operator.mv(at - start)
 
         return evaluator.evaluate(Question.to(evaluator.model, "embedding_product", x, t, "cond"), evaluate)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 
 import torch
@@ -330,12 +332,88 @@ def cogvideox():
     )
 
 
+def _letters():
+    """A tokenizer of letters: the pipeline cuts off so many tokens of its template as words are not there."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = {chr(code): index for index, code in enumerate([10, *range(32, 127)])}
+    tokenizer = Tokenizer(models.WordLevel(letters, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="?", pad_token=" ", eos_token=" ")
+
+
+def _qwen(tokenizer):
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"},
+    }
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
+    tokens = {f"{name}_token_id": 1 for name in ("image", "video", "vision_start", "vision_end")}
+    return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision, **tokens))
+
+
+def qwen_image():
+    """Packed latents, texts of their own lengths, and a null branch that is a negative prompt."""
+    from diffusers import AutoencoderKLQwenImage, QwenImagePipeline, QwenImageTransformer2DModel
+
+    tokenizer = _letters()
+    transformer = QwenImageTransformer2DModel(
+        patch_size=2,
+        in_channels=4 * CHANNELS,
+        out_channels=CHANNELS,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        axes_dims_rope=(4, 2, 2),
+    )
+    moments = {"latents_mean": [0.1, 0.2, 0.3, 0.4], "latents_std": [1.0, 2.0, 3.0, 4.0]}
+    vae = AutoencoderKLQwenImage(
+        base_dim=4, z_dim=CHANNELS, dim_mult=[1, 2], num_res_blocks=1, temperal_downsample=[False], **moments
+    )
+    return QwenImagePipeline(
+        scheduler=_flow(use_dynamic_shifting=True),
+        vae=vae,
+        text_encoder=_qwen(tokenizer),
+        tokenizer=tokenizer,
+        transformer=transformer,
+    )
+
+
+@contextmanager
+def small_images():
+    """Inside, pipelines that alone say how large their images are say 16 x 16."""
+    from diffusers import QwenImagePipeline
+
+    make = QwenImagePipeline.__init__
+
+    @wraps(make)
+    def smaller(self, *arguments, **named):
+        make(self, *arguments, **named)
+        self.default_sample_size = SIZE
+
+    QwenImagePipeline.__init__ = smaller
+    try:
+        yield
+    finally:
+        QwenImagePipeline.__init__ = make
+
+
 FAMILIES = {
     "sdxl": sdxl,
     "sd3": sd3,
     "flux": flux,
     "auraflow": auraflow,
     "lumina2": lumina2,
+    "qwen-image": qwen_image,
     "sana": sana,
     "pixart": pixart,
     "dit": dit,

@@ -24,6 +24,8 @@ from memdet.models.diffusers.files import ModelFiles
 from memdet.models.diffusers.hub import components_of
 from memdet.models.diffusers.opened import Opened
 from memdet.models.diffusers.pipeline import load_pipeline
+from memdet.models.diffusers.quiet import quiet
+from memdet.models.diffusers.recording import AttentionLayer, record_cross_attention, record_output
 from memdet.models.flow_schedule import FlowSchedule, Levels
 from memdet.models.images import in_unit_range
 from memdet.models.prediction_type import PredictionType
@@ -124,6 +126,46 @@ class CapturedModel(ScoreModel):
         own = self._family.guided
         return super().guided(cond, null, scale) if own is None else own(cond, null, scale)
 
+    def attention(self, x: Tensor, t: int, condition: Condition) -> tuple[Tensor, list[AttentionLayer]]:
+        """Network output, and the cross-attention of every layer of a UNet on the way to it.
+
+        Raises:
+            NotApplicableError: The network is no UNet.
+        """
+        if not self._is_unet:
+            return super().attention(x, t, condition)
+        height, width = x.shape[-2:]
+        return record_cross_attention(self._network, lambda: self.predict(x, t, condition), (height, width))
+
+    def end_positions(self, conditions: Sequence[str]) -> Tensor:
+        """Position of the end token of each prompt, of a UNet's first tokenizer, int64 ``[batch]``.
+
+        Raises:
+            NotApplicableError: The network is no UNet.
+        """
+        if not self._is_unet:
+            return super().end_positions(conditions)
+        tokens = self._tokens(conditions, truncation=True, max_length=self._pipeline.tokenizer.model_max_length)
+        return torch.tensor([len(row) - 1 for row in tokens], device=self.device)
+
+    def are_cut(self, conditions: Sequence[str]) -> list[bool]:
+        """Whether each prompt has more tokens than the UNet's text encoders read."""
+        if not self._is_unet:
+            return super().are_cut(conditions)
+        with quiet():  # the tokenizer warns of what is asked here
+            tokens = self._tokens(conditions)
+        return [len(row) > self._pipeline.tokenizer.model_max_length for row in tokens]
+
+    def bottleneck(self, x: Tensor, t: int, condition: Condition) -> tuple[Tensor, Tensor]:
+        """Network output, and the activation of a UNet's middle block, ``[batch, channels, height, width]``.
+
+        Raises:
+            NotApplicableError: The network is no UNet.
+        """
+        if not self._is_unet:
+            return super().bottleneck(x, t, condition)
+        return record_output(self._network.mid_block, lambda: self.predict(x, t, condition))
+
     def decode(self, x0: Tensor) -> Tensor:
         """Images of clean latents by the pipeline's autoencoder, ``[batch, channels, height, width]`` in [0, 1]."""
         if self._family.decode is None:
@@ -152,6 +194,15 @@ class CapturedModel(ScoreModel):
     def family(self) -> Family:
         """Of the pipeline."""
         return self._family
+
+    @property
+    def _is_unet(self) -> bool:
+        return self._family.denoiser == "unet"
+
+    def _tokens(self, conditions: Sequence[str], **options: Any) -> list[list[int]]:
+        prompts = [self._pipeline.maybe_convert_prompt(text, self._pipeline.tokenizer) for text in conditions]
+        found: list[list[int]] = self._pipeline.tokenizer(prompts, **options).input_ids
+        return found
 
     @property
     def _returns_dict(self) -> bool:

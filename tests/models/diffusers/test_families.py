@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
 
 from memdet.detectors import detector_classes, make_detector
-from memdet.errors import NotApplicableError
+from memdet.errors import NotApplicableError, UserError
+from memdet.models import load_model
 from memdet.models.diffusers.captured import CapturedModel
 from memdet.models.diffusers.families import families, family_of
 from memdet.probing import Context, Items, Probe
 from memdet.samplesets import Protocol
-from tests.helpers.tiny_pipelines import FAMILIES, save
+from tests.helpers.tiny_pipelines import FAMILIES, save, small_images
 
 GUIDANCE, STEPS = 3.0, 4
 WITHOUT_NULL = {"flux"}
@@ -23,7 +25,8 @@ VIDEOS = {"cogvideox"}
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def directory(request, tmp_path_factory):
-    return save(request.param, tmp_path_factory.mktemp("families"))
+    with small_images():
+        yield save(request.param, tmp_path_factory.mktemp("families"))
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +121,42 @@ def test_decoding_is_the_autoencoders(model):
     assert 0 <= image.min() < image.max() <= 1
 
 
+def test_a_prediction_is_the_same_whatever_else_is_in_the_batch(model):
+    texts = [*conditions(model), "a plain dress and a bag" if model.takes_prompts else "999"]
+    x, t = probe_of(model, STEPS).noise[:1], model.schedule.timesteps(STEPS)[1]
+    alone, others = model.embed(texts[:1]), model.embed(texts)[:1]
+    torch.testing.assert_close(model.predict(x, t, alone), model.predict(x, t, others), rtol=1e-6, atol=1e-8)
+
+
+def test_what_a_unet_computes_on_the_way(model):
+    texts, probe = conditions(model), probe_of(model, STEPS)
+    x, t, cond = probe.noise, model.schedule.timesteps(STEPS)[0], model.embed(conditions(model))
+    if model._family.denoiser != "unet":
+        for ask in (model.attention, model.bottleneck):
+            with pytest.raises(NotApplicableError):
+                ask(x, t, cond)
+        with pytest.raises(NotApplicableError):
+            model.end_positions(texts)
+        return
+    output, layers = model.attention(x, t, cond)
+    torch.testing.assert_close(output, model.predict(x, t, cond))
+    assert {layer.weights.shape[3] for layer in layers} == {cond.tensors["encoder_hidden_states"].shape[1]}
+    for layer in layers:
+        torch.testing.assert_close(layer.weights.sum(dim=3), torch.ones(layer.weights.shape[:3]), rtol=1e-5, atol=0)
+    activation = model.bottleneck(x, t, cond)[1]
+    assert activation.shape[:2] == (2, model._network.config.block_out_channels[-1])
+    assert model.end_positions(texts).tolist() == [3, 4]  # start, words, end
+    assert model.are_cut([*texts, "a " * 100]) == [False, False, True]
+
+
+def test_classes_beyond_the_last_are_no_conditions(model):
+    if model.takes_prompts:
+        return
+    for wrong in ("1000", "-1", "tench"):
+        with pytest.raises(UserError, match=f"no condition '{wrong}'; it knows the classes 0 to 999"):
+            model.embed(["3", wrong])
+
+
 def test_a_null_branch_that_is_lacking_is_said(model):
     if model._family.name not in WITHOUT_NULL:
         assert len(model.embed_null()) == 1
@@ -179,4 +218,22 @@ def test_detectors_are_their_formulas(model, name):
 
 
 def test_every_family_is_in_one_file_and_tested():
-    assert {family.name for family in families()} == set(FAMILIES)
+    assert {family.name for family in families() if family.pipelines} == set(FAMILIES)
+
+
+def test_a_pipeline_on_no_list_is_refused_though_it_looks_like_another(random_pipeline, tmp_path):
+    shutil.copytree(random_pipeline, tmp_path / "copy")
+    path = tmp_path / "copy" / "model_index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"_class_name": "RectifiedFlowPipeline"}))
+    with pytest.raises(UserError, match="a RectifiedFlowPipeline, which memdet does not read; it reads "):
+        load_model(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("name", sorted(name for family in families() for name in family.refused))
+def test_pipelines_that_look_alike_are_refused_by_name(name, tmp_path):
+    import diffusers
+
+    assert hasattr(diffusers, name)
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": name}))
+    with pytest.raises(UserError, match=f"a {name}: it"):
+        load_model(tmp_path)

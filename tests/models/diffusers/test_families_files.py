@@ -17,14 +17,15 @@ from memdet.models.diffusers.adapters import Adapter
 from memdet.models.diffusers.opened import Opened
 from memdet.models.diffusers.pipeline import load_pipeline
 from tests.helpers.stand_in_hub import Repository
-from tests.helpers.tiny_pipelines import FAMILIES, save
+from tests.helpers.tiny_pipelines import FAMILIES, save, small_images
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def directory(request, tmp_path_factory):
-    return save(request.param, tmp_path_factory.mktemp("families"))
+    with small_images():
+        yield save(request.param, tmp_path_factory.mktemp("families"))
 
 
 def networks(pipeline):

@@ -35,11 +35,12 @@ def by_vae(pipeline: Any, latents: Tensor) -> Tensor:
         vae.to(torch.float32)
     config, x = vae.config, latents.to(vae.dtype)
     mean, std = (getattr(config, name, None) for name in ("latents_mean", "latents_std"))
+    x = x / (getattr(config, "scaling_factor", None) or 1.0)
     if mean is not None and std is not None:
         shape = (1, -1, *[1] * (x.ndim - 2))
-        x = x * torch.tensor(std).to(x).view(shape) / config.scaling_factor + torch.tensor(mean).to(x).view(shape)
+        x = x * torch.tensor(std).to(x).view(shape) + torch.tensor(mean).to(x).view(shape)
     else:
-        x = x / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
+        x = x + (getattr(config, "shift_factor", None) or 0.0)
     image: Tensor = vae.decode(x, return_dict=False)[0]
     return image
 
