@@ -56,19 +56,15 @@ def run(
         The finished run.
 
     Raises:
-        UserError: Two sample sets or detectors have one name, a set holds one prompt under both labels, a model cannot
-            be loaded or does not know the conditions, or ``out`` holds a run of other settings; loaded models for
-            several workers.
+        UserError: Two sets or detectors have one name, a set holds one prompt under both labels, a model cannot be
+            loaded or knows no such conditions, or ``out`` holds a run of other settings; loaded models for workers.
     """
     options = options or RunOptions()
     _check(sample_sets, detectors, options, loaded=bool(models))
     n_items = sum(len(sample_set.items) for sample_set in sample_sets)
     give_back_memory(n_items)
     models = models or load_models(sample_sets, options)
-    if not all(detector.info.is_control for detector in detectors):  # controls ask no model
-        check_conditions(sample_sets, models)
-        for model in models.values():
-            require_certificate(model)
+    _check_models(sample_sets, detectors, models)
     work = Work(sample_sets, detectors, options, models)
     batch_sizes = {name: units.batch_size for name, units in work.plan.items()}
     settings = settings_of_run(sample_sets, models, detectors, options, batch_sizes)
@@ -108,6 +104,17 @@ def _check(
         check_workers(detectors)
     _check_names(sample_sets, detectors)
     _check_labels(sample_sets)
+
+
+def _check_models(
+    sample_sets: Sequence[SampleSet], detectors: Sequence[Detector], models: Mapping[str, ScoreModel]
+) -> None:
+    """Refuse models that do not know the conditions, or are not what their own pipelines compute."""
+    if all(detector.info.is_control for detector in detectors):  # controls ask no model
+        return
+    check_conditions(sample_sets, models)
+    for model in models.values():
+        require_certificate(model)
 
 
 def _check_names(sample_sets: Sequence[SampleSet], detectors: Sequence[Detector]) -> None:

@@ -9,54 +9,68 @@ from pathlib import Path
 import torch
 
 from memdet.zoo.tiny_sd import recipe
+from tests.helpers.tiny_parts import (
+    CHANNELS,
+    make_betas,
+    make_clip,
+    make_flow,
+    make_gemma,
+    make_letters,
+    make_qwen,
+    make_t5,
+    make_vae,
+)
 
-SIZE, CHANNELS = 8, 4
+SIZE = 8
 
 
-def _vae(**options):
-    from diffusers import AutoencoderKL
+def sd():
+    """One text encoder; noise of betas."""
+    from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextModel
 
-    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
-    parameters = {"block_out_channels": (4, 8), "latent_channels": CHANNELS, "norm_num_groups": 2, "sample_size": 16}
-    return AutoencoderKL(in_channels=3, out_channels=3, **blocks, **parameters | options)
-
-
-def _clip(tokenizer, cls, width=16, projection=8):
-    from transformers import CLIPTextConfig
-
-    ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    return cls(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=width,
-            intermediate_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            projection_dim=projection,
-            max_position_embeddings=tokenizer.model_max_length,
-            **ends,
-        )
+    tokenizer = recipe.make_tokenizer()
+    unet = UNet2DConditionModel(
+        sample_size=SIZE,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=16,
+        attention_head_dim=(2, 4),
+    )
+    return StableDiffusionPipeline(
+        vae=make_vae(),
+        text_encoder=make_clip(tokenizer, CLIPTextModel),
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=make_betas(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
     )
 
 
-def _t5(tokenizer, width=16):
-    from transformers import T5Config, T5EncoderModel
+def pixels(**options):
+    """No autoencoder and no condition."""
+    from diffusers import DDPMPipeline, UNet2DModel
 
-    config = T5Config(vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
-    return T5EncoderModel(config)
+    unet = UNet2DModel(
+        sample_size=SIZE,
+        block_out_channels=(8, 16),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=4,
+        **options,
+    )
+    return DDPMPipeline(unet=unet, scheduler=make_betas("DDPMScheduler"))
 
 
-def _flow(**options):
-    from diffusers import FlowMatchEulerDiscreteScheduler
-
-    return FlowMatchEulerDiscreteScheduler(**options)
-
-
-def _betas(cls="DDIMScheduler", **options):
-    import diffusers
-
-    noise = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear"}
-    return getattr(diffusers, cls)(**noise | options)
+def pixels_of_classes():
+    """No autoencoder, two classes and the null class."""
+    return pixels(num_class_embeds=3)
 
 
 def sdxl():
@@ -83,13 +97,13 @@ def sdxl():
         transformer_layers_per_block=(1, 1),
     )
     return StableDiffusionXLPipeline(
-        vae=_vae(),
-        text_encoder=_clip(tokenizer, CLIPTextModel),
-        text_encoder_2=_clip(tokenizer, CLIPTextModelWithProjection),
+        vae=make_vae(),
+        text_encoder=make_clip(tokenizer, CLIPTextModel),
+        text_encoder_2=make_clip(tokenizer, CLIPTextModelWithProjection),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         unet=unet,
-        scheduler=_betas("EulerDiscreteScheduler", steps_offset=1, timestep_spacing="leading"),
+        scheduler=make_betas("EulerDiscreteScheduler", steps_offset=1, timestep_spacing="leading"),
     )
 
 
@@ -112,15 +126,15 @@ def sd3():
         out_channels=CHANNELS,
     )
     return StableDiffusion3Pipeline(
-        vae=_vae(use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06),
-        text_encoder=_clip(tokenizer, CLIPTextModelWithProjection),
-        text_encoder_2=_clip(tokenizer, CLIPTextModelWithProjection),
+        vae=make_vae(use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06),
+        text_encoder=make_clip(tokenizer, CLIPTextModelWithProjection),
+        text_encoder_2=make_clip(tokenizer, CLIPTextModelWithProjection),
         text_encoder_3=None,
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         tokenizer_3=None,
         transformer=transformer,
-        scheduler=_flow(shift=3.0),
+        scheduler=make_flow(shift=3.0),
     )
 
 
@@ -144,10 +158,10 @@ def auraflow():
     )
     return AuraFlowPipeline(
         tokenizer=tokenizer,
-        text_encoder=_t5(tokenizer),
-        vae=_vae(),
+        text_encoder=make_t5(tokenizer),
+        vae=make_vae(),
         transformer=transformer,
-        scheduler=_flow(shift=1.73),
+        scheduler=make_flow(shift=1.73),
     )
 
 
@@ -170,7 +184,11 @@ def pixart():
         use_additional_conditions=False,
     )
     return PixArtAlphaPipeline(
-        tokenizer=tokenizer, text_encoder=_t5(tokenizer), vae=_vae(), transformer=transformer, scheduler=_betas()
+        tokenizer=tokenizer,
+        text_encoder=make_t5(tokenizer),
+        vae=make_vae(),
+        transformer=transformer,
+        scheduler=make_betas(),
     )
 
 
@@ -188,23 +206,7 @@ def dit():
         num_attention_heads=2,
         num_embeds_ada_norm=1000,
     )
-    return DiTPipeline(transformer=transformer, vae=_vae(), scheduler=_betas())
-
-
-def _gemma(tokenizer):
-    from transformers import Gemma2Config, Gemma2Model
-
-    return Gemma2Model(
-        Gemma2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            intermediate_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=8,
-        )
-    )
+    return DiTPipeline(transformer=transformer, vae=make_vae(), scheduler=make_betas())
 
 
 def flux():
@@ -226,11 +228,11 @@ def flux():
         axes_dims_rope=(2, 2, 4),
     )
     return FluxPipeline(
-        scheduler=_flow(shift=3.0, use_dynamic_shifting=True),
-        vae=_vae(use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.1),
-        text_encoder=_clip(tokenizer, CLIPTextModel),
+        scheduler=make_flow(shift=3.0, use_dynamic_shifting=True),
+        vae=make_vae(use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.1),
+        text_encoder=make_clip(tokenizer, CLIPTextModel),
         tokenizer=tokenizer,
-        text_encoder_2=_t5(tokenizer),
+        text_encoder_2=make_t5(tokenizer),
         tokenizer_2=tokenizer,
         transformer=transformer,
     )
@@ -261,10 +263,10 @@ def sana():
     scales = {f"{side}_qkv_multiscales": ((),) * five for side in sides}
     return SanaPipeline(
         tokenizer=tokenizer,
-        text_encoder=_gemma(tokenizer),
+        text_encoder=make_gemma(tokenizer),
         vae=AutoencoderDC(latent_channels=CHANNELS, scaling_factor=0.4, **blocks, **layers, **scales),
         transformer=transformer,
-        scheduler=_flow(shift=3.0),
+        scheduler=make_flow(shift=3.0),
     )
 
 
@@ -289,9 +291,9 @@ def lumina2():
     )
     return Lumina2Pipeline(
         transformer=transformer,
-        scheduler=_flow(shift=6.0),
-        vae=_vae(use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.1),
-        text_encoder=_gemma(tokenizer),
+        scheduler=make_flow(shift=6.0),
+        vae=make_vae(use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.1),
+        text_encoder=make_gemma(tokenizer),
         tokenizer=tokenizer,
     )
 
@@ -323,7 +325,7 @@ def cogvideox():
     blocks = {"down_block_types": ("CogVideoXDownBlock3D",) * 4, "up_block_types": ("CogVideoXUpBlock3D",) * 4}
     return CogVideoXPipeline(
         tokenizer=tokenizer,
-        text_encoder=_t5(tokenizer),
+        text_encoder=make_t5(tokenizer),
         vae=AutoencoderKLCogVideoX(
             block_out_channels=(4,) * 4, latent_channels=CHANNELS, layers_per_block=1, norm_num_groups=2, **blocks
         ),
@@ -332,39 +334,11 @@ def cogvideox():
     )
 
 
-def _letters():
-    """A tokenizer of letters: the pipeline cuts off so many tokens of its template as words are not there."""
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    letters = {chr(code): index for index, code in enumerate([10, *range(32, 127)])}
-    tokenizer = Tokenizer(models.WordLevel(letters, unk_token="?"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="?", pad_token=" ", eos_token=" ")
-
-
-def _qwen(tokenizer):
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
-
-    text = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"},
-    }
-    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
-    tokens = {f"{name}_token_id": 1 for name in ("image", "video", "vision_start", "vision_end")}
-    return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision, **tokens))
-
-
 def qwen_image():
     """Packed latents, texts of their own lengths, and a null branch that is a negative prompt."""
     from diffusers import AutoencoderKLQwenImage, QwenImagePipeline, QwenImageTransformer2DModel
 
-    tokenizer = _letters()
+    tokenizer = make_letters()
     transformer = QwenImageTransformer2DModel(
         patch_size=2,
         in_channels=4 * CHANNELS,
@@ -380,9 +354,9 @@ def qwen_image():
         base_dim=4, z_dim=CHANNELS, dim_mult=[1, 2], num_res_blocks=1, temperal_downsample=[False], **moments
     )
     return QwenImagePipeline(
-        scheduler=_flow(use_dynamic_shifting=True),
+        scheduler=make_flow(use_dynamic_shifting=True),
         vae=vae,
-        text_encoder=_qwen(tokenizer),
+        text_encoder=make_qwen(tokenizer),
         tokenizer=tokenizer,
         transformer=transformer,
     )
@@ -407,6 +381,8 @@ def small_images():
         QwenImagePipeline.__init__ = make
 
 
+CLASSES = "pixels of classes"
+OTHERS = {"sd": sd, "pixels": pixels, CLASSES: pixels_of_classes}  # read by classes of their own
 FAMILIES = {
     "sdxl": sdxl,
     "sd3": sd3,
@@ -424,11 +400,13 @@ FAMILIES = {
 def save(name: str, directory: Path) -> Path:
     """Make a pipeline and write it."""
     torch.manual_seed(0)
-    pipeline = FAMILIES[name]()
+    pipeline = (OTHERS | FAMILIES)[name]()
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
             for parameter in part.parameters():  # what is zero at the start would hide what it multiplies
                 if not bool(parameter.any()):
                     torch.nn.init.normal_(parameter, std=0.2)
     pipeline.save_pretrained(directory / name)
+    if name == CLASSES:
+        (directory / name / "labels.json").write_text('["0", "1"]')
     return directory / name

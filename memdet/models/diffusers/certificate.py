@@ -29,7 +29,13 @@ STEPS, GUIDANCE, SEED = 6, 3.0, 0
 PROMPTS = ("a photograph of a red coat", "two boats on a lake")
 CLASSES = ("0", "1")
 BOUNDS = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1e-1}
-_DETERMINISTIC = ("DDIMScheduler", "EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler")
+_DETERMINISTIC = (
+    "CogVideoXDDIMScheduler",
+    "DDIMScheduler",
+    "EulerDiscreteScheduler",
+    "FlowMatchEulerDiscreteScheduler",
+)
+_REPLACED = {"CogVideoXDPMScheduler": "CogVideoXDDIMScheduler"}  # by a deterministic one; DDIM where nothing is said
 _SD = Family(name="sd", pipelines=("StableDiffusionPipeline",), denoiser="unet", latent="sample")
 
 
@@ -131,10 +137,13 @@ def _loop(
 
     def keep(module: Any, arguments: Any, named: dict[str, Any], output: Any) -> None:
         x = arguments[0] if arguments else named[family.latent]
-        calls.append((x.detach().clone(), output[0].detach().clone()))
+        sign = -1 if family.negated else 1
+        calls.append((x.detach().clone(), sign * output[0].detach().clone()))
 
-    if type(pipeline.scheduler).__name__ not in _DETERMINISTIC:
-        pipeline.scheduler = diffusers.DDIMScheduler.from_config(pipeline.scheduler.config)
+    name = type(pipeline.scheduler).__name__
+    if name not in _DETERMINISTIC:
+        cls = getattr(diffusers, _REPLACED.get(name, "DDIMScheduler"))
+        pipeline.scheduler = cls.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     hook = network.register_forward_hook(keep, with_kwargs=True)
     latents = {} if start is None else {"latents": start.clone(), "output_type": "latent"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,10 +13,12 @@ from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import load_model
 from memdet.models.diffusers.captured import CapturedModel
+from memdet.models.diffusers.certificate import certify
 from memdet.models.diffusers.families import families, family_of
 from memdet.probing import Context, Items, Probe
 from memdet.samplesets import Protocol
-from tests.helpers.tiny_pipelines import FAMILIES, save, small_images
+from tests.helpers import family_table
+from tests.helpers.tiny_pipelines import FAMILIES, OTHERS, save, small_images
 
 GUIDANCE, STEPS = 3.0, 4
 WITHOUT_NULL = {"flux"}
@@ -54,16 +57,16 @@ def seen_by(pipeline, model, steps, latents):
 
     A step is one call of both branches, or a call each.
     """
-    network = getattr(pipeline, model._family.denoiser)
+    network = getattr(pipeline, model.family.denoiser)
     calls = []
 
     def keep(module, arguments, named, output):
-        x = arguments[0] if arguments else named[model._family.latent]
+        x = arguments[0] if arguments else named[model.family.latent]
         calls.append((x.clone(), output[0].clone()))
 
     hook = network.register_forward_hook(keep, with_kwargs=True)
-    told = model._family.told(pipeline, conditions(model)) | {"num_inference_steps": steps}
-    told |= model._family.told_scale(GUIDANCE)
+    told = model.family.told(pipeline, conditions(model)) | {"num_inference_steps": steps}
+    told |= model.family.told_scale(GUIDANCE)
     if model.takes_prompts:
         told |= {"latents": latents, "output_type": "latent"}
     try:
@@ -78,9 +81,9 @@ def seen_by(pipeline, model, steps, latents):
 def branches_of(model):
     """In the order in which the pipeline has them."""
     cond = model.embed(conditions(model))
-    if model._family.name in WITHOUT_NULL:
+    if model.family.name in WITHOUT_NULL:
         return [cond]
-    return [cond, model.embed_null()] if model._family.name in CONDITION_FIRST else [model.embed_null(), cond]
+    return [cond, model.embed_null()] if model.family.name in CONDITION_FIRST else [model.embed_null(), cond]
 
 
 def probe_of(model, steps):
@@ -92,7 +95,7 @@ def probe_of(model, steps):
 def test_predictions_are_what_the_pipelines_loop_sees(model, pipeline):
     probe = probe_of(model, STEPS)
     steps, _ = seen_by(pipeline, model, STEPS, probe.trajectory().state(0))
-    sign = -1 if model._family.negated else 1
+    sign = -1 if model.family.negated else 1
     for index in (0, STEPS // 2, STEPS - 1):
         t = model.schedule.timesteps(STEPS)[index]
         for (x, output), branch in zip(steps[index], branches_of(model), strict=True):
@@ -109,9 +112,14 @@ def test_the_trajectory_ends_where_the_pipelines_sampler_ends(model, pipeline):
     torch.testing.assert_close(probe.trajectory().clean().float(), end.float(), rtol=1e-4, atol=1e-4)
 
 
+def test_the_certificate_is_passed(model):
+    found = certify(model)
+    assert found.passed, str(found)
+
+
 def test_decoding_is_the_autoencoders(model):
     x0 = probe_of(model, STEPS).noise
-    if model._family.name in VIDEOS:
+    if model.family.name in VIDEOS:
         with pytest.raises(NotApplicableError, match="videos, which are no images"):
             model.decode(x0)
         return
@@ -131,7 +139,7 @@ def test_a_prediction_is_the_same_whatever_else_is_in_the_batch(model):
 def test_what_a_unet_computes_on_the_way(model):
     texts, probe = conditions(model), probe_of(model, STEPS)
     x, t, cond = probe.noise, model.schedule.timesteps(STEPS)[0], model.embed(conditions(model))
-    if model._family.denoiser != "unet":
+    if model.family.denoiser != "unet":
         for ask in (model.attention, model.bottleneck):
             with pytest.raises(NotApplicableError):
                 ask(x, t, cond)
@@ -158,7 +166,7 @@ def test_classes_beyond_the_last_are_no_conditions(model):
 
 
 def test_a_null_branch_that_is_lacking_is_said(model):
-    if model._family.name not in WITHOUT_NULL:
+    if model.family.name not in WITHOUT_NULL:
         assert len(model.embed_null()) == 1
         return
     with pytest.raises(NotApplicableError, match="has no null branch"):
@@ -207,7 +215,7 @@ def directly(model, probe, detector):
 @pytest.mark.parametrize("name", DETECTORS)
 def test_detectors_are_their_formulas(model, name):
     detector = make_detector(name, detector_classes())
-    if model._family.name in WITHOUT_NULL and not name.startswith("hessian-trace"):
+    if model.family.name in WITHOUT_NULL and not name.startswith("hessian-trace"):
         with pytest.raises(NotApplicableError, match="has no null branch"):
             detector.score(probe_of(model, STEPS))
         return
@@ -215,6 +223,25 @@ def test_detectors_are_their_formulas(model, name):
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         expected = directly(model, probe_of(model, STEPS), name)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)
+
+
+def page_lines():
+    return (Path(__file__).resolve().parents[3] / "docs" / "models.md").read_text().splitlines()
+
+
+def test_the_page_says_what_works(model):
+    line = family_table.row(model.family.name, model.family.pipelines, model)
+    assert line in page_lines(), "python -m tests.helpers.family_table"
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_page_says_what_works_with_others(name, tmp_path):
+    assert family_table.row_of(name, save(name, tmp_path)) in page_lines()
+
+
+def test_the_page_has_no_other_lines():
+    found = [line.split("|")[1].strip() for line in page_lines() if line.startswith("|")]
+    assert found == ["family", "---", *family_table.names()]
 
 
 def test_every_family_is_in_one_file_and_tested():
