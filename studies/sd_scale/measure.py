@@ -81,6 +81,21 @@ def stable_diffusion() -> Shape:
     )
 
 
+def tiny() -> Shape:
+    """Some ten thousand parameters, to try a script with."""
+    blocks = {"down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"]}
+    blocks |= {"up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"]}
+    return Shape(
+        unet={"_class_name": "UNet2DConditionModel", "sample_size": 8, "in_channels": 4, "out_channels": 4, **blocks}
+        | {"block_out_channels": [8, 16], "layers_per_block": 1, "cross_attention_dim": 12, "attention_head_dim": 2}
+        | {"norm_num_groups": 4},
+        text={"vocab_size": 500, "hidden_size": 12, "intermediate_size": 24, "num_hidden_layers": 1}
+        | {"num_attention_heads": 2, "projection_dim": 12},
+        vae={"down_block_types": ["DownEncoderBlock2D"], "up_block_types": ["UpDecoderBlock2D"]}
+        | {"block_out_channels": [8], "norm_num_groups": 4, "sample_size": 8},
+    )
+
+
 def make_pipeline(shape: Shape, directory: Path, seed: int = 0) -> dict[str, Any]:
     """Write a pipeline with random weights, as diffusers does.
 

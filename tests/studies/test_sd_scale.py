@@ -23,35 +23,9 @@ def found():
     return json.loads((SCALE / "record.json").read_text())
 
 
-def tiny(script):
-    """Some ten thousand parameters."""
-    unet = {
-        "_class_name": "UNet2DConditionModel",
-        "sample_size": 8,
-        "in_channels": 4,
-        "out_channels": 4,
-        "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
-        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
-        "block_out_channels": [8, 16],
-        "layers_per_block": 1,
-        "cross_attention_dim": 12,
-        "attention_head_dim": 2,
-        "norm_num_groups": 4,
-    }
-    text = {"vocab_size": 500, "hidden_size": 12, "intermediate_size": 24, "num_hidden_layers": 1}
-    vae = {
-        "down_block_types": ["DownEncoderBlock2D"],
-        "up_block_types": ["UpDecoderBlock2D"],
-        "block_out_channels": [8],
-        "norm_num_groups": 4,
-        "sample_size": 8,
-    }
-    return script.Shape(unet, text | {"num_attention_heads": 2, "projection_dim": 12}, vae)
-
-
 @pytest.mark.slow
 def test_script_measures_a_run_and_leaves_nothing_behind(script, tmp_path, monkeypatch):
-    shape, work, out = tiny(script), tmp_path / "work", tmp_path / "out"
+    shape, work, out = script.tiny(), tmp_path / "work", tmp_path / "out"
     work.mkdir()
     monkeypatch.setattr(command, "stable_diffusion", lambda: shape)
     command.command.main(["--work", str(work), "--out", str(out)], standalone_mode=False)
@@ -78,7 +52,7 @@ def test_its_pipeline_is_one_of_diffusers(script, tmp_path):
 
     from memdet.models import load_model
 
-    made = script.make_pipeline(tiny(script), tmp_path / "model")
+    made = script.make_pipeline(script.tiny(), tmp_path / "model")
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "model")
     assert made["parameters"]["unet"] == sum(p.numel() for p in pipeline.unet.parameters())
     prompt = script.PROMPTS[0][0]
