@@ -1,6 +1,7 @@
 """Projections of detectors."""
 
 import pytest
+import torch
 
 from memdet.benching.projection.devices import DEVICES, PRECISIONS, Device, peaks_of
 from memdet.benching.projection.op_trace import Operator, Trace
@@ -58,6 +59,21 @@ def test_roofline_by_hand():
 )
 def test_evaluations_by_hand(label, cost):
     assert tuple(evaluations_of(detector(label), 50).values()) == cost
+
+
+@pytest.mark.parametrize(
+    ("label", "cost"),
+    [
+        ("curvature-gap", (0, 2, 0)),
+        ("curvature-gap@probes=3", (0, 6, 0)),
+        ("jeon2025@backend=fd", (2, 2, 0)),
+        ("jeon2025", (2, 2, 0)),
+        ("wen2024", (2, 0, 0)),
+        ("verma2026", (2 * 50 + 3, 16, 0)),
+    ],
+)
+def test_in_half_precision_differences_are_forward_derivatives(label, cost):
+    assert tuple(evaluations_of(detector(label), 50, torch.bfloat16).values()) == cost
 
 
 def test_evaluations_follow_the_steps_of_the_protocol():

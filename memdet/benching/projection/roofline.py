@@ -6,14 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from memdet.benching.projection.devices import Device
 from memdet.benching.projection.op_trace import UNITS, Trace, Unit, trace
 from memdet.benching.projection.unet import MetaUNet, UNetConfig, build_unet
+from memdet.curvature.products import resolves_differences
 from memdet.detectors import Detector
+from memdet.detectors.base import TOLERANCE_OF_DIFFERENCES
 from memdet.detectors.cost import cost_of, named_options
 from memdet.errors import NotApplicableError, UserError
-from memdet.models import load_model
+from memdet.models import Condition, ScoreModel, load_model
+from memdet.models.wrapped import WrappedModel
 from memdet.probing import Context, Policy, Probe
 from memdet.probing.context import DEFAULT_PROTOCOL
 from memdet.probing.from_sample_set import items_of
@@ -24,6 +28,18 @@ LARGEST_BATCH = 32  # of --batch-size auto
 TRACED = 2  # rows; with one, tensors would be contiguous that are copied otherwise
 _COUNTED_ON = "oracle-16k"
 _TRAINED_TIMES = 1_000
+
+
+class _Rounded(WrappedModel):
+    """A closed form, which computes in float64, between inputs and outputs of another dtype."""
+
+    def __init__(self, inner: ScoreModel, dtype: torch.dtype) -> None:
+        super().__init__(inner)
+        self.dtype = dtype
+
+    def predict(self, x: Tensor, t: int, condition: Condition) -> Tensor:
+        """One forward."""
+        return self.inner.predict(x.to(self.inner.dtype), t, condition).to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -167,8 +183,8 @@ def plan(
     Raises:
         UserError: A UNet that cannot be built, or a detector whose cost is not known.
     """
-    evaluations = {detector.label: evaluations_of(detector, steps) for detector in detectors}
     dtype = torch.float32 if precision == "tf32" else getattr(torch, precision)
+    evaluations = {detector.label: evaluations_of(detector, steps, dtype) for detector in detectors}
     unet = build_unet(config, dtype, batch=TRACED, size=size)
     needed = [unit for unit in UNITS if unit == "F" or any(cost[unit] for cost in evaluations.values())]
     made = Plan(
@@ -189,11 +205,11 @@ def plan(
     return replace(made, projections=projections)
 
 
-def evaluations_of(detector: Detector, steps: int) -> dict[str, float]:
+def evaluations_of(detector: Detector, steps: int, dtype: torch.dtype = torch.float32) -> dict[str, float]:
     """Evaluations an item and seed, by unit.
 
-    The declared formula holds for the default options and for those that it names. Other variants are counted where an
-    evaluation takes no time: on a closed form.
+    The declared formula holds for the default options and for those that it names. Other variants, and in half
+    precision those of finite differences, are counted where an evaluation takes no time: on a closed form.
 
     Raises:
         UserError: A control, or a variant that cannot be counted.
@@ -201,11 +217,13 @@ def evaluations_of(detector: Detector, steps: int) -> dict[str, float]:
     if detector.info.is_control:
         raise UserError(f"{detector.info.name} is a control: it never calls the model, so there is nothing to plan")
     changed = [name for name in detector.option_types() if getattr(detector, name) != getattr(type(detector), name)]
-    if named_options(detector.info.cost).issuperset(changed):
+    replaced = detector.tolerance >= TOLERANCE_OF_DIFFERENCES and not resolves_differences(dtype)
+    if named_options(detector.info.cost).issuperset(changed) and not replaced:
         timesteps = [1 + index * (_TRAINED_TIMES // steps) for index in range(steps)][::-1]
         return cost_of(detector, timesteps)
     sample_set = load_sample_set(_COUNTED_ON)
     model, table = load_model(_COUNTED_ON), sample_set.items
+    model = _Rounded(model, dtype) if replaced else model
     items, dev = (
         items_of(table[table["split"] == split].groupby("label").head(1), sample_set, model)
         for split in ("test", "dev")
