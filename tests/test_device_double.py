@@ -28,7 +28,7 @@ from tests.helpers import elsewhere
 from tests.helpers.cheap import cheap
 from tests.helpers.elsewhere import DEVICE, Elsewhere, MixedDevicesError
 from tests.helpers.problems import make_items, make_probe
-from tests.helpers.tiny_pipelines import FAMILIES, save
+from tests.helpers.tiny_pipelines import FAMILIES, save, small_images
 
 CLASSES = detector_classes()
 LABELS = [
@@ -141,7 +141,7 @@ def answers_of(model, noise, t, texts):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_of_pipelines_leaves_nothing_on_the_host(family, tmp_path):
     directory = str(save(family, tmp_path))
-    with elsewhere.device():
+    with small_images(), elsewhere.device():
         reference, model = load_model(directory), load_model(directory, device=str(DEVICE))
     texts = ["a cat", "the sea"] if model.takes_prompts else ["3", "7"]
     t, noise = reference.schedule.timesteps(4)[1], torch.randn(2, *model.latent_shape)

@@ -239,8 +239,8 @@ def flux():
 
 
 def sana():
-    """Linear attention, a mask of the text, and an autoencoder of its own."""
-    from diffusers import AutoencoderDC, SanaPipeline, SanaTransformer2DModel
+    """Linear attention, a mask of the text, an autoencoder of its own, and a flow told to a scheduler of betas."""
+    from diffusers import AutoencoderDC, DPMSolverMultistepScheduler, SanaPipeline, SanaTransformer2DModel
 
     tokenizer = recipe.make_tokenizer()
     transformer = SanaTransformer2DModel(
@@ -257,6 +257,7 @@ def sana():
         caption_channels=16,
         timestep_scale=0.5,
     )
+    flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 3.0}
     sides, five = ("encoder", "decoder"), 5
     blocks = {f"{side}_block_out_channels": (8,) * five for side in sides}
     layers = {f"{side}_layers_per_block": (1,) * five for side in sides}
@@ -266,7 +267,7 @@ def sana():
         text_encoder=make_gemma(tokenizer),
         vae=AutoencoderDC(latent_channels=CHANNELS, scaling_factor=0.4, **blocks, **layers, **scales),
         transformer=transformer,
-        scheduler=make_flow(shift=3.0),
+        scheduler=DPMSolverMultistepScheduler(**flow, solver_order=1),
     )
 
 

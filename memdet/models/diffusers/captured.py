@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ from memdet.models.prediction_type import PredictionType
 from memdet.models.schedule import NoiseSchedule
 from memdet.torch_state import in_own_state
 
-_FLOW = "FlowMatchEulerDiscreteScheduler"
+_FLOWS = ("FlowMatchEulerDiscreteScheduler", "DPMSolverMultistepScheduler")  # the second where it is told so
+_SCALE = 1_000  # from a noise level of a flow to its time
 
 
 class CapturedModel(ScoreModel):
@@ -74,6 +75,7 @@ class CapturedModel(ScoreModel):
         self._network.eval().requires_grad_(requires_grad=False)
         self._capture = self._told(_example(family))
         self.latent_shape = self._capture.latent_shape
+        self._cuts_times = not self._pipeline.scheduler.timesteps.is_floating_point()
         self.schedule, self.prediction_type = self._read_schedule(directory)
 
     @property
@@ -107,7 +109,8 @@ class CapturedModel(ScoreModel):
     def predict(self, x: Tensor, t: float, condition: Condition) -> Tensor:
         """One forward of the pipeline's network; of a learned variance the noise alone."""
         start, slope = self._capture.time
-        time = torch.full((len(x),), start + slope * t, dtype=self._capture.time_dtype, device=x.device)
+        own = start + slope * (int(t) if self._cuts_times else t)
+        time = torch.full((len(x),), own, dtype=self._capture.time_dtype, device=x.device)
         return self.network(x, time, **condition.expand(len(x)).tensors)
 
     def network(self, x: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
@@ -214,15 +217,23 @@ class CapturedModel(ScoreModel):
         return capture(self._pipeline, self._network, self._family, conditions, self.name)
 
     def _read_schedule(self, directory: Path) -> tuple[NoiseSchedule, PredictionType]:
-        """Flow levels as the pipeline's call sets them; noise of betas as for every other pipeline."""
-        if type(self._pipeline.scheduler).__name__ != _FLOW:
+        """Flow levels as the pipeline's call sets them; noise of betas as for every other pipeline.
+
+        Some schedulers cut the times that they tell the network to whole numbers, and not their noise levels.
+        """
+        if not _is_flow(dict(self._pipeline.scheduler.config), str(directory)):
             return read_schedule(directory)
 
         def levels(steps: int) -> Levels:
             told = self._family.told(self._pipeline, _example(self._family)) | {"num_inference_steps": steps}
             record(self._pipeline, self._network, self._family.latent, told, self.name)
             scheduler = self._pipeline.scheduler
-            return scheduler.timesteps.tolist(), scheduler.sigmas.tolist()
+            times, sigmas = scheduler.timesteps.tolist(), scheduler.sigmas.tolist()
+            if scheduler.timesteps.is_floating_point():
+                return times, sigmas
+            # Rounding of a level, in float32, must not lead to another whole number.
+            exact = [min(max(_SCALE * sigma, t), t + 0.9999) for t, sigma in zip(times, sigmas, strict=False)]
+            return exact, sigmas
 
         return FlowSchedule(levels), "flow"
 
@@ -239,8 +250,26 @@ def check_directory(directory: Path, family: Family) -> None:
     if missing:
         raise UserError(f"{directory / missing[0]} is missing, which model_index.json names")
     config = read_json(directory / "scheduler" / "scheduler_config.json")
-    if config.get("_class_name") != _FLOW:
+    if not _is_flow(config, str(directory)):
         DiffusersSchedule(config, where=str(directory))
+
+
+def _is_flow(config: Mapping[str, Any], where: str) -> bool:
+    """Whether a scheduler's noise is that of a flow.
+
+    Raises:
+        UserError: It is, with a setting that memdet cannot follow.
+    """
+    name = config.get("_class_name")
+    if name not in _FLOWS or (name != _FLOWS[0] and not config.get("use_flow_sigmas")):
+        return False
+    if name != _FLOWS[0] and (told := config.get("prediction_type")) != "flow_prediction":
+        raise UserError(f"{where}: scheduler has use_flow_sigmas and predicts {told!r}, not 'flow_prediction'")
+    if (length := config.get("num_train_timesteps", _SCALE)) != _SCALE:
+        raise UserError(f"{where}: scheduler has num_train_timesteps {length}; memdet reads flows of {_SCALE:,}")
+    if config.get("invert_sigmas"):
+        raise UserError(f"{where}: scheduler has invert_sigmas, which memdet cannot follow")
+    return True
 
 
 def _example(family: Family) -> list[str]:

@@ -141,7 +141,10 @@ def _loop(
         calls.append((x.detach().clone(), sign * output[0].detach().clone()))
 
     name = type(pipeline.scheduler).__name__
-    if name not in _DETERMINISTIC:
+    if name == "DPMSolverMultistepScheduler" and pipeline.scheduler.config.use_flow_sigmas:
+        first_order = {"solver_order": 1, "algorithm_type": "dpmsolver++"}
+        pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, **first_order)
+    elif name not in _DETERMINISTIC:
         cls = getattr(diffusers, _REPLACED.get(name, "DDIMScheduler"))
         pipeline.scheduler = cls.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)

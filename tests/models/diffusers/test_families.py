@@ -248,6 +248,27 @@ def test_every_family_is_in_one_file_and_tested():
     assert {family.name for family in families() if family.pipelines} == set(FAMILIES)
 
 
+FLOWS_NOT_FOLLOWED = {
+    "num_train_timesteps 500": {"num_train_timesteps": 500},
+    "invert_sigmas": {"invert_sigmas": True},
+    "predicts 'epsilon'": {
+        "_class_name": "DPMSolverMultistepScheduler",
+        "use_flow_sigmas": True,
+        "prediction_type": "epsilon",
+    },
+    "use_flow_sigmas": {"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True},
+}
+
+
+@pytest.mark.parametrize("part", FLOWS_NOT_FOLLOWED)
+def test_a_flow_that_cannot_be_followed_is_refused(part, tmp_path):
+    directory = save("sd3", tmp_path)
+    path = directory / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | FLOWS_NOT_FOLLOWED[part]))
+    with pytest.raises(UserError, match=part):
+        load_model(directory)
+
+
 def test_a_pipeline_on_no_list_is_refused_though_it_looks_like_another(random_pipeline, tmp_path):
     shutil.copytree(random_pipeline, tmp_path / "copy")
     path = tmp_path / "copy" / "model_index.json"
