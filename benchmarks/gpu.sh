@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What one session on a GPU should bring home, in less than ten minutes on an H200: does memdet work there, how fast, how exact.
+# What one session on a GPU should bring home, within ten minutes: does memdet work there, how fast, how exact.
 #
 # benchmarks/gpu.sh [--dry-run] [--out DIR]
 #
