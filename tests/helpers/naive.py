@@ -213,7 +213,7 @@ class OfNetwork(Naive):
         self._matrices = {}
 
     def outputs(self, rows, t, branch):
-        text = self.text[branch].expand(len(rows))
+        text = self.text[branch].expand(len(rows)).tensor
         eps = self.model._unet(rows.view(len(rows), *self.shape), t, encoder_hidden_states=text).sample
         return -eps.flatten(1) / self.levels(t)[1]
 
