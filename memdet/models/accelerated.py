@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from memdet.errors import NotApplicableError, UserError
-from memdet.models.base import ScoreModel, time_on
+from memdet.models.base import ScoreModel
 from memdet.models.condition import Condition
 from memdet.models.wrapped import WrappedModel, layers
 
@@ -98,7 +98,7 @@ class Accelerated(WrappedModel):
         """
         if torch.is_grad_enabled() or _transforms():
             return self.inner.predict(x, t, condition)
-        time, condition = time_on(x.device, t), condition.expand(len(x))
+        time, condition = self.network_time(x, t), condition.expand(len(x))
         key = (shape_of(x), condition.shapes())
         if key in self._checked:
             return self._network(x, time, **condition.tensors)

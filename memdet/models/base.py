@@ -74,8 +74,12 @@ class ScoreModel(ABC):
         """Network output under guidance, of the outputs of both branches: ``null + scale (cond - null)``."""
         return null + scale * (cond - null)
 
+    def network_time(self, x: Tensor, t: int) -> Tensor:
+        """A timestep as :meth:`network` takes it for these samples, a tensor on their device: int64, no dimensions."""
+        return time_on(x.device, t)
+
     def network(self, x: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
-        """As :meth:`predict`, with the timestep as a tensor (int64, no dimensions) on the device, and no wait for it.
+        """As :meth:`predict`, with the timestep as :meth:`network_time` gives it, and no wait for the device.
 
         The tensors of the condition have a row an item.
 

@@ -66,6 +66,10 @@ class WrappedModel(ScoreModel):
         """As the inner model."""
         return self.inner.guided(cond, null, scale)
 
+    def network_time(self, x: Tensor, t: int) -> Tensor:
+        """As the inner model."""
+        return self.inner.network_time(x, t)
+
     def network(self, x: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
         """As the inner model."""
         return self.inner.network(x, t, **condition)

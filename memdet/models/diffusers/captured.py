@@ -108,10 +108,13 @@ class CapturedModel(ScoreModel):
 
     def predict(self, x: Tensor, t: float, condition: Condition) -> Tensor:
         """One forward of the pipeline's network; of a learned variance the noise alone."""
+        return self.network(x, self.network_time(x, t), **condition.expand(len(x)).tensors)
+
+    def network_time(self, x: Tensor, t: float) -> Tensor:
+        """The network's own time, a row an item."""
         start, slope = self._capture.time
         own = start + slope * (int(t) if self._cuts_times else t)
-        time = torch.full((len(x),), own, dtype=self._capture.time_dtype, device=x.device)
-        return self.network(x, time, **condition.expand(len(x)).tensors)
+        return torch.full((len(x),), own, dtype=self._capture.time_dtype, device=x.device)
 
     def network(self, x: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
         """One forward, at the network's own time."""

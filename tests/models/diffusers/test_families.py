@@ -12,6 +12,7 @@ import torch
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import load_model
+from memdet.models.accelerated import accelerate
 from memdet.models.diffusers.captured import CapturedModel
 from memdet.models.diffusers.certificate import certify
 from memdet.models.diffusers.families import families, family_of
@@ -110,6 +111,20 @@ def test_the_trajectory_ends_where_the_pipelines_sampler_ends(model, pipeline):
     start = probe.trajectory().state(0)
     _, end = seen_by(pipeline, model, STEPS, start)
     torch.testing.assert_close(probe.trajectory().clean().float(), end.float(), rtol=1e-4, atol=1e-4)
+
+
+def replayed(work):
+    """A CUDA graph on the CPU: what is recorded once is done again on the same memory."""
+    output = torch.full_like(work(), torch.nan)
+    return (lambda: output.copy_(work())), output
+
+
+@torch.no_grad()
+def test_a_recorded_network_answers_at_all_times(model):
+    fast = accelerate(model, "cuda-graphs", replayed)
+    x, cond = probe_of(model, STEPS).noise, model.embed(conditions(model))
+    for t in model.schedule.timesteps(STEPS):
+        torch.testing.assert_close(fast.predict(x, t, cond), model.predict(x, t, cond), rtol=1e-9, atol=1e-9)
 
 
 def test_the_certificate_is_passed(model):
