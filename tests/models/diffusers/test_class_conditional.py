@@ -14,6 +14,8 @@ from memdet.curvature import JacobianOperator, Known
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import load_model
 from memdet.models.diffusers.class_conditional import ClassConditionalModel
+from memdet.probing import Items
+from tests.helpers.problems import make_probe
 
 LABELS = ["coat", "bag", "boot"]
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -156,6 +158,19 @@ def test_of_a_learned_variance_the_prediction_alone_is_read(tmp_path):
     stepped = scheduler.step(output, 981, x, generator=torch.Generator().manual_seed(0)).pred_original_sample
     alpha, sigma = found.schedule.alpha(981), found.schedule.sigma(981)
     torch.testing.assert_close((x - sigma * eps) / alpha, stepped, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("clips", [True, False])
+def test_an_unconditional_trajectory_ends_at_the_pipelines_image(tmp_path, clips):
+    unet, scheduler = network_of(num_class_embeds=None), DDIMScheduler(clip_sample=clips)
+    pipeline = DDIMPipeline(unet=unet, scheduler=scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.save_pretrained(tmp_path / "plain")
+    model = load_model(tmp_path / "plain")
+    probe = make_probe(model, Items(["a"], ["whatever"], ["a"], [0], has_prompts=False), steps=4, guidance=7.5)
+    image = pipeline(generator=torch.Generator().manual_seed(0), num_inference_steps=4, output_type="np").images
+    found = model.decode(probe.trajectory().clean()).permute(0, 2, 3, 1)
+    torch.testing.assert_close(found, torch.from_numpy(image), rtol=1e-4, atol=1e-4)
 
 
 @pytest.fixture
