@@ -85,7 +85,7 @@ class NoisyDensities:
         return both if symmetrised else product
 
     def _ask(self, model: Skewed, v: Tensor, rows: slice) -> Tensor:
-        return model.exact_hessian_product(self._x[rows], 0, self._embedding[rows], v).float()
+        return model.exact_hessian_product(self._x[rows], 0, self._embedding.rows(rows), v).float()
 
 
 class ShiftedLowRank:

@@ -82,7 +82,7 @@ def replay(calls: Sequence[Call], model: ScoreModel, condition: Condition) -> Ca
     """
     t = model.schedule.timesteps(50)[0]
     largest = max((call.rows for call in calls), default=1)
-    conditions = condition[torch.arange(largest, device=model.device) % len(condition)]
+    conditions = condition.rows(torch.arange(largest, device=model.device) % condition.size)
     generator = torch.Generator("cpu").manual_seed(0)
     x, v = (
         torch.randn(largest, *model.latent_shape, generator=generator, dtype=torch.float32, device="cpu").to(
@@ -94,7 +94,7 @@ def replay(calls: Sequence[Call], model: ScoreModel, condition: Condition) -> Ca
     def run() -> None:
         graph: tuple[Tensor, Tensor] | None = None
         for call in calls:
-            at, condition = x[: call.rows], conditions[: call.rows]
+            at, condition = x[: call.rows], conditions.rows(slice(call.rows))
             if call.kind == "forward":
                 with torch.no_grad():
                     model.predict(at, t, condition)

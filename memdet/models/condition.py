@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -12,15 +12,15 @@ NAME = "condition"
 
 
 @dataclass(frozen=True, eq=False)
-class Condition:
-    """What a network is told beside a noisy sample and its time, a row an item.
+class Condition(Mapping[str, Tensor]):
+    """What a network is told beside a noisy sample and its time: tensors by name, a row an item.
 
     A text model of one encoder has one tensor; SDXL has three (``encoder_hidden_states``, ``text_embeds``,
     ``time_ids``). An unconditional network has none, and rows all the same.
 
     Attributes:
-        tensors: By the name of the network's argument, each ``[rows, ...]``.
-        rows: Items.
+        tensors: By the name of the network's argument, each ``[size, ...]``.
+        size: Rows.
         differentiable: Name of the tensor in which a condition may be differentiated; None where there is none, as of
             class numbers.
 
@@ -31,18 +31,18 @@ class Condition:
         >>> one = Condition.of(torch.ones(1, 4))
         >>> one.expand(3)
         Condition(3 rows: condition [4])
-        >>> len(Condition.cat([one.expand(3), one])[:2])
-        2
+        >>> Condition.cat([one.expand(3), one]).rows(slice(2))["condition"].shape
+        torch.Size([2, 4])
     """
 
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
-    rows: int = 1
+    size: int = 1
     differentiable: str | None = None
 
     def __post_init__(self) -> None:
-        wrong = [name for name, tensor in self.tensors.items() if tensor.ndim == 0 or len(tensor) != self.rows]
+        wrong = [name for name, tensor in self.tensors.items() if tensor.ndim == 0 or len(tensor) != self.size]
         if wrong:
-            raise ValueError(f"{wrong[0]} has shape {list(self.tensors[wrong[0]].shape)}, not {self.rows} rows")
+            raise ValueError(f"{wrong[0]} has shape {list(self.tensors[wrong[0]].shape)}, not {self.size} rows")
         if self.differentiable is not None and self.differentiable not in self.tensors:
             raise ValueError(f"{self.differentiable!r} is none of {', '.join(self.tensors) or 'no tensors'}")
 
@@ -52,16 +52,16 @@ class Condition:
         return cls({name: tensor}, len(tensor), name if tensor.is_floating_point() else None)
 
     @classmethod
-    def nothing(cls, rows: int) -> Condition:
+    def nothing(cls, size: int) -> Condition:
         """What an unconditional network is told."""
-        return cls({}, rows)
+        return cls({}, size)
 
     @staticmethod
     def cat(parts: Sequence[Condition]) -> Condition:
         """Rows of several conditions of one kind, one after the other."""
         first = parts[0]
         joined = {name: torch.cat([part.tensors[name] for part in parts]) for name in first.tensors}
-        return replace(first, tensors=joined, rows=sum(part.rows for part in parts))
+        return replace(first, tensors=joined, size=sum(part.size for part in parts))
 
     @property
     def tensor(self) -> Tensor:
@@ -74,14 +74,20 @@ class Condition:
             raise ValueError(f"the condition has {len(self.tensors)} tensors, not one: {', '.join(self.tensors)}")
         return next(iter(self.tensors.values()))
 
-    def __len__(self) -> int:
-        return self.rows
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name]
 
-    def __getitem__(self, rows: slice | Tensor) -> Condition:
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+    def rows(self, chosen: slice | Tensor) -> Condition:
         """Some rows, by a slice or by a tensor of their numbers."""
-        taken = {name: tensor[rows] for name, tensor in self.tensors.items()}
-        count = len(range(self.rows)[rows]) if isinstance(rows, slice) else len(rows)
-        return replace(self, tensors=taken, rows=count)
+        taken = {name: tensor[chosen] for name, tensor in self.tensors.items()}
+        size = len(range(self.size)[chosen]) if isinstance(chosen, slice) else len(chosen)
+        return replace(self, tensors=taken, size=size)
 
     def joins(self, other: Condition) -> bool:
         """Whether rows of both make one condition; texts of pipelines that do not pad them have lengths of their own.
@@ -93,12 +99,12 @@ class Condition:
         kinds = [{name: (shape[1:], dtype) for name, shape, dtype in one.shapes()} for one in (self, other)]
         return kinds[0] == kinds[1]
 
-    def expand(self, rows: int) -> Condition:
+    def expand(self, size: int) -> Condition:
         """One row for so many items, without a copy; as many rows as there are stay as they are."""
-        if rows == self.rows:
+        if size == self.size:
             return self
-        expanded = {name: tensor.expand(rows, *tensor.shape[1:]) for name, tensor in self.tensors.items()}
-        return replace(self, tensors=expanded, rows=rows)
+        expanded = {name: tensor.expand(size, *tensor.shape[1:]) for name, tensor in self.tensors.items()}
+        return replace(self, tensors=expanded, size=size)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Condition:
         """On a device; what holds real numbers in a dtype."""
@@ -114,4 +120,4 @@ class Condition:
 
     def __repr__(self) -> str:
         parts = [f"{name} {list(tensor.shape[1:])}" for name, tensor in self.tensors.items()]
-        return f"{type(self).__name__}({self.rows} row{'s'[: self.rows != 1]}: {', '.join(parts) or 'nothing'})"
+        return f"{type(self).__name__}({self.size} row{'s'[: self.size != 1]}: {', '.join(parts) or 'nothing'})"

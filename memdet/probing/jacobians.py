@@ -146,7 +146,7 @@ class Jacobians:
 
         def evaluate(cost: Cost, rows: Tensor) -> Tensor:
             cost.count(jvps=rows[0].numel())
-            return model.exact_spectrum(rows, t, evaluator.condition(branch, len(evaluator))[: len(rows)])
+            return model.exact_spectrum(rows, t, evaluator.condition(branch, len(evaluator)).rows(slice(len(rows))))
 
         return evaluator.evaluate(question, evaluate)
 
@@ -162,7 +162,7 @@ class Jacobians:
         def evaluate(cost: Cost, rows: Tensor) -> Tensor:
             cost.count(jvps=2 * rows[0].numel())
             cond, null = evaluator.condition("cond", len(evaluator)), evaluator.condition("null", 1)
-            return model.exact_difference_spectrum(rows, t, cond[: len(rows)], null) / self._unit(t)
+            return model.exact_difference_spectrum(rows, t, cond.rows(slice(len(rows))), null) / self._unit(t)
 
         return evaluator.evaluate(Question.to(evaluator.model, "spectrum_of_difference", x, t, "cond"), evaluate)
 
@@ -179,7 +179,7 @@ class Jacobians:
         def evaluate(cost: Cost, rows: Tensor) -> Tensor:
             cost.count(jvps=2 * rows[0].numel())
             cond, null = evaluator.condition("cond", len(evaluator)), evaluator.condition("null", 1)
-            return model.exact_difference_frobenius(rows, t, cond[: len(rows)], null) / self._unit(t)
+            return model.exact_difference_frobenius(rows, t, cond.rows(slice(len(rows))), null) / self._unit(t)
 
         return evaluator.evaluate(Question.to(evaluator.model, "frobenius_of_difference", x, t, "cond"), evaluate)
 
@@ -202,7 +202,7 @@ class Jacobians:
             evaluator.memo.drop(("graph", branch))  # a graph is large: the old one goes before the new one is made
             leaf = rows.detach().requires_grad_(True)
             with torch.enable_grad():
-                output = model.predict(leaf, t, evaluator.condition(branch, len(evaluator))[: len(rows)])
+                output = model.predict(leaf, t, evaluator.condition(branch, len(evaluator)).rows(slice(len(rows))))
                 value = self._differentiated(output, leaf, t, relative=relative)
             cost.count(forwards=1)
             self._operator(rows, t, branch, "vjp", value.detach(), graph=(leaf, value), relative=relative)
@@ -224,7 +224,7 @@ class Jacobians:
     ) -> JacobianOperator:
         """Operator at ``rows``; with ``vjp`` its graph is kept for all products at the last place of a branch."""
         evaluator = self._evaluator
-        model, condition = evaluator.model, evaluator.condition(branch, len(evaluator))[: len(rows)]
+        model, condition = evaluator.model, evaluator.condition(branch, len(evaluator)).rows(slice(len(rows)))
 
         def function(z: Tensor) -> Tensor:
             return self._differentiated(model.predict(z, t, condition), z, t, relative=relative)

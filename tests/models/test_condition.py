@@ -12,25 +12,33 @@ def two_tensors():
 
 def test_rows_are_taken_of_every_tensor():
     condition = two_tensors()
-    part = condition[1:]
-    assert (len(part), part.differentiable) == (2, "hidden")
+    part = condition.rows(slice(1, None))
+    assert (part.size, part.differentiable) == (2, "hidden")
     assert part.tensors["labels"].tolist() == [1, 2]
     assert part.tensors["hidden"].tolist() == [[2.0, 3.0], [4.0, 5.0]]
-    assert condition[torch.tensor([2, 0, 2])].tensors["labels"].tolist() == [2, 0, 2]
+    assert condition.rows(torch.tensor([2, 0, 2]))["labels"].tolist() == [2, 0, 2]
+
+
+def test_it_is_a_mapping_of_names():
+    condition = two_tensors()
+    assert list(condition) == ["hidden", "labels"]
+    assert {**condition}["labels"].tolist() == [0, 1, 2]
+    with pytest.raises(KeyError):
+        condition["text"]
 
 
 def test_joined_parts_are_the_whole():
     condition = two_tensors()
-    whole = Condition.cat([condition[:1], condition[1:]])
-    assert len(whole) == 3
+    whole = Condition.cat([condition.rows(slice(1)), condition.rows(slice(1, None))])
+    assert whole.size == 3
     for name, tensor in condition.tensors.items():
         assert torch.equal(whole.tensors[name], tensor)
 
 
 def test_one_row_serves_all():
-    row = two_tensors()[:1]
+    row = two_tensors().rows(slice(1))
     many = row.expand(4)
-    assert len(many) == 4
+    assert many.size == 4
     assert many.tensors["hidden"].data_ptr() == row.tensors["hidden"].data_ptr()
     assert many.expand(4) is many
 
@@ -50,7 +58,7 @@ def test_what_is_no_condition():
         Condition(two_tensors().tensors, 3, "text")
     with pytest.raises(ValueError, match="2 tensors, not one: hidden, labels"):
         two_tensors().tensor  # noqa: B018
-    assert Condition.nothing(5).expand(7).rows == 7
+    assert Condition.nothing(5).expand(7).size == 7
     assert Condition.of(torch.arange(3)).differentiable is None
 
 

@@ -201,8 +201,8 @@ def _told_apart(
     floats = [key for key, value in cond.items() if value.is_floating_point()]
     by_text = next((key for key in ("encoder_hidden_states", *floats) if key in cond), None)
     return (
-        Condition(cond, rows, by_text)[:wanted],
-        None if null is None else Condition(branches[null], rows, by_text)[rows - 1 :],
+        Condition(cond, rows, by_text).rows(slice(wanted)),
+        None if null is None else Condition(branches[null], rows, by_text).rows(slice(rows - 1, None)),
     )
 
 

@@ -138,12 +138,12 @@ def generate(model: ClassConditionalModel, directory: Path, guidance: float, see
     scheduler.set_timesteps(STEPS)
     noise = torch.cat([torch.randn(1, *model.latent_shape, generator=_generator(seed)) for seed in range(seeds)])
     classes = model.embed(model.conditions)
-    x = noise.repeat_interleave(len(classes), dim=0)
+    x = noise.repeat_interleave(classes.size, dim=0)
     labels = Condition.cat([classes] * seeds)
     done = []
     with torch.no_grad(), tqdm(total=len(x), desc="extraction check", unit="image") as bar:
         for start in range(0, len(x), BATCH_SIZE):
-            part, label = x[start : start + BATCH_SIZE], labels[start : start + BATCH_SIZE]
+            part, label = x[start : start + BATCH_SIZE], labels.rows(slice(start, start + BATCH_SIZE))
             for t in scheduler.timesteps.tolist():
                 eps = model.eps(part, t, label)
                 if guidance != 1:
@@ -155,7 +155,7 @@ def generate(model: ClassConditionalModel, directory: Path, guidance: float, see
                 raise UserError(f"{directory} generates pixels that are not finite numbers: train it again")
             done.append((drawn * 255).round().byte())
             bar.update(len(part))
-    images: NDArray[np.uint8] = torch.cat(done).view(seeds, len(classes), *model.latent_shape[1:]).numpy()
+    images: NDArray[np.uint8] = torch.cat(done).view(seeds, classes.size, *model.latent_shape[1:]).numpy()
     return images
 
 

@@ -43,7 +43,9 @@ def test_derivative_of_the_converted_score_is_the_hessian(name, prediction_type,
     model, x, embedding, weights, alpha, sigma = problem(name, prediction_type, t)
     for row, weight in enumerate(weights):
         jacobian = torch.autograd.functional.jacobian(
-            lambda flat, row=row: model.score(flat.view(1, *model.latent_shape), t, embedding[row : row + 1]).flatten(),
+            lambda flat, row=row: model.score(
+                flat.view(1, *model.latent_shape), t, embedding.rows(slice(row, row + 1))
+            ).flatten(),
             x[row].flatten(),
         )
         expected = exact_hessian(x[row].flatten(), name, weight, alpha, sigma)
