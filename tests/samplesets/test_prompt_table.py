@@ -1,7 +1,6 @@
 """The one reader of prompt files: what all commands read alike, and what they refuse."""
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,7 +107,11 @@ def test_a_file_in_which_all_is_read_is_read_silently(write: Callable[..., Path]
 
 def test_labels_are_the_numbers_0_and_1_however_a_column_holds_them(write: Callable[..., Path]):
     frame = pd.DataFrame({"prompt": ["a", "b"], "memorized": [1.0, 0.0]})
-    for path in (write("BIG.PARQUET", frame), write("comma.csv", frame), write("tabs.tsv", frame.astype({"memorized": int}))):
+    for path in (
+        write("BIG.PARQUET", frame),
+        write("comma.csv", frame),
+        write("tabs.tsv", frame.astype({"memorized": int})),
+    ):
         assert load_samples_file(path, model="m").items["label"].tolist() == [1, 0]
 
 
