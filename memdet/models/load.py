@@ -88,9 +88,10 @@ def _read(opened: Opened, name: str, device: torch.device, dtype: torch.dtype) -
     """The class of model that a directory's index asks for."""
     from memdet.models.diffusers import stable_diffusion
     from memdet.models.diffusers.captured import CapturedModel
+    from memdet.models.diffusers.certificate import require_certificate
     from memdet.models.diffusers.class_conditional import PIPELINES, ClassConditionalModel
     from memdet.models.diffusers.directory import read_index
-    from memdet.models.diffusers.families import check_pipeline, family_of
+    from memdet.models.diffusers.families import family_of
     from memdet.models.toy import TOY_CLASS, ToyModel
 
     pipeline = read_index(opened.directory).get("_class_name")
@@ -100,27 +101,29 @@ def _read(opened: Opened, name: str, device: torch.device, dtype: torch.dtype) -
         return ToyModel(opened.directory, name, device, dtype)
     if pipeline in PIPELINES:
         return ClassConditionalModel(opened.directory, name, device, dtype, opened)
-    if (family := family_of(str(pipeline))) is not None:
-        return CapturedModel(opened.directory, family, name, device, dtype, opened)
-    check_pipeline(str(pipeline), stable_diffusion.PIPELINES, str(opened.directory))
-    return stable_diffusion.StableDiffusionModel(opened.directory, name, device, dtype, opened)
+    if pipeline in stable_diffusion.PIPELINES:
+        return stable_diffusion.StableDiffusionModel(opened.directory, name, device, dtype, opened)
+    family = family_of(str(pipeline), str(opened.directory))
+    model = CapturedModel(opened.directory, family, name, device, dtype, opened)
+    if not family.listed:
+        require_certificate(model)
+    return model
 
 
 def _check(directory: Path) -> None:
     """Refuse by configuration alone; the weights may not be there yet."""
     from memdet.models.diffusers import captured, class_conditional, stable_diffusion
     from memdet.models.diffusers.directory import read_index
-    from memdet.models.diffusers.families import check_pipeline, family_of
+    from memdet.models.diffusers.families import family_of
     from memdet.models.toy import TOY_CLASS
 
     pipeline = read_index(directory).get("_class_name")
     if pipeline in class_conditional.PIPELINES:
         class_conditional.check_directory(directory)
-    elif (family := family_of(str(pipeline))) is not None:
-        captured.check_directory(directory, family)
-    elif pipeline != TOY_CLASS:
-        check_pipeline(str(pipeline), stable_diffusion.PIPELINES, str(directory))
+    elif pipeline in stable_diffusion.PIPELINES:
         stable_diffusion.check_directory(directory)
+    elif pipeline != TOY_CLASS:
+        captured.check_directory(directory, family_of(str(pipeline), str(directory)))
 
 
 def _local_path(reference: str) -> Path | None:

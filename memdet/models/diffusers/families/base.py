@@ -85,6 +85,7 @@ class Family:
         without_rows: Names of arguments that are the same for all items, and tensors without a row an item.
         guided: The pipelines' guidance, of the outputs of both branches and the scale; None is the usual one.
         remark: What a user should know of how the pipelines are read.
+        listed: Whether memdet's tests hold it against diffusers; else each model needs a certificate to be read.
     """
 
     name: str
@@ -101,3 +102,4 @@ class Family:
     without_rows: tuple[str, ...] = ()
     guided: Callable[[Tensor, Tensor, float], Tensor] | None = None
     remark: str = ""
+    listed: bool = True
