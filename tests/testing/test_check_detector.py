@@ -51,7 +51,9 @@ REVERSED_WITHOUT_A_SINK = {"ren2024-entropy", "ren2024-layer-entropy"}
 @pytest.mark.slow
 @pytest.mark.parametrize("name", detector_classes())
 def test_every_built_in_keeps_the_contract(name):
-    findings = validate(make_detector(cheap(name), detector_classes()))
+    # The rank takes hundreds of scores an item: too dear here, and `not applicable` with fewer.
+    text = "normal-bundle@scores=32" if name == "normal-bundle" else cheap(name)
+    findings = validate(make_detector(text, detector_classes()))
     failed = [f for f in findings if f.status == "failed"]
     if name in REVERSED_WITHOUT_A_SINK:
         assert [f.check for f in failed] == ["direction on oracle-16k"]
