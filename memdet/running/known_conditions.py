@@ -1,4 +1,4 @@
-"""Conditions that a model does not know, found before anything is scored."""
+"""What a model cannot answer of a sample set, found before anything is scored: conditions, and so many steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ AT_ONCE = 256  # conditions, as an encoder of a user's own may be large
 
 
 def check_conditions(sample_sets: Sequence[SampleSet], models: Mapping[str, ScoreModel]) -> None:
-    """Refuse conditions that models do not know, once, where every one of their rows would be an error.
+    """Refuse conditions that models do not know, and longer trajectories than their schedules have.
+
+    It is said once, where every one of their rows would be an error.
 
     Text encoders of pipelines read any text, and are not asked.
 
@@ -28,11 +30,21 @@ def check_conditions(sample_sets: Sequence[SampleSet], models: Mapping[str, Scor
     for sample_set in sample_sets:
         for name, part in sample_set.items.groupby("model", sort=False):
             model = models[str(name)]
+            _check_steps(sample_set, model)
             if model.takes_prompts and not isinstance(layers(model)[-1], CallableModel):
                 continue
             conditions = part["condition"].unique().tolist()
             for start in range(0, len(conditions), AT_ONCE):
                 _check(sample_set.id, model, conditions[start : start + AT_ONCE])
+
+
+def _check_steps(sample_set: SampleSet, model: ScoreModel) -> None:
+    try:
+        model.schedule.timesteps(sample_set.protocol.steps)
+    except UserError as error:
+        raise UserError(
+            f"sample set {sample_set.id} on {model.name}: {error}; ask for fewer `steps`", parameters=("steps",)
+        ) from error
 
 
 def _check(sample_set: str, model: ScoreModel, conditions: Sequence[str]) -> None:
