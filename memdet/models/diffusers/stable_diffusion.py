@@ -83,6 +83,7 @@ class StableDiffusionModel(ScoreModel):
         self._vae: Any = None
         self.schedule, self.prediction_type = read_schedule(directory, mended=True)
         self.latent_shape = (self._unet.config.in_channels, *latent_sizes(directory, _sample_size(directory)))
+        self._check_text()
 
     def embed(self, conditions: Sequence[str]) -> Condition:
         """Encode prompts as a pipeline does: padded or cut to the tokenizer's length, last hidden state.
@@ -171,6 +172,17 @@ class StableDiffusionModel(ScoreModel):
     def files(self) -> dict[str, str]:
         """SHA-256 of each file that decides what the model answers."""
         return self._files.digests()
+
+    def _check_text(self) -> None:
+        """Refuse a text encoder whose answer the UNet cannot take: a pooled vector, or tokens of another width."""
+        config, hidden = self._unet.config, self.embed_null().tensor
+        width = getattr(config, "encoder_hid_dim", None) or config.cross_attention_dim
+        if hidden.ndim != 3 or (isinstance(width, int) and hidden.shape[2] != width):
+            raise UserError(
+                f"{self._directory}: the text encoder, a {type(self._text_encoder).__name__}, gives "
+                f"{list(hidden.shape[1:])} for a prompt, and the unet takes tokens of width {width}: name the text "
+                "encoder that it was trained with in model_index.json"
+            )
 
     def _load_network(self, component: str) -> Any:
         return load_network(self._directory, component, self._classes[component], self.device, self.dtype)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from memdet.errors import UserError
 from memdet.models import load_model, model_names
@@ -265,3 +266,16 @@ def test_small_sizes_of_before_0_9_are_those_of_the_pipeline(copy_of_pipeline):
     for version, size in (("0.8.1", 64), ("0.9.0", 8), ("0.42.1", 8)):
         file.write_text(json.dumps(json.loads(file.read_text()) | {"_diffusers_version": version}))
         assert load_model(directory).latent_shape[1:] == (size, size)
+
+
+def test_a_text_encoder_with_a_projection_is_refused(copy_of_pipeline):
+    """It gives one pooled vector first, of which the unet can make nothing."""
+    directory = copy_of_pipeline()
+    config = json.loads((directory / "text_encoder" / "config.json").read_text())
+    encoder = CLIPTextModelWithProjection(CLIPTextConfig(**config))
+    encoder.save_pretrained(directory / "text_encoder")
+    index = json.loads((directory / "model_index.json").read_text())
+    index["text_encoder"] = ["transformers", "CLIPTextModelWithProjection"]
+    (directory / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match="CLIPTextModelWithProjection, gives .* the unet takes tokens of width 64"):
+        load_model(directory)
