@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from memdet.detectors import Detector, DetectorInfo, Headline
     from memdet.evaluation import evaluate, get_detector, load_run
-    from memdet.models import LoadOptions, NoiseSchedule, ScoreModel, load_model
+    from memdet.models import Condition, LoadOptions, NoiseSchedule, ScoreModel, load_model
     from memdet.probing import Probe
     from memdet.results import Run
     from memdet.samplesets import SampleSet, load_sample_set
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
+    "Condition": "memdet.models",
     "Detector": "memdet.detectors",
     "DetectorInfo": "memdet.detectors",
     "Headline": "memdet.detectors",
@@ -36,6 +37,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Condition",
     "Detector",
     "DetectorInfo",
     "Headline",
