@@ -40,7 +40,12 @@ LABELS = [
 ]
 # Not on the planted models, and why. No detector is left out: this one follows on a network of one's own.
 LONG = {"normal-bundle": "it takes as many forwards as dimensions"}
-DIFFERENCES = {"curvature-gap", "jeon2025@backend=fd", "verma2026"}  # they divide rounding by a small step
+DIFFERENCES = {
+    "curvature-gap",
+    "few-step-curvature",
+    "jeon2025@backend=fd",
+    "verma2026",
+}  # they divide rounding by a small step
 
 
 class Planted:

@@ -214,7 +214,9 @@ class Probe:
         """DDIM trajectory of the protocol, or with other steps, guidance or starting noise; extended lazily."""
         return self._places.trajectory(steps, guidance, draw)
 
-    def at(self, t: int | None, guidance: float = 1.0, *, pure_noise: bool = False) -> tuple[Tensor, int]:
+    def at(
+        self, t: int | None, guidance: float = 1.0, *, pure_noise: bool = False, steps: int | None = None
+    ) -> tuple[Tensor, int]:
         """Where a detector of one time looks: on the trajectory, or at the noisy image ``alpha x_0 + sigma noise``.
 
         Args:
@@ -223,6 +225,8 @@ class Probe:
             guidance: Of the trajectory; 1 is the unguided conditional one.
             pure_noise: Whether the detector sees something at pure noise (alpha = 0). If not, and the first timestep is
                 pure noise, None means the second.
+            steps: Large steps that lead there, between timesteps of the default trajectory as evenly spaced as they
+                can be; None takes all of its steps.
 
         Returns:
             Latents and their timestep.
@@ -230,7 +234,7 @@ class Probe:
         Raises:
             ValueError: ``t`` is no timestep of the model's schedule, a whole number from 0 and less than its length.
         """
-        return self._places.at(t, guidance, pure_noise=pure_noise)
+        return self._places.at(t, guidance, pure_noise=pure_noise, steps=steps)
 
     def clean(self, draw: int = 0) -> Tensor:
         """What is judged, without noise: the image, or the end of the trajectory."""

@@ -24,15 +24,22 @@ class Trajectory:
     Args:
         evaluator: Gives predictions.
         start: The starting noise, ``[batch, *latent_shape]``.
-        steps: Length.
+        timesteps: Of the steps, noisiest first.
+        landings: Alpha and sigma that each step ends at.
         guidance: Classifier-free guidance scale; 1 follows the condition alone and 0 the null branch alone, each at one
             forward a step instead of two.
     """
 
-    def __init__(self, evaluator: Evaluator, start: Tensor, steps: int, guidance: float) -> None:
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        start: Tensor,
+        timesteps: list[int],
+        landings: list[tuple[float, float]],
+        guidance: float,
+    ) -> None:
         self._evaluator, self._guidance = evaluator, guidance
-        schedule = evaluator.model.schedule
-        self.timesteps, self._landings = schedule.timesteps(steps), schedule.landings(steps)
+        self.timesteps, self._landings = timesteps, landings
         self._states: list[Tensor] = [start]
 
     def state(self, index: int) -> Tensor:
@@ -57,7 +64,7 @@ class Trajectory:
                 x0 = schedule.limited(x0_from_output(output, x, *levels))
                 return alpha * x0 + sigma * eps_from_output(output, x, *levels)
 
-            key, what = ("step", len(self.timesteps), i), f"trajectory(...).state({i + 1})"
+            key, what = ("step", t, alpha, sigma), f"trajectory(...).state({i + 1})"
             self._states.append(self._evaluator.step(key, step, x, output, what))
         return self._states[index]
 
@@ -110,9 +117,19 @@ class Places:
         scale = protocol.guidance if guidance is None else guidance
         if scale not in (0, 1) and not self._has_null():
             scale = 1  # as a pipeline without a null branch generates
-        start = self._draws.start(draw, length)
+        schedule, start = evaluator.model.schedule, self._draws.start(draw, length)
+        path = schedule.timesteps(length), schedule.landings(length)
         key = ("trajectory", length, scale, draw)
-        return evaluator.remember(key, "trajectory(...)", lambda: Trajectory(evaluator, start, length, scale))
+        return evaluator.remember(key, "trajectory(...)", lambda: Trajectory(evaluator, start, *path, scale))
+
+    def _large_steps(self, index: int, steps: int, guidance: float) -> Trajectory:
+        """From noise to a place of the default trajectory in a few steps between some of its timesteps."""
+        evaluator, schedule = self._evaluator, self._evaluator.model.schedule
+        start = self._draws.start(0, len(self.timesteps))
+        places = [self.timesteps[round(index * step / steps)] for step in range(steps + 1)]
+        path = places[:-1], [(schedule.alpha(t), schedule.sigma(t)) for t in places[1:]]
+        key = ("large-steps", index, steps, guidance)
+        return evaluator.remember(key, "at(..., steps=...)", lambda: Trajectory(evaluator, start, *path, guidance))
 
     def _has_null(self) -> bool:
         try:
@@ -121,7 +138,7 @@ class Places:
             return False
         return True
 
-    def at(self, t: int | None, guidance: float, *, pure_noise: bool) -> tuple[Tensor, int]:
+    def at(self, t: int | None, guidance: float, *, pure_noise: bool, steps: int | None) -> tuple[Tensor, int]:
         """On the trajectory, or at a noisy image."""
         evaluator, timesteps = self._evaluator, self.timesteps
         first = int(not pure_noise and len(timesteps) > 1 and evaluator.model.schedule.is_pure_noise(timesteps[0]))
@@ -136,6 +153,8 @@ class Places:
             return evaluator.remember(("noisy", index), f"at({timesteps[index]})", noisy), timesteps[index]
         if index == 0:
             return self._draws.start(0, len(timesteps)), timesteps[0]
+        if steps is not None and steps < index:
+            return self._large_steps(index, steps, guidance).state(steps), timesteps[index]
         return self.trajectory(None, guidance, 0).state(index), timesteps[index]
 
     def clean(self, draw: int) -> Tensor:

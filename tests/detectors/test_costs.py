@@ -33,6 +33,8 @@ COSTS = {
     "jeon2025@t=781": (10 + 2, 0, 2, 0),
     "curvature-gap@t=781": (10 + 4, 0, 0, 0),
     "jeon2024-eigenvalues@krylov=3,t=781": (10 + 1, 0, 0, 0, 3, 0),
+    "few-step-curvature": (4 + 1 + 3, 0, 0, 0),  # the first step is the item's own: its condition alone is followed
+    "few-step-curvature@steps=2,t=781,probes=1,backend=vjp": (2 + 1, 0, 0, 0, 1, 0),
     "hessian-cubic": (1, 0, 1, 0),
     "hessian-cubic@backend=fd-one-sided": (1 + 1, 0, 0, 0),
     "hessian-cubic@t=781": (10 + 1, 0, 1, 0),

@@ -62,6 +62,21 @@ class Naive:
         nearest = sorted(self.timesteps, key=lambda candidate: abs(candidate - t))[0]
         return self.guided(self.timesteps.index(nearest), 1.0), nearest
 
+    def in_large_steps(self, t, steps):
+        """State and timestep after ``steps`` unguided ones between timesteps that lie evenly."""
+        nearest = sorted(self.timesteps, key=lambda candidate: abs(candidate - t))[0]
+        index = self.timesteps.index(nearest)
+        if steps >= index:
+            return self.guided(index, 1.0), nearest
+        x, places = self.noise, [self.timesteps[int(i)] for i in np.rint(np.linspace(0, index, steps + 1))]
+        for before, after in zip(places[:-1], places[1:], strict=True):
+            eps, (alpha, sigma), (next_alpha, next_sigma) = (
+                self.eps(x, before, "cond"),
+                *map(self.levels, (before, after)),
+            )
+            x = next_alpha * (x - sigma * eps) / alpha + next_sigma * eps
+        return x, nearest
+
     def gap(self, x, t):
         return self.jacobian(x, t, "cond") - self.jacobian(x, t, "null")
 
@@ -99,6 +114,10 @@ class Naive:
 
     def hessian_trace(self, t, probes):
         matrix = self.jacobian(*self.at(t), "cond")
+        return -sum(float(v @ matrix @ v) for v in self.signs(probes)) / probes
+
+    def few_step_curvature(self, t, steps, probes):
+        matrix = self.jacobian(*self.in_large_steps(t, steps), "cond")
         return -sum(float(v @ matrix @ v) for v in self.signs(probes)) / probes
 
     def eigenvalues(self, t, statistic, c=0.5):
