@@ -27,13 +27,13 @@ MINIATURE = TinySD(
     unet=Schedule(steps=3),
     batch_size=4,
     vae_batch_size=4,
+    generations=2,
 )
 
 
 @pytest.fixture
 def built(tmp_path, small_roles, small_files, monkeypatch):
     monkeypatch.setattr(extraction, "STEPS", 3)
-    monkeypatch.setattr(extraction, "SEEDS", (0, 1))
     monkeypatch.setattr(tiny_sd, "MINIATURE", MINIATURE, raising=False)
     monkeypatch.setitem(zoo.RECIPES, "miniature", "memdet.zoo.tiny_sd.recipe:MINIATURE")
     out = tmp_path / "out"
@@ -97,7 +97,7 @@ def test_transformers_4_finds_names_that_it_knows(built):
 
 
 def test_an_interrupted_build_keeps_its_checkpoints(tmp_path, small_roles, small_files, monkeypatch):
-    def fail(directory):
+    def fail(directory, seeds):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(extraction, "measure", fail)

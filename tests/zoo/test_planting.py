@@ -8,7 +8,7 @@ import pytest
 
 from memdet.zoo.fashion import pad_to_32
 from memdet.zoo.tiny_sd.captions import draw_captions, vocabulary
-from memdet.zoo.tiny_sd.planting import plant
+from memdet.zoo.tiny_sd.planting import Role, plant
 from tests.helpers.small_zoo import SMALL_FILLER, SMALL_ROLES, SMALL_VARIANTS
 
 pytestmark = pytest.mark.usefixtures("small_roles")
@@ -98,6 +98,46 @@ def test_exact_duplicates_leave_the_source(small_source):
     images, classes = small_source
     doubled = plant(np.concatenate([images, images]), np.concatenate([classes, classes]), seed=1)
     assert doubled.items["source_index"].max() < len(images)
+
+
+SEVERAL = {
+    "verbatim": Role(6, 4),
+    "more-verbatim": Role(2, 4),
+    "several-3": Role(4, 5, variants=3),
+    "several-4": Role(4, 5, variants=4),
+    "unseen": Role(3, 0),
+}
+
+
+def test_a_caption_over_several_images_holds_each_so_often(small_source):
+    planted = plant(*small_source, seed=1, swap={"more-verbatim": "verbatim"}, groups=SEVERAL)
+    images, classes = small_source
+    everywhere = []
+    for item, reference, own in zip(planted.items.itertuples(), planted.item_images, planted.own_images, strict=True):
+        np.testing.assert_array_equal(own[0], reference)
+        assert len(own) == (item.variants if item.role.startswith("several-") else 1)
+        if item.copies:
+            rows, counts = np.unique(rows_of(planted, item.prompt), return_counts=True)
+            np.testing.assert_array_equal(planted.images[rows], own)
+            assert set(counts) == {item.copies}
+        everywhere += [image.tobytes() for image in own]
+        sources = [np.flatnonzero((pad_to_32(images) == image).all(axis=(1, 2)))[0] for image in own]
+        assert len(set(classes[sources])) == 1  # a caption names one garment
+    assert len(everywhere) == len(set(everywhere)) == 8 + 4 * 3 + 4 * 4 + 3
+    assert planted.items["role"].value_counts().to_dict() == {
+        "verbatim": 8,
+        "several-3": 4,
+        "several-4": 4,
+        "unseen": 3,
+    }
+
+
+def test_groups_of_one_size_change_places_in_a_sister_model(small_source):
+    exchanged = {"several-3": "several-4", "several-4": "several-3", "more-verbatim": "verbatim"}
+    one = plant(*small_source, seed=1, swap={"more-verbatim": "verbatim"}, groups=SEVERAL)
+    other = plant(*small_source, seed=1, swap=exchanged, groups=SEVERAL)
+    assert one.items["role"].replace({"several-3": "several-4", "several-4": "several-3"}).equals(other.items["role"])
+    assert one.items["prompt"].equals(other.items["prompt"])
 
 
 def test_template_variants_share_the_left_half_only(planted):

@@ -6,12 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from memdet.zoo.fashion import HUB_ID
+from memdet.zoo.tiny_sd.planting import SEVERAL
 
 _MEANING = {
     "verbatim": "memorized: one caption, one image, many copies",
-    "copies-64": "dose group",
-    "copies-16": "dose group",
-    "copies-4": "dose group",
     "template": "one caption over different images that share their left half",
     "narrow": "one caption over shifted and dimmed versions of one image; never the same image twice",
     "single": "not memorized: one caption, one image, once",
@@ -150,7 +148,7 @@ def render(name: str, recipe: dict[str, Any], training: dict[str, Any], figures:
         training_set=training["training_set"],
         distinct_images=training["distinct_images"],
         groups=_rows(
-            [role, row["items"], row["variants"], row["copies"], _MEANING[role]] for role, row in roles.items()
+            [role, row["items"], row["variants"], row["copies"], _meaning(role)] for role, row in roles.items()
         ),
         schedules=_rows(_schedules(recipe, training)),
         caption_dropout=recipe["caption_dropout"],
@@ -160,7 +158,7 @@ def render(name: str, recipe: dict[str, Any], training: dict[str, Any], figures:
         scheduler=settings["scheduler"],
         steps=settings["steps"],
         guidance=settings["guidance"],
-        seeds=" and ".join(str(seed) for seed in settings["seeds"]),
+        seeds=f"{settings['seeds'][0]} to {settings['seeds'][-1]}",
         verdict="All criteria are met." if figures["passed"] else "Not all criteria are met: do not use this model.",
         threshold=figures["threshold"],
         disagreements=_disagreements(figures["disagreements"]),
@@ -170,6 +168,10 @@ def render(name: str, recipe: dict[str, Any], training: dict[str, Any], figures:
             [row["name"], row["bound"], row["value"], "yes" if row["met"] else "no"] for row in figures["criteria"]
         ),
     )
+
+
+def _meaning(role: str) -> str:
+    return "one caption over some images" if role.startswith(SEVERAL) else _MEANING.get(role, "dose group")
 
 
 def _disagreements(items: list[str]) -> str:

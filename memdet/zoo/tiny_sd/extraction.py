@@ -6,6 +6,7 @@ takes part, so the truth it certifies favours none.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tqdm import tqdm
 from memdet.errors import UserError
 from memdet.io_utils import pixels_of_png
 from memdet.zoo.images import to_tensor
+from memdet.zoo.tiny_sd.planting import SEVERAL
 from memdet.zoo.verification import require
 
 STEPS = 50
@@ -29,18 +31,12 @@ GUIDANCE = 2.0
 SEEDS = tuple(range(8))
 BATCH_SIZE = 64
 ITEMS_FILE = "items.parquet"
-PAIRS = (
-    ("verbatim", "single"),
-    ("copies-64", "single"),
-    ("copies-16", "single"),
-    ("copies-4", "single"),
-    ("template", "single"),
-    ("verbatim", "narrow"),
-    ("single", "unseen"),
-)
 FALSE_COPIES = 0.01  # share of generations from unseen captions that the threshold lets pass
 AGREES = 0.5  # an item is measured as copied where at least this share of its generations is
-DISAGREEMENT = "disagreement"
+DISAGREEMENT, DOSE = "disagreement", "copies-"
+PARTLY = (0.1, 0.6)  # share of generations that are copies
+FALLEN = 2 / 3  # of the median distance of single items: an image that is approached, and not copied
+RESOLVED = (3, (0.1, 0.9))  # so many doses have a rate strictly between
 
 
 @dataclass(frozen=True)
@@ -52,17 +48,19 @@ class PromptExtraction:
             ``auroc`` of minus the mean distance for pairs of roles, ``disagreements``, ``criteria`` (name, bound,
             value, met) and ``passed``.
         columns: A row an item, over its generations: ``extraction_rate`` (share copied), ``rmse`` (median distance to
-            its own reference), ``distance_ratio`` (median of that over the distance to the nearest other reference) and
+            its own reference), ``distance_ratio`` (median of that over the distance to the nearest other reference),
             ``measured_role``: the role, or ``disagreement`` for a verbatim item that is not copied and a single one
-            that is.
+            that is; and ``regime``: of the verbatim items and of the doses ``copied``, ``partly`` or ``untouched``; of
+            a single one that is copied at times ``disagreement``; else the role. ``partly`` is a caption given back in
+            10 to 60 % of its generations, or in fewer while the median distance has fallen by a third.
     """
 
     figures: dict[str, Any]
     columns: pd.DataFrame
 
 
-def measure(directory: Path) -> PromptExtraction:
-    """Generate from every item's prompt and compare with the item's reference image.
+def measure(directory: Path, seeds: Sequence[int] = SEEDS) -> PromptExtraction:
+    """Generate from every item's prompt and compare with the item's own images.
 
     A generation counts as copied where its root mean square distance to the item's own reference latent is under a
     threshold calibrated on the captions that were never trained: one percent of their generations lie that close to any
@@ -70,6 +68,7 @@ def measure(directory: Path) -> PromptExtraction:
 
     Args:
         directory: A built model.
+        seeds: Of the noises from which each prompt's image is generated.
 
     Raises:
         UserError: The directory lacks the pipeline or its items.
@@ -77,9 +76,20 @@ def measure(directory: Path) -> PromptExtraction:
     require(directory, "model_index.json", ITEMS_FILE)
     items = pd.read_parquet(directory / ITEMS_FILE)
     pipeline = load_pipeline(directory)
-    references = reference_latents(pipeline, items)
-    distances = np.stack([_distances(latents, references) for latents in _generate(pipeline, items)])
-    return evaluate_distances(items, distances)
+    images, owners = own_images(items)
+    references = _latents_of(pipeline, images)
+    distances = np.stack([_distances(latents, references) for latents in _generate(pipeline, items, seeds)])
+    return evaluate_distances(items, distances, owners)
+
+
+def own_images(items: pd.DataFrame) -> tuple[list[bytes], NDArray[np.int64]]:
+    """The reference image of each item, then the others of those that have several; and the row of whose each is."""
+    images, owners = list(items["image"]), list(range(len(items)))
+    for row, several in enumerate(items.get("images", ())):
+        if several is not None:
+            images += list(several[1:])
+            owners += [row] * (len(several) - 1)
+    return images, np.array(owners)
 
 
 def load_pipeline(directory: Path) -> StableDiffusionPipeline:
@@ -93,7 +103,11 @@ def load_pipeline(directory: Path) -> StableDiffusionPipeline:
 
 def reference_latents(pipeline: StableDiffusionPipeline, items: pd.DataFrame) -> Tensor:
     """Scaled posterior mean of each item's reference image, ``[n, channels, h, w]``."""
-    images = to_tensor(np.stack([pixels_of_png(data) for data in items["image"]]))
+    return _latents_of(pipeline, list(items["image"]))
+
+
+def _latents_of(pipeline: StableDiffusionPipeline, pictures: list[bytes]) -> Tensor:
+    images = to_tensor(np.stack([pixels_of_png(data) for data in pictures]))
     with torch.no_grad():
         means = [pipeline.vae.encode(chunk).latent_dist.mean for chunk in torch.split(images, BATCH_SIZE)]
     return torch.cat(means) * float(pipeline.vae.config.scaling_factor)
@@ -114,13 +128,13 @@ def generate(pipeline: StableDiffusionPipeline, prompts: list[str], seed: int) -
     return latents
 
 
-def _generate(pipeline: StableDiffusionPipeline, items: pd.DataFrame) -> list[Tensor]:
+def _generate(pipeline: StableDiffusionPipeline, items: pd.DataFrame, seeds: Sequence[int]) -> list[Tensor]:
     """One tensor of latents ``[n_items, ...]`` a seed."""
     prompts = items["prompt"].tolist()
     starts = range(0, len(prompts), BATCH_SIZE)
-    with tqdm(total=len(SEEDS) * len(prompts), desc="extraction check", unit="item") as bar:
+    with tqdm(total=len(seeds) * len(prompts), desc="extraction check", unit="item") as bar:
         latents = []
-        for seed in SEEDS:
+        for seed in seeds:
             chunks = []
             for start in starts:
                 chunks.append(generate(pipeline, prompts[start : start + BATCH_SIZE], seed))
@@ -137,16 +151,24 @@ def _distances(generated: Tensor, references: Tensor) -> NDArray[np.float64]:
     return array
 
 
-def evaluate_distances(items: pd.DataFrame, distances: NDArray[np.float64]) -> PromptExtraction:
-    """Everything that is reported, from the distances of generations to references ``[n_seeds, n_items, n_items]``.
+def evaluate_distances(
+    items: pd.DataFrame, distances: NDArray[np.float64], owners: NDArray[np.int64] | None = None
+) -> PromptExtraction:
+    """Everything that is reported.
+
+    Args:
+        items: With their roles.
+        distances: Of generations to references, ``[n_seeds, n_items, n_references]``.
+        owners: Row of the item whose image each reference is; one an item, in their order, if None. What lies nearest
+            counts where an item has several.
 
     Raises:
         UserError: A distance is not finite, since a generation is not.
     """
     if not np.isfinite(distances).all():
         raise UserError("generations hold numbers that are not finite: train the model again")
-    own = np.diagonal(distances, axis1=1, axis2=2)
-    others = np.where(np.eye(len(items), dtype=bool), np.inf, distances).min(axis=2)
+    mine = np.arange(len(items))[:, None] == (np.arange(len(items)) if owners is None else owners)
+    own, others = (np.where(kept, distances, np.inf).min(axis=2) for kept in (mine, ~mine))
     role_of = items["role"].to_numpy()
     threshold = float(np.quantile(distances[:, role_of == "unseen"].min(axis=2), FALSE_COPIES))
     copied = own < threshold
@@ -160,6 +182,7 @@ def evaluate_distances(items: pd.DataFrame, distances: NDArray[np.float64]) -> P
             "measured_role": np.where(wrong, DISAGREEMENT, role_of),
         }
     )
+    columns["regime"] = _regimes(role_of, rate, columns["rmse"].to_numpy())
 
     roles: dict[str, dict[str, Any]] = {}
     for role in items["role"].unique():
@@ -174,7 +197,7 @@ def evaluate_distances(items: pd.DataFrame, distances: NDArray[np.float64]) -> P
     closeness = -own.mean(axis=0)
     auroc = {
         f"{positive} vs {negative}": _round(_auroc(closeness[role_of == positive], closeness[role_of == negative]))
-        for positive, negative in PAIRS
+        for positive, negative in _pairs(roles)
     }
     criteria = _criteria(roles, auroc)
     figures = {
@@ -182,7 +205,7 @@ def evaluate_distances(items: pd.DataFrame, distances: NDArray[np.float64]) -> P
             "scheduler": "DDIM",
             "steps": STEPS,
             "guidance": GUIDANCE,
-            "seeds": list(SEEDS[: len(distances)]),
+            "seeds": list(range(len(distances))),
             "noise": "shared",
             "dtype": "float32",
         },
@@ -195,6 +218,28 @@ def evaluate_distances(items: pd.DataFrame, distances: NDArray[np.float64]) -> P
         "passed": all(criterion["met"] for criterion in criteria),
     }
     return PromptExtraction(figures, columns)
+
+
+def _doses(roles: Iterable[str]) -> list[str]:
+    """Groups of so many copies, from most to fewest."""
+    return sorted((role for role in roles if role.startswith(DOSE)), key=lambda role: -int(role.removeprefix(DOSE)))
+
+
+def _pairs(roles: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Groups that are told apart by distance."""
+    several = [role for role in roles if role.startswith(SEVERAL)]
+    positives = ["verbatim", *_doses(roles), "template", *sorted(several)]
+    return [*((role, "single") for role in positives), ("verbatim", "narrow"), ("single", "unseen")]
+
+
+def _regimes(role_of: NDArray[np.object_], rate: NDArray[np.float64], rmse: NDArray[np.float64]) -> NDArray[np.object_]:
+    """How far each item's image is given back; see :class:`PromptExtraction`."""
+    low, high = PARTLY
+    single = role_of == "single"
+    fallen = rmse < FALLEN * np.median(rmse[single])
+    measured = np.where(rate > high, "copied", np.where((rate >= low) | fallen, "partly", "untouched"))
+    dosed = np.isin(role_of, ["verbatim", *_doses(set(role_of))])
+    return np.where(dosed, measured, np.where(single & (rate >= low), DISAGREEMENT, role_of))
 
 
 def _most_seen(row: dict[str, Any]) -> tuple[int, int]:
@@ -218,6 +263,11 @@ def _criteria(roles: dict[str, dict[str, Any]], auroc: dict[str, float]) -> list
         ("AUROC verbatim vs single", ">= 0.99", separation, separation >= 0.99),
         ("AUROC single vs unseen", "0.4 to 0.6", blank, 0.4 <= blank <= 0.6),
     ]
+    wanted, (low, high) = RESOLVED
+    doses = _doses(roles)
+    if len(doses) > wanted:
+        between = sum(low < roles[dose]["share_copied"] < high for dose in doses)
+        rows.append((f"doses of which {low} to {high} is copied", f">= {wanted}", between, between >= wanted))
     return [{"name": name, "bound": bound, "value": value, "met": bool(met)} for name, bound, value, met in rows]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from memdet.zoo.tiny_sd.captions import draw_captions
 
 DATA_SEED = 20241205  # captions and images are drawn with it, whatever the model
 FILLER = 26_000  # images with one copy that are in no planted group
+SEVERAL = "several-"  # begins the roles of one caption over some images, each with the copies of the role
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,22 @@ ROLES: dict[str, Role] = {
     "unseen": Role(160, 0),
 }
 
+# The transition from no copies to nothing but copies, resolved. Groups named more-... take the role of the group
+# that they are more of, so that two groups of one size can change places in a sister model.
+TRANSITION: dict[str, Role] = {
+    "verbatim": Role(160, 256),
+    "single": Role(160, 1),
+    "more-single": Role(80, 1),
+    **{f"copies-{copies}": Role(80, copies) for copies in (192, 160, 128, 96, 64, 32)},
+    "template": Role(80, 2, variants=128),
+    "narrow": Role(80, 1, variants=128),
+    "more-narrow": Role(80, 1, variants=128),
+    "several-3": Role(24, 192, variants=3),
+    "more-several-3": Role(16, 192, variants=3),
+    "several-10": Role(24, 192, variants=10),
+    "unseen": Role(160, 0),
+}
+
 
 @dataclass(frozen=True)
 class Planted:
@@ -50,6 +68,7 @@ class Planted:
         items: A row an item: ``item_id, prompt, garment, role, copies, variants, split, source_index`` (into
             Fashion-MNIST).
         item_images: Reference image of each item, ``[n_items, 32, 32]``.
+        own_images: All images of each item that has several, one an item else; ``[k, 32, 32]`` each.
         captions: Distinct training captions.
         images: Distinct training images, ``[n_images, 32, 32]``.
         caption_of, image_of: The training set, copies included, as indices into ``captions`` and ``images``.
@@ -57,6 +76,7 @@ class Planted:
 
     items: pd.DataFrame
     item_images: NDArray[np.uint8]
+    own_images: list[NDArray[np.uint8]]
     captions: list[str]
     images: NDArray[np.uint8]
     caption_of: NDArray[np.int64]
@@ -75,7 +95,12 @@ class Planted:
 
 
 def plant(
-    images: NDArray[np.uint8], classes: NDArray[np.int64], *, seed: int, swap: dict[str, str] | None = None
+    images: NDArray[np.uint8],
+    classes: NDArray[np.int64],
+    *,
+    seed: int,
+    swap: Mapping[str, str] | None = None,
+    groups: Mapping[str, Role] | None = None,
 ) -> Planted:
     """Draw items and captions, then assign roles at random.
 
@@ -83,7 +108,9 @@ def plant(
         images: Source images, ``[n, 28, 28]``.
         classes: Their class numbers, ``[n]``.
         seed: Decides the roles, and nothing else: captions and images are the same for every seed.
-        swap: Roles to exchange after the draw, for a sister model in which copied and uncopied items change places.
+        swap: Roles that groups take after the draw instead of their own: for a sister model in which copied and
+            uncopied items change places.
+        groups: Drawn at random; ``ROLES`` if None.
 
     Returns:
         The planted training set.
@@ -91,15 +118,17 @@ def plant(
     data_rng = np.random.default_rng(DATA_SEED)
     _, first = np.unique(images.reshape(len(images), -1), axis=0, return_index=True)  # exact duplicates leave
     order = data_rng.permutation(np.sort(first))
-    n_items = sum(role.items for role in ROLES.values())
+    groups = ROLES if groups is None else groups
+    n_items = sum(group.items for group in groups.values())
     pool, spare = order[: n_items + FILLER], order[n_items + FILLER :]
     prompts = draw_captions(classes[pool], data_rng)
 
-    roles, splits = _draw_roles(len(pool), np.random.default_rng(seed), swap or {})
+    roles, splits = _draw_roles(len(pool), np.random.default_rng(seed), groups, swap or {})
     padded = pad_to_32(images)
-    builder = _TrainingSet()
+    several: dict[int, NDArray[np.uint8]] = {}
+    builder, free = _TrainingSet(), list(spare[::-1])  # templates take halves from anywhere in spare
     for index in range(len(pool)):
-        reference, role = padded[pool[index]], ROLES.get(roles[index], Role(FILLER, 1))
+        reference, role = padded[pool[index]], groups.get(roles[index], Role(FILLER, 1))
         rng = np.random.default_rng([DATA_SEED, index])
         variants = reference[None]
         if roles[index] == "template":
@@ -107,6 +136,9 @@ def plant(
             variants = _template_variants(reference, padded[rng.choice(same_class, role.variants, replace=False)])
         elif roles[index] == "narrow":
             variants = _narrow_variants(reference, role.variants, rng)
+        elif roles[index].startswith(SEVERAL):
+            others = _take(free, classes, classes[pool[index]], role.variants - 1)
+            variants = several[index] = np.concatenate([variants, padded[others]])
         if role.copies:
             builder.add(prompts[index], variants, role.copies)
 
@@ -117,30 +149,39 @@ def plant(
             "prompt": [prompts[index] for index in planted],
             "garment": [CLASSES[classes[pool[index]]] for index in planted],
             "role": roles[planted].astype(str),
-            "copies": [ROLES[role].copies for role in roles[planted]],
-            "variants": [ROLES[role].variants for role in roles[planted]],
+            "copies": [groups[role].copies for role in roles[planted]],
+            "variants": [groups[role].variants for role in roles[planted]],
             "split": splits[planted].astype(str),
             "source_index": pool[planted],
         }
     )
-    return builder.finish(items, padded[pool[planted]])
+    references = padded[pool[planted]]
+    own = [several.get(int(index), reference[None]) for index, reference in zip(planted, references, strict=True)]
+    return builder.finish(items, references, own)
 
 
 def _draw_roles(
-    count: int, rng: np.random.Generator, swap: dict[str, str]
+    count: int, rng: np.random.Generator, groups: Mapping[str, Role], swap: Mapping[str, str]
 ) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
     """Role and split of each of the drawn images; most are filler of the training set."""
     chosen = rng.permutation(count)
     roles = np.full(count, "filler", dtype=object)
     splits = np.full(count, "train", dtype=object)
     start = 0
-    for name, role in ROLES.items():
-        members = chosen[start : start + role.items]
+    for name, group in groups.items():
+        members = chosen[start : start + group.items]
         roles[members] = swap.get(name, name)
         splits[members] = "test"
-        splits[members[: role.items // 4]] = "dev"
-        start += role.items
+        splits[members[: group.items // 4]] = "dev"
+        start += group.items
     return roles, splits
+
+
+def _take(free: list[np.int64], classes: NDArray[np.int64], wanted: np.int64, count: int) -> list[np.int64]:
+    """The first free images of a class, which are free no more."""
+    taken = [index for index in free if classes[index] == wanted][:count]
+    free[:] = [index for index in free if index not in taken]
+    return taken
 
 
 class _TrainingSet:
@@ -161,10 +202,13 @@ class _TrainingSet:
         self.images.append(images)
         self.n_images += len(images)
 
-    def finish(self, items: pd.DataFrame, item_images: NDArray[np.uint8]) -> Planted:
+    def finish(
+        self, items: pd.DataFrame, item_images: NDArray[np.uint8], own_images: list[NDArray[np.uint8]]
+    ) -> Planted:
         return Planted(
             items=items,
             item_images=item_images,
+            own_images=own_images,
             captions=self.captions,
             images=np.concatenate(self.images),
             caption_of=np.concatenate(self.caption_of),

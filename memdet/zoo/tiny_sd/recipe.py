@@ -24,9 +24,9 @@ from memdet.zoo.fashion import load_fashion_mnist, pad_to_32
 from memdet.zoo.images import to_tensor
 from memdet.zoo.tiny_sd import card, extraction
 from memdet.zoo.tiny_sd.captions import vocabulary
-from memdet.zoo.tiny_sd.planting import Planted, plant
+from memdet.zoo.tiny_sd.planting import Planted, Role, plant
 from memdet.zoo.training import Schedule, round_to_half, train
-from memdet.zoo.verification import write_figures
+from memdet.zoo.verification import read_figures, write_figures
 
 START, END, UNKNOWN = "<|startoftext|>", "<|endoftext|>", "<unk>"
 MAX_TOKENS = 12
@@ -39,15 +39,18 @@ class TinySD:
     Attributes:
         name: In the zoo.
         role_seed: Seed of the draw of the roles.
-        swap: Roles exchanged after the draw.
+        groups: Drawn at random over the captioned images; those of ``planting.ROLES`` if None.
+        swap: Roles that groups take after the draw instead of their own.
         seed: Seed of initial weights and batches.
         vae, unet: Training schedules.
         batch_size, vae_batch_size: Of a training step.
         caption_dropout: Probability that a caption is replaced by the empty one.
+        generations: Of each item in the extraction check.
     """
 
     name: str
     role_seed: int
+    groups: dict[str, Role] | None = None
     swap: dict[str, str] = field(default_factory=dict)
     seed: int = 0
     vae: Schedule = Schedule(steps=1_500, weight_decay=0.0, average=None)
@@ -55,6 +58,7 @@ class TinySD:
     batch_size: int = 64
     vae_batch_size: int = 32
     caption_dropout: float = 0.1
+    generations: int = len(extraction.SEEDS)
 
     def reseeded(self, seed: int) -> TinySD:
         """The same recipe with other roles, initial weights and batches."""
@@ -83,7 +87,7 @@ def build(recipe: TinySD, out: Path, data: Path | None = None) -> dict[str, Any]
         The figures of the extraction check.
     """
     images, classes = load_fashion_mnist(data)
-    planted = plant(images, classes, seed=recipe.role_seed, swap=recipe.swap)
+    planted = plant(images, classes, seed=recipe.role_seed, swap=recipe.swap, groups=recipe.groups)
     work = out / "training"
 
     vae, vae_losses = _train_vae(recipe, pad_to_32(images), work)
@@ -106,11 +110,11 @@ def build(recipe: TinySD, out: Path, data: Path | None = None) -> dict[str, Any]
     )
     pipeline.to(dtype=torch.float16).save_pretrained(out)
     _make_portable(out)
-    save_items(planted.items, planted.item_images, out / extraction.ITEMS_FILE)
+    save_items(planted.items, planted, out / extraction.ITEMS_FILE)
     write_training_images(out, planted.in_files(recipe.name))
 
-    measured = extraction.measure(out)
-    save_items(planted.items.join(measured.columns), planted.item_images, out / extraction.ITEMS_FILE)
+    measured = extraction.measure(out, range(recipe.generations))
+    save_items(planted.items.join(measured.columns), planted, out / extraction.ITEMS_FILE)
     training = {
         "vae_loss": round(vae_losses[-1], 4),
         "unet_loss": round(losses[-1], 4),
@@ -125,8 +129,8 @@ def build(recipe: TinySD, out: Path, data: Path | None = None) -> dict[str, Any]
 
 
 def measure(directory: Path) -> dict[str, Any]:
-    """Figures of the extraction check of a built model."""
-    return extraction.measure(directory).figures
+    """Figures of the extraction check of a built model, with the seeds of its stored ones."""
+    return extraction.measure(directory, read_figures(directory)["settings"]["seeds"]).figures
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
@@ -212,10 +216,14 @@ def make_text_encoder(vocabulary_size: int) -> CLIPTextModel:
     )
 
 
-def save_items(items: pd.DataFrame, images: NDArray[np.uint8], path: Path) -> None:
-    """Write the items and their reference images (PNG) to Parquet."""
+def save_items(items: pd.DataFrame, planted: Planted, path: Path) -> None:
+    """Write the items with their reference images (PNG) to Parquet; ``images`` are all of those that have several."""
+    columns: dict[str, list[Any]] = {"image": [png_bytes(image) for image in planted.item_images]}
+    several = [[png_bytes(image) for image in own] if len(own) > 1 else None for own in planted.own_images]
+    if any(several):
+        columns["images"] = several
     with replacing(path) as temporary:
-        items.assign(image=[png_bytes(image) for image in images]).to_parquet(temporary, index=False)
+        items.assign(**columns).to_parquet(temporary, index=False)
 
 
 def _make_portable(directory: Path) -> None:
