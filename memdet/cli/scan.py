@@ -168,10 +168,14 @@ def _run(given: Given, items: SampleSet, detectors: list[Detector]) -> tuple[Sco
     from memdet.running.memory import keep_freed_memory
     from memdet.samplesets import Fetcher
 
-    device, dtype = options.device_of(given.device), getattr(torch, given.dtype)
-    model = load_model(
-        given.model, device=device, dtype=dtype, fetcher=Fetcher(offline=given.offline), options=given.loading
+    how = RunOptions(
+        device=options.device_of(given.device),
+        dtype=getattr(torch, given.dtype),
+        batch_size=batch_size,
+        fetcher=Fetcher(offline=given.offline),
+        loading={given.model: given.loading},
     )
+    model = load_model(given.model, device=how.device, dtype=how.dtype, fetcher=how.fetcher, options=given.loading)
     if not model.takes_prompts:
         raise UserError(f"--model {given.model} is not conditioned on text, so there are no prompts to scan")
     keep_freed_memory()
@@ -180,7 +184,7 @@ def _run(given: Given, items: SampleSet, detectors: list[Detector]) -> tuple[Sco
         [items],
         detectors,
         given.out or default_directory(name, [items], detectors),
-        RunOptions(device=device, dtype=dtype, batch_size=batch_size),
+        how,
         models={given.model: model},
         command=shlex.join(["memdet", *sys.argv[1:]]),
         progress=not given.quiet,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from memdet.detectors.base import is_control
 from memdet.errors import UserError
 from memdet.io_utils import printable, write_text
+from memdet.models.load_options import LoadOptions
 from memdet.results.labels import renamed_labels
 from memdet.results.schema import SCHEMA_VERSION
 
@@ -104,6 +105,36 @@ class Settings(_Part):
     accelerate: str = "off"
 
 
+class LoadingEntry(_Part):
+    """What of a model's repository or directory was loaded, and what was put on it.
+
+    Attributes:
+        revision, subfolder, base, lora, textual_inversion, prediction_type: As of
+            :class:`~memdet.models.load_options.LoadOptions`.
+    """
+
+    revision: str | None = None
+    subfolder: str | None = None
+    base: str | None = None
+    lora: list[str] = []
+    textual_inversion: list[str] = []
+    prediction_type: str | None = None
+
+    @classmethod
+    def of(cls, options: LoadOptions) -> LoadingEntry:
+        """What a manifest keeps of load options."""
+        return cls.model_validate({name: _plain(getattr(options, name)) for name in cls.model_fields})
+
+    @property
+    def options(self) -> LoadOptions:
+        """The load options again.
+
+        Raises:
+            UserError: The manifest was edited, and these are none.
+        """
+        return LoadOptions(**{name: getattr(self, name) for name in type(self).model_fields})
+
+
 class Manifest(_Part):
     """What a run was: settings that must match to continue it, and the circumstances in which it was computed.
 
@@ -111,6 +142,9 @@ class Manifest(_Part):
         schema_version: Of the file that was read.
         settings: All that decides the scores.
         tolerances: Relative difference that a gate accepts of a detector's scores, by label.
+        loading: How each model that is no plain directory or hub id was loaded, by its name; what was loaded decides
+            the model's hash, which is in the settings.
+        offline: Whether models came from the cache alone.
         command, started, git_revision, packages, python, platform: What computed it, and since when.
         processor, cores, threads, workers, attention: On what, and how.
         halved: Items at once that fitted into memory, by sample set, where the planned batch did not.
@@ -124,6 +158,8 @@ class Manifest(_Part):
     schema_version: int = SCHEMA_VERSION
     settings: Settings = Settings()
     tolerances: dict[str, Any] = {}
+    loading: dict[str, LoadingEntry] = {}
+    offline: bool = False
     command: str = ""
     started: str = ""
     git_revision: str | None = None
@@ -193,7 +229,7 @@ class Manifest(_Part):
             for name in ("model_files", "items", "code"):
                 if not part.get(name, True):
                     del part[name]
-        for name in ("halved", "seconds_total"):
+        for name in ("loading", "offline", "halved", "seconds_total"):
             if not content[name]:
                 del content[name]
         write_text(directory / FILE, json.dumps(content, indent=2) + "\n")
@@ -226,6 +262,10 @@ class Manifest(_Part):
             raise UserError(f"{file} cannot be read: {error.strerror}") from None
         except ValueError as error:
             raise UserError(f"{file} is damaged: {error}: {_MEND}") from None
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _place_of_run(given: Path) -> str:

@@ -15,7 +15,7 @@ import torch
 
 from memdet.detectors import Detector
 from memdet.models import ScoreModel
-from memdet.results.manifest import DetectorEntry, Manifest, SampleSetEntry, Settings
+from memdet.results.manifest import DetectorEntry, LoadingEntry, Manifest, SampleSetEntry, Settings
 from memdet.running.options import RunOptions
 from memdet.samplesets import SampleSet
 from memdet.samplesets.digests import items_digests
@@ -79,6 +79,8 @@ def manifest_of_run(
     return Manifest(
         settings=settings,
         tolerances={detector.label: detector.tolerance for detector in detectors},
+        loading={name: LoadingEntry.of(one) for name, one in options.loading.items() if one.chosen},
+        offline=options.fetcher.offline,
         threads=torch.get_num_threads() if options.workers == 1 else threads_of_worker(options.workers),
         workers=options.workers,
         attention="scaled_dot_product_attention; plain (MATH) kernel inside forward AD",

@@ -12,13 +12,16 @@ from tqdm import tqdm
 from memdet.errors import NotApplicableError, UserError
 from memdet.io_utils import write_bytes
 from memdet.models import load_model
+from memdet.models.closed_form.catalogue import CLOSED_FORM
+from memdet.models.device import device_named
 from memdet.models.images import png_of
 from memdet.probing import Context, Items, Probe
 from memdet.results.conditions import Source
 from memdet.results.differences import changed_names
 from memdet.results.images import UNDRAWN, Key, key_of, read_images, write_images
+from memdet.results.manifest import FILE, Manifest
 from memdet.running.batch_size import automatic_batch
-from memdet.samplesets import Protocol, SampleSet
+from memdet.samplesets import Fetcher, Protocol, SampleSet
 from memdet.torch_state import in_own_state
 
 if TYPE_CHECKING:
@@ -55,7 +58,9 @@ def make_images(
 ) -> dict[Key, bytes]:
     """Generate from every item under noise seeds 0 to ``generations - 1``, but for what is kept already.
 
-    Each sample set's own protocol holds. Sets of images, and models whose samples are none, are passed over.
+    Each sample set's own protocol holds, and models are loaded as the run loaded them: in its dtype, with its adapters,
+    offline where it was, on its device where that is here. Sets of images, and models whose samples are none, are
+    passed over.
 
     Args:
         directory: Of the run; ``images.parquet`` is written there.
@@ -71,14 +76,13 @@ def make_images(
     """
     kept, sources = read_images(directory), list(sources)
     groups = _missing(kept, sources, generations)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    manifest = Manifest.read(directory) if (directory / FILE).is_file() else Manifest()
     models: dict[str, ScoreModel] = {}
     total = sum(map(len, groups.values()))
     with tqdm(total=total, desc=FOLDER, unit="image", disable=not (progress and total)) as bar:
         for (name, noise, steps, guidance, seed), wanted in groups.items():
             if name not in models:
-                models = {name: load_model(name, device=device)}
-                _check_same(models[name], name, sources)
+                models = {name: _as_scored(name, sources, manifest)}
             if not _makes_images(models[name]):
                 bar.total = (bar.total or 0) - len(wanted)
                 continue
@@ -95,15 +99,42 @@ def make_images(
     return kept
 
 
-def _check_same(model: ScoreModel, name: str, sources: Sequence[Source]) -> None:
-    """Refuse a model whose files changed since the run: its images would stand beside another one's scores."""
-    for source in sources:
-        then = source.entry.model_files.get(name) if source.entry is not None else None
-        if then and then != (now := model.files()):
-            raise UserError(
-                f"the files of the model {name} changed since the run {changed_names(then, now)}, so that its images "
-                "would not be those of the scores: restore them, or score again into a new directory"
-            )
+def _as_scored(name: str, sources: Sequence[Source], manifest: Manifest) -> ScoreModel:
+    """A model of a run, loaded as the run loaded it.
+
+    Raises:
+        UserError: It cannot be loaded, or is another one than then: its images would stand beside another one's scores.
+    """
+    entries = [source.entry for source in sources if source.entry is not None and name in source.model.values()]
+    loading = manifest.loading.get(name)
+    model = load_model(
+        name,
+        device=_device_of(manifest),
+        dtype=getattr(torch, entries[0].dtype),
+        fetcher=Fetcher(offline=manifest.offline),
+        options=None if loading is None else loading.options,
+    )
+    for entry in entries:
+        files, then = entry.model_files.get(name), entry.model_hashes.get(name)
+        if files and files != (now := model.files()):
+            what = f"the files of the model {name} changed since the run {changed_names(files, now)}"
+        elif then and name not in CLOSED_FORM and then != model.fingerprint():  # a processor decides a form's digits
+            what = f"the model {name} is another one than that of the run"
+        else:
+            continue
+        raise UserError(
+            f"{what}, so that its images would not be those of the scores: restore them, or score again into a new "
+            "directory"
+        )
+    return model
+
+
+def _device_of(manifest: Manifest) -> str:
+    """The device of a run where it is here, else the fastest that is."""
+    try:
+        return device_named(manifest.settings.device or "auto")
+    except UserError:
+        return device_named("auto")
 
 
 def save_generations(

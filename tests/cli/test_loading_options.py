@@ -59,4 +59,8 @@ def test_a_run_knows_what_it_scored(cli, refused, random_pipeline, random_model,
     assert "1. textual inversion coat.safetensors, token of the file" in entry.model_files[str(part)]
     assert UNET in entry.model_files[str(part)]
     assert cli(*words, *own)[0] == 0
+    page = ["--format", "html", "--images", 1, "--quiet", "--out", tmp_path / "page.html"]
+    code, _, err = cli("report", out, *page)
+    assert code == 0, err
+    assert len(Run.load(out).images) == 2
     refused(*words, *own[:4], words=["its files changed"])
