@@ -123,10 +123,10 @@ def plant(
     pool, spare = order[: n_items + FILLER], order[n_items + FILLER :]
     prompts = draw_captions(classes[pool], data_rng)
 
-    roles, splits = _draw_roles(len(pool), np.random.default_rng(seed), groups, swap or {})
+    roles, splits = draw_roles(len(pool), np.random.default_rng(seed), groups, swap or {})
     padded = pad_to_32(images)
     several: dict[int, NDArray[np.uint8]] = {}
-    builder, free = _TrainingSet(), list(spare[::-1])  # templates take halves from anywhere in spare
+    builder, free = TrainingSet(), list(spare[::-1])  # templates take halves from anywhere in spare
     for index in range(len(pool)):
         reference, role = padded[pool[index]], groups.get(roles[index], Role(FILLER, 1))
         rng = np.random.default_rng([DATA_SEED, index])
@@ -160,7 +160,7 @@ def plant(
     return builder.finish(items, references, own)
 
 
-def _draw_roles(
+def draw_roles(
     count: int, rng: np.random.Generator, groups: Mapping[str, Role], swap: Mapping[str, str]
 ) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
     """Role and split of each of the drawn images; most are filler of the training set."""
@@ -184,7 +184,7 @@ def _take(free: list[np.int64], classes: NDArray[np.int64], wanted: np.int64, co
     return taken
 
 
-class _TrainingSet:
+class TrainingSet:
     """Collects captions and images with their multiplicity."""
 
     def __init__(self) -> None:
