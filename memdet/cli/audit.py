@@ -46,7 +46,7 @@ def command(given: Given) -> int:
     """Show what controls alone can tell of a sample set, without any model.
 
     Of SPEC, an id or a YAML file, or of two files of prompts: .txt (one a line), .csv, .tsv, .parquet, .jsonl or
-    .json. A set that holds one prompt under both labels exits with 1.
+    .json, or OWNER/NAME:SPLIT of the hub. A set that holds one prompt under both labels exits with 1.
     """
     if (given.memorized is None) != (given.control is None):
         raise UserError("--memorized and --control go together: two files of prompts")
@@ -69,8 +69,8 @@ def command(given: Given) -> int:
 def _sample_sets(given: Given) -> list[SampleSet]:
     from memdet.samplesets import Fetcher, load_prompt_pair, load_sample_set, load_suite
 
-    if given.memorized is not None and given.control is not None:
-        return [load_prompt_pair(given.memorized, given.control, column=given.column)]
-    names = load_suite(given.suite).sample_sets if given.suite else [str(given.spec)]
     fetcher = Fetcher(given.files, given.offline)
+    if given.memorized is not None and given.control is not None:
+        return [load_prompt_pair(given.memorized, given.control, column=given.column, fetcher=fetcher)]
+    names = load_suite(given.suite).sample_sets if given.suite else [str(given.spec)]
     return [load_sample_set(name, fetcher=fetcher) for name in names]

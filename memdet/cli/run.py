@@ -63,8 +63,8 @@ class Given:
     "--samples",
     type=options.UserPath(),
     metavar="FILE",
-    help="Your own prompts, with --model: .jsonl, .json, .csv, .tsv or .parquet, with a column or key memorized, 1 or "
-    "0 (id, cluster and stratum if wanted).",
+    help="Your own prompts, with --model: .jsonl, .json, .csv, .tsv, .parquet, or OWNER/NAME:SPLIT of the hub, with a "
+    "column or key memorized, 1 or 0 (id, cluster and stratum if wanted).",
 )
 @options.column("Of the prompts in --samples.")
 @click.option(
@@ -186,5 +186,5 @@ def _sample_sets(given: Given, suite: SuiteSpec | None, fetcher: Fetcher) -> lis
     if given.samples is not None and given.model is not None:
         settings = {"noise": given.noise, "steps": given.steps, "guidance": given.guidance, "column": given.column}
         said: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
-        sets.append(load_samples_file(given.samples, model=given.model, **said))
+        sets.append(load_samples_file(given.samples, model=given.model, fetcher=fetcher, **said))
     return sets

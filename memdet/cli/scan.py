@@ -59,7 +59,8 @@ class Given:
     required=True,
     type=options.UserPath(),
     metavar="FILE",
-    help=".txt (one a line), .csv, .tsv, .parquet, .jsonl or .json (id and cluster if wanted).",
+    help=".txt (one a line), .csv, .tsv, .parquet, .jsonl or .json (id and cluster if wanted), or OWNER/NAME:SPLIT of "
+    "the hub.",
 )
 @click.option(
     "--reference",
@@ -88,7 +89,7 @@ class Given:
     "Run directory.  [default: runs/scan-PROMPTS-MODEL, with a number where that holds another scan]", made="directory"
 )
 @options.plugins()
-@options.offline("Open no connection; a hub model must be cached.")
+@options.offline("Open no connection; what is of the hub must be cached.")
 @options.form(["table", "json", "csv"])
 @options.quiet
 @options.into(Given)
@@ -102,11 +103,12 @@ def command(given: Given) -> int:
     if not 0 < given.fpr < 1:
         raise UserError(f"--fpr {given.fpr} is not between 0 and 1: write .01 for one false positive in a hundred")
 
-    from memdet.samplesets import read_prompts, scan_set
+    from memdet.samplesets import Fetcher, read_prompts, scan_set
 
     detectors = _detectors(given.name, given.plugins)
-    prompts = read_prompts(given.prompts_file, column=given.column)
-    reference = read_prompts(given.reference_file, column=given.column) if given.reference_file else None
+    files = [path for path in (given.prompts_file, given.reference_file) if path is not None]
+    read = [read_prompts(path, column=given.column, fetcher=Fetcher(offline=given.offline)) for path in files]
+    prompts, reference = read[0], read[1] if len(read) > 1 else None
     items = scan_set(
         prompts,
         reference,

@@ -168,7 +168,7 @@ def _suffix(address: str) -> str:
 def _retrieve(address: str, sha256: str, cache: Path, name: str) -> Path:
     import pooch
 
-    with _level(pooch.get_logger(), logging.WARNING):  # it tells of each download otherwise
+    with at_level(pooch.get_logger(), logging.WARNING):  # it tells of each download otherwise
         return Path(pooch.retrieve(address, known_hash=f"sha256:{sha256}", fname=name, path=cache))
 
 
@@ -186,7 +186,7 @@ def no_telemetry() -> Iterator[None]:
 
 
 @contextmanager
-def _level(logger: logging.Logger, level: int) -> Iterator[None]:
+def at_level(logger: logging.Logger, level: int) -> Iterator[None]:
     """Set the level of another library's logger, which the whole process shares, for a block alone."""
     before = logger.level
     logger.setLevel(level)

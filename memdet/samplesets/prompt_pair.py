@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from memdet.samplesets.fetch import Fetcher
 from memdet.samplesets.items import content_hash, items_frame
 from memdet.samplesets.names import id_of_file
 from memdet.samplesets.prompt_table import Wanted, read_prompt_table
@@ -12,12 +13,15 @@ from memdet.samplesets.sample_set import SampleSet
 from memdet.samplesets.spec import Protocol
 
 
-def load_prompt_pair(memorized: Path, control: Path, *, column: str | None = None) -> SampleSet:
+def load_prompt_pair(
+    memorized: Path, control: Path, *, column: str | None = None, fetcher: Fetcher | None = None
+) -> SampleSet:
     """Load two files of prompts, without a model.
 
     Args:
         memorized, control: In a format of :func:`~memdet.samplesets.prompt_table.read_prompt_table`.
         column: Of the prompts; found by its usual names if not given.
+        fetcher: Where data sets of the hub may come from; the hub and its cache if not given.
 
     Returns:
         A set of the two, every prompt a cluster of its own; its name is those of the files.
@@ -28,7 +32,7 @@ def load_prompt_pair(memorized: Path, control: Path, *, column: str | None = Non
     rows: list[tuple[str, str, int]] = []
     hashes = []
     for label, path in ((1, memorized.expanduser()), (0, control.expanduser())):
-        found = read_prompt_table(path, Wanted(column))
+        found = read_prompt_table(path, Wanted(column), fetcher=fetcher)
         hashes.append(found.sha256)
         prompts = found.table.columns["prompt"]
         rows += [(f"{'memorized' if label else 'control'}-{n:05d}", p, label) for n, p in enumerate(prompts, start=1)]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from memdet.errors import UserError
 from memdet.io_utils import printable
+from memdet.samplesets.fetch import Fetcher
 from memdet.samplesets.file_formats import (
     RawTable,
     header_of_csv,
@@ -21,6 +22,7 @@ from memdet.samplesets.file_formats import (
     read_table,
     separator_of,
 )
+from memdet.samplesets.hub_prompts import is_data_set, open_split
 from memdet.samplesets.items import check_label, shown
 from memdet.samplesets.spec import label_text
 from memdet.samplesets.strict_yaml import decode, nearest, read_bytes
@@ -85,30 +87,39 @@ class Wanted:
     others: tuple[str, ...] = ()
 
 
-def read_prompt_table(path: Path, wanted: Wanted, data: bytes | None = None) -> PromptTable:
+def read_prompt_table(
+    path: Path, wanted: Wanted, data: bytes | None = None, *, fetcher: Fetcher | None = None
+) -> PromptTable:
     """Read a file of prompts.
 
     The suffix names the format: ``.txt`` (a prompt a line, blank lines aside), ``.csv`` (comma, semicolon, tab or bar,
     as the first line says), ``.tsv``, ``.parquet``, ``.jsonl`` (an object a line) or ``.json`` (a list of texts or of
-    objects). Prompts are the column or key ``prompt``, else ``caption``, else ``text``, in any case; which was taken is
-    said on standard error where a file has several of them. Labels are ``memorized`` or ``label``.
+    objects). A data set of the hub is a table too, ``owner/name`` or ``owner/name:split``, where no file has that name
+    (:mod:`~memdet.samplesets.hub_prompts`).
+
+    Prompts are the column or key ``prompt``, else ``caption``, else ``text``, in any case; which was taken is said on
+    standard error where a file has several of them. Labels are ``memorized`` or ``label``.
 
     Args:
         path: Names the format by its suffix.
         wanted: What to read.
         data: Content of the file, where it is known.
+        fetcher: Where data sets of the hub may come from; the hub and its cache if not given.
 
     Raises:
         UserError: Unknown format, damaged file, no prompts, no labels where they are wanted, or a row with a mistake.
     """
-    data = read_bytes(path) if data is None else data
+    is_of_hub = data is None and is_data_set(path, SUFFIXES)
+    data = read_bytes(path) if data is None and not is_of_hub else data or b""
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+    if is_of_hub:
+        found = _of_hub(path, wanted, fetcher or Fetcher())
+    elif suffix not in SUFFIXES:
         raise UserError(
             f"{path}: unknown format {path.suffix!r}; convert it to one of {', '.join(SUFFIXES)}; the easiest to write "
             "are .txt, .jsonl or .csv"
         )
-    if suffix == ".txt":
+    elif suffix == ".txt":
         found = _of_text(path, data, wanted)
     elif suffix in (".json", ".jsonl"):
         found = _of_json(path, data, wanted, lines=suffix == ".jsonl")
@@ -147,8 +158,24 @@ def _of_columns(path: Path, data: bytes, wanted: Wanted) -> PromptTable:
         text = _text(data, path)
         separator = wanted.separator or ("\t" if path.suffix.lower() == ".tsv" else separator_of(text))
         names = header_of_csv(path, text, separator)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return _of_table(path, names, wanted, lambda chosen: (read_table(path, data, chosen, separator), sha256))
+
+
+def _of_hub(path: Path, wanted: Wanted, fetcher: Fetcher) -> PromptTable:
+    """A split of a data set of the hub, which says its columns before its rows too."""
+    split = open_split(str(path), offline=fetcher.offline)
+    for remark in split.remarks:
+        _say(remark)
+    return _of_table(path, split.names, wanted, split.read)
+
+
+def _of_table(
+    path: Path, names: Sequence[str], wanted: Wanted, rows: Callable[[list[str]], tuple[RawTable, str]]
+) -> PromptTable:
+    """What is wanted of a table of these columns; ``rows`` reads some of them, and says a checksum."""
     chosen = _chosen(path, names, wanted, "column")
-    read = read_table(path, data, [*chosen.values(), *wanted.others], separator)
+    read, sha256 = rows([*chosen.values(), *wanted.others])
     columns = {name: read.columns[name] for name in wanted.others}
     columns |= {name: list(read.columns[column]) for name, column in chosen.items()}
     table = RawTable(path, columns, read.lines, read.unit)
@@ -157,7 +184,7 @@ def _of_columns(path: Path, data: bytes, wanted: Wanted) -> PromptTable:
             _label(value, chosen["label"], table.where(index)) for index, value in enumerate(columns["label"])
         ]
     used = (*chosen.values(), *wanted.others)
-    return PromptTable(table, hashlib.sha256(data).hexdigest(), tuple(dict.fromkeys(names)), used)
+    return PromptTable(table, sha256, tuple(dict.fromkeys(names)), used)
 
 
 def _of_json(path: Path, data: bytes, wanted: Wanted, *, lines: bool) -> PromptTable:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from memdet.errors import UserError
 from memdet.samplesets.evidence import joined_clusters, same_text
+from memdet.samplesets.fetch import Fetcher
 from memdet.samplesets.items import content_hash
 from memdet.samplesets.prompt_table import Wanted, read_prompt_table
 from memdet.samplesets.sample_set import SampleSet
@@ -57,21 +58,22 @@ class PromptFile:
         return sum(len(prompt.lines) for prompt in self.prompts)
 
 
-def read_prompts(path: str | Path, *, column: str | None = None) -> PromptFile:
+def read_prompts(path: str | Path, *, column: str | None = None, fetcher: Fetcher | None = None) -> PromptFile:
     """Read prompts without labels, in a format of :func:`~memdet.samplesets.prompt_table.read_prompt_table`.
 
     A file may name an ``id`` and a ``cluster``; whatever else it holds is not read, and named as such. A text that
     comes more than once is one prompt with several lines, under the id and cluster of the first.
 
     Args:
-        path: The file, UTF-8.
+        path: The file, UTF-8, or a data set of the hub.
         column: Of the prompts; found by its usual names if not given.
+        fetcher: Where data sets of the hub may come from; the hub and its cache if not given.
 
     Raises:
         UserError: Missing file, another format or encoding, no prompts, or a line with a mistake.
     """
     path = Path(path).expanduser()
-    read = read_prompt_table(path, Wanted(column, optional=("id", "cluster")))
+    read = read_prompt_table(path, Wanted(column, optional=("id", "cluster")), fetcher=fetcher)
     table, columns = read.table, read.table.columns
     found: dict[str, list[int]] = {}
     owners: dict[str, tuple[str, int]] = {}

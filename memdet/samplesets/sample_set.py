@@ -16,6 +16,7 @@ from memdet.errors import UserError
 from memdet.io_utils import printable
 from memdet.samplesets import frames
 from memdet.samplesets.evidence import with_joined_clusters
+from memdet.samplesets.fetch import Fetcher
 from memdet.samplesets.items import COLUMNS, Item, content_hash, items_frame, rows_sha256
 from memdet.samplesets.names import advice, check_id, id_of_file, model_name
 from memdet.samplesets.samples_file import read_samples
@@ -150,18 +151,20 @@ class SampleSet:
         guidance: float = 7.5,
         seeds: int = 1,
         column: str | None = None,
+        fetcher: Fetcher | None = None,
     ) -> SampleSet:
         """Load a user's own items: prompts with labels, ``{"prompt": "...", "memorized": 1}`` in JSON Lines say.
 
         Args:
-            path: The file, after which the set is named; ``id``, ``cluster`` and ``stratum`` are optional columns or
-                keys. :func:`~memdet.samplesets.prompt_table.read_prompt_table` says what is read.
+            path: The file or data set of the hub, after which the set is named; ``id``, ``cluster`` and ``stratum`` are
+                optional columns or keys. :func:`~memdet.samplesets.prompt_table.read_prompt_table` says what is read.
             model: The model that has or has not memorized them.
             noise: ``shared`` or ``per-item``.
             steps: Of the DDIM scheduler.
             guidance: Classifier-free guidance.
             seeds: Number of noise seeds.
             column: Of the prompts; found by its usual names if not given.
+            fetcher: Where data sets of the hub may come from; the hub and its cache if not given.
 
         Raises:
             UserError: Bad setting, no labels, or a line with a mistake.
@@ -171,7 +174,7 @@ class SampleSet:
         path = Path(path).expanduser()
         protocol = _protocol(str(path), noise=noise, steps=steps, guidance=guidance, seeds=seeds)
         name = str(model_name(model))
-        table, sha256 = read_samples(path, name, column)
+        table, sha256 = read_samples(path, name, column, fetcher)
         described = {"protocol": protocol.model_dump(mode="json")}
         return cls(
             id=id_of_file(path.stem),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from memdet.samplesets.fetch import Fetcher
 from memdet.samplesets.file_formats import RawTable
 from memdet.samplesets.items import check_items, default_id
 from memdet.samplesets.prompt_table import Wanted, read_prompt_table, say_not_read
 
 
-def read_samples(path: Path, model: str, column: str | None = None) -> tuple[RawTable, str]:
+def read_samples(
+    path: Path, model: str, column: str | None = None, fetcher: Fetcher | None = None
+) -> tuple[RawTable, str]:
     """Read prompts with labels, in a format of :func:`~memdet.samplesets.prompt_table.read_prompt_table`.
 
     What is not read is said on standard error.
@@ -19,6 +22,7 @@ def read_samples(path: Path, model: str, column: str | None = None) -> tuple[Raw
         path: The file; ``id``, ``cluster`` and ``stratum`` are optional columns or keys.
         model: The model of all items.
         column: Of the prompts; found by its usual names if not given.
+        fetcher: Where data sets of the hub may come from; the hub and its cache if not given.
 
     Returns:
         A table with memdet's own columns, and the SHA-256 of the file.
@@ -26,7 +30,8 @@ def read_samples(path: Path, model: str, column: str | None = None) -> tuple[Raw
     Raises:
         UserError: Missing file, no labels, or a line with a mistake.
     """
-    found = read_prompt_table(path, Wanted(column, labels=True, optional=("id", "cluster", "stratum")))
+    wanted = Wanted(column, labels=True, optional=("id", "cluster", "stratum"))
+    found = read_prompt_table(path, wanted, fetcher=fetcher)
     given = found.table.columns
     n = len(given["prompt"])
     nothing = [None] * n

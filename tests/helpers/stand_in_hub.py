@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+
+import pytest
+from huggingface_hub import constants
 
 
 @dataclass
@@ -43,7 +47,7 @@ class StandInHub:
 
     Attributes:
         address: For ``HF_ENDPOINT``.
-        repositories: By ``org/name``.
+        repositories: By ``org/name``; of a data set by ``datasets/org/name``.
         fetched: Names of the files whose content was asked for, in the order of the requests.
     """
 
@@ -73,6 +77,28 @@ def stand_in_hub() -> Iterator[StandInHub]:
         server.server_close()
 
 
+@pytest.fixture(scope="module")
+def server():
+    with stand_in_hub() as hub:
+        yield hub
+
+
+@pytest.fixture
+def hub(server, monkeypatch, tmp_path):
+    """The stand-in for the real hub, with an empty cache."""
+    server.repositories.clear()
+    server.fetched.clear()
+    address = f"{server.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    for name, value in {
+        "ENDPOINT": server.address,
+        "HUGGINGFACE_CO_URL_TEMPLATE": address,
+        "HF_HUB_CACHE": str(tmp_path / "cache"),
+    }.items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the client waits before it asks again
+    return server
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -90,8 +116,11 @@ class _Handler(BaseHTTPRequestHandler):
         parts = unquote(self.path.partition("?")[0]).strip("/").split("/")
         if parts[:2] == ["api", "models"]:
             name, rest = "/".join(parts[2:4]), parts[4:]
+        elif parts[:2] == ["api", "datasets"]:
+            name, rest = "/".join(parts[1:4]), parts[4:]
         else:
-            name, rest = "/".join(parts[:2]), parts[2:]
+            length = 3 if parts[0] == "datasets" else 2
+            name, rest = "/".join(parts[:length]), parts[length:]
         repository = hub.repositories.get(name)
         if repository is None:
             return self._error(404, "RepoNotFound")
@@ -113,6 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _list(self, name: str, folder: Path, *, gated: bool) -> None:
         files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        name = name.removeprefix("datasets/")
         info = {"_id": "0", "id": name, "modelId": name, "sha": commit_of(folder), "private": False, "tags": []}
         info |= {"gated": "manual" if gated else False, "siblings": [{"rfilename": file} for file in files]}
         self._send(json.dumps(info).encode(), folder, with_body=True)

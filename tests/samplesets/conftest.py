@@ -9,6 +9,9 @@ import pytest
 import yaml
 
 from memdet.errors import UserError
+from tests.helpers.stand_in_hub import hub, server
+
+__all__ = ["hub", "server"]  # fixtures
 
 SPEC: dict[str, Any] = {
     "schema_version": 1,

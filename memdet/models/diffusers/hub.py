@@ -11,11 +11,11 @@ from memdet.errors import UserError
 from memdet.models.diffusers.adapters import check_beside, kind_of, read_adapters
 from memdet.models.diffusers.checkpoints import advice_on, networks_in
 from memdet.models.diffusers.directory import INDEX_FILE, no_weights, read_json
-from memdet.models.diffusers.hub_repository import Repository
 from memdet.models.diffusers.opened import Opened
 from memdet.models.diffusers.quiet import quiet
 from memdet.models.diffusers.weights import find_weights
 from memdet.models.load_options import OPTIONS, LoadOptions
+from memdet.samplesets.hub_repository import Repository
 
 NEVER_READ = ("safety_checker", "feature_extractor", "image_encoder")
 _OF_MODEL = ("labels.json", "config.json")
@@ -58,7 +58,7 @@ def fetch_model(
     Raises:
         UserError: The hub does not give it, it is not in the cache, or memdet does not read such a model.
     """
-    repository = Repository.of(reference, options, offline)
+    repository = _repository(reference, options, offline)
     with quiet():
         if repository.has(INDEX_FILE):
             return _fetch_whole(repository, options, check, without)
@@ -77,7 +77,7 @@ def fetch_part(reference: str, options: LoadOptions, index: dict[str, Any], *, o
     Raises:
         UserError: As for :func:`fetch_model`, or there are none.
     """
-    repository = Repository.of(reference, options, offline)
+    repository = _repository(reference, options, offline)
     with quiet():
         names = repository.names()
         if INDEX_FILE in names:
@@ -94,6 +94,10 @@ def fetch_part(reference: str, options: LoadOptions, index: dict[str, Any], *, o
         for name in [name for folder in folders for name in _weights(repository, folder, listing)]:
             repository.fetch(name)
         return repository.directory or Path()
+
+
+def _repository(reference: str, options: LoadOptions, offline: bool) -> Repository:
+    return Repository.of(reference, revision=options.revision, subfolder=options.subfolder, offline=offline)
 
 
 def _fetch_whole(repository: Repository, options: LoadOptions, check: Check, without: Collection[str]) -> Opened:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from memdet.errors import UserError
-from memdet.models.load_options import LoadOptions
 from memdet.samplesets.fetch import no_telemetry
+
+Kind = Literal["model", "dataset"]
 
 
 @dataclass
@@ -19,6 +21,7 @@ class Repository:
         revision: As asked; None is the main branch.
         subfolder: Ends in ``/``, or is empty.
         is_cached_only: Whether the cache alone is taken: asked for, or the hub does not answer.
+        kind: Of repository.
         directory: In the hub's cache; known once a file is.
         remarks: What a user should know.
     """
@@ -27,31 +30,57 @@ class Repository:
     revision: str | None
     subfolder: str
     is_cached_only: bool
+    kind: Kind = "model"
     directory: Path | None = None
     remarks: list[str] = field(default_factory=list)
     _is_offline: bool = False
 
     @classmethod
-    def of(cls, reference: str, options: LoadOptions, offline: bool) -> Repository:
+    def of(
+        cls,
+        reference: str,
+        *,
+        revision: str | None = None,
+        subfolder: str | None = None,
+        offline: bool = False,
+        kind: Kind = "model",
+    ) -> Repository:
         """From what a user wrote.
+
+        Args:
+            reference: ``owner/name`` or ``owner/name@revision``.
+            revision: Said beside it.
+            subfolder: In which all names lie.
+            offline: Take the cache alone.
+            kind: Of repository.
 
         Raises:
             UserError: Two revisions.
         """
-        name, _, revision = reference.partition("@")
-        if revision and options.revision and revision != options.revision:
+        name, _, written = reference.partition("@")
+        if written and revision and written != revision:
             raise UserError(
-                f"{reference} says the revision {revision}, and `revision` says {options.revision}: write one",
+                f"{reference} says the revision {written}, and `revision` says {revision}: write one",
                 parameters=("revision",),
             )
-        folder = (options.subfolder or "").strip("/")
+        folder = (subfolder or "").strip("/")
         start = f"{folder}/" if folder else ""
-        return cls(name, revision or options.revision or None, start, offline, _is_offline=offline)
+        return cls(name, written or revision or None, start, offline, kind, _is_offline=offline)
 
     @property
     def shown(self) -> str:
         """As messages name it."""
         return self.name + (f"/{self.subfolder.rstrip('/')}" if self.subfolder else "")
+
+    @property
+    def commit(self) -> str | None:
+        """The revision that the first file came from: all others are of the same; None before the first."""
+        if self.directory is None:
+            return None
+        place = self.directory
+        while place.parent.name != "snapshots":
+            place = place.parent
+        return place.name
 
     @property
     def call(self) -> str:
@@ -91,7 +120,8 @@ class Repository:
                     hf_hub_download(
                         self.name,
                         self.subfolder + name,
-                        revision=self._commit or self.revision,
+                        repo_type=self.kind,
+                        revision=self.commit or self.revision,
                         local_files_only=self.is_cached_only,
                     )
                 )
@@ -111,7 +141,7 @@ class Repository:
 
         if not self.is_cached_only:
             try:
-                info = HfApi().model_info(self.name, revision=self._commit or self.revision)
+                info = HfApi().repo_info(self.name, repo_type=self.kind, revision=self.commit or self.revision)
                 return self._below([sibling.rfilename for sibling in info.siblings or []])
             except Exception as error:
                 if self._snapshot() is None:
@@ -122,7 +152,7 @@ class Repository:
                 )
         snapshot = self._snapshot()
         if snapshot is None:
-            raise self.incomplete("anything")
+            raise self._refusal(FileNotFoundError(self.shown), "")
         self.directory = snapshot / self.subfolder
         return self._below([path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()])
 
@@ -131,20 +161,21 @@ class Repository:
         if self._is_offline:
             return UserError(
                 f"{self.shown}: the hub's cache lacks {lacking}, and `offline` fetches nothing; run once without it, "
-                "or name a directory",
+                f"or name a {self._local}",
                 parameters=("offline",),
             )
         return UserError(f"{self.shown}: the hub does not answer, and its cache lacks {lacking}")
 
     @property
-    def _commit(self) -> str | None:
-        """The revision that the first file came from: all others are of the same."""
-        if self.directory is None:
-            return None
-        place = self.directory
-        while place.parent.name != "snapshots":
-            place = place.parent
-        return place.name
+    def _local(self) -> str:
+        """What lies on this machine instead of it."""
+        return "file" if self.kind == "dataset" else "directory"
+
+    @property
+    def _page(self) -> str:
+        from huggingface_hub import constants
+
+        return f"{constants.ENDPOINT}/{'datasets/' if self.kind == 'dataset' else ''}{self.name}"
 
     def _below(self, names: list[str]) -> list[str]:
         return sorted(name.removeprefix(self.subfolder) for name in names if name.startswith(self.subfolder))
@@ -153,33 +184,31 @@ class Repository:
         """Folder of the revision in the hub's cache, whose layout is documented."""
         from huggingface_hub import constants
 
-        place = Path(constants.HF_HUB_CACHE) / f"models--{self.name.replace('/', '--')}"
+        place = Path(constants.HF_HUB_CACHE) / f"{self.kind}s--{self.name.replace('/', '--')}"
         ref = place / "refs" / (self.revision or "main")
-        commit = self._commit or (ref.read_text().strip() if ref.is_file() else self.revision)
+        commit = self.commit or (ref.read_text().strip() if ref.is_file() else self.revision)
         found = place / "snapshots" / commit if commit else None
         return found if found is not None and found.is_dir() else None
 
     def _refusal(self, error: Exception, name: str) -> UserError:
         """One line on why a file, or the repository, did not come."""
-        from huggingface_hub import constants, errors
+        from huggingface_hub import errors
 
         cause = error.__cause__ or error.__context__ or error
         answers = [getattr(one, "response", None) for one in (error, cause)]
         is_barred = any(getattr(answer, "status_code", None) in {401, 403} for answer in answers)
         login = "log in (`hf auth login`, or HF_TOKEN)"
-        what = f"{self.shown} is no local directory, and the hub"
+        what = f"{self.shown} is no local {self._local}, and the hub"
         if self._is_offline:
             if self._snapshot() is None:
                 return UserError(
-                    f"{self.shown} is no local directory and not in the hub's cache, and `offline` fetches nothing; "
-                    "run once without it, or name a directory",
+                    f"{self.shown} is no local {self._local} and not in the hub's cache, and `offline` fetches "
+                    f"nothing; run once without it, or name a {self._local}",
                     parameters=("offline",),
                 )
             return self.incomplete(name)
         if isinstance(error, errors.GatedRepoError):
-            return UserError(
-                f"{what} gives it to those who accept its terms: {constants.ENDPOINT}/{self.name}; then {login}"
-            )
+            return UserError(f"{what} gives it to those who accept its terms: {self._page}; then {login}")
         if isinstance(error, errors.RepositoryNotFoundError):
             return UserError(f"{what} has no such repository, or a private one: check the name, or {login}")
         if isinstance(error, errors.RevisionNotFoundError):
@@ -190,7 +219,7 @@ class Repository:
         if isinstance(error, errors.EntryNotFoundError) and not is_local:
             return UserError(f"{what} has no {self.subfolder}{name} in it")
         if is_local:
-            return UserError(f"{what} does not answer ({_reason(cause)}): check the network, or name a directory")
+            return UserError(f"{what} does not answer ({_reason(cause)}): check the network, or name a {self._local}")
         gone = f"{what} did not give {name or 'its list of files'} ({type(error).__name__}: {_reason(error)})"
         return UserError(f"{gone}; check the network and run again, which goes on where it stopped")
 
