@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 ROUNDING = 1e-6  # of schedules that were kept in float32
-PURE_NOISE = 1e-6  # alpha over sigma; the cosine schedule, which ends near noise, has 5e-5
+# Alpha over sigma. Some samplers of flows start 1e-6 below noise, lest they divide by 0; the cosine schedule has 5e-5.
+PURE_NOISE = 2e-6
 
 
 @dataclass(frozen=True, eq=False)

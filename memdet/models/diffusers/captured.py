@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from memdet.models.diffusers.directory import (
 )
 from memdet.models.diffusers.families.base import Family
 from memdet.models.diffusers.files import ModelFiles
+from memdet.models.diffusers.flow_config import is_flow, levels_of
 from memdet.models.diffusers.hub import components_of
 from memdet.models.diffusers.opened import Opened
 from memdet.models.diffusers.pipeline import load_pipeline
@@ -31,9 +32,6 @@ from memdet.models.images import in_unit_range
 from memdet.models.prediction_type import PredictionType
 from memdet.models.schedule import NoiseSchedule
 from memdet.torch_state import in_own_state
-
-_FLOWS = ("FlowMatchEulerDiscreteScheduler", "DPMSolverMultistepScheduler")  # the second where it is told so
-_SCALE = 1_000  # from a noise level of a flow to its time
 
 
 class CapturedModel(ScoreModel):
@@ -220,24 +218,16 @@ class CapturedModel(ScoreModel):
         return capture(self._pipeline, self._network, self._family, conditions, self.name)
 
     def _read_schedule(self, directory: Path) -> tuple[NoiseSchedule, PredictionType]:
-        """Flow levels as the pipeline's call sets them; noise of betas as for every other pipeline.
-
-        Some schedulers cut the times that they tell the network to whole numbers, and not their noise levels.
-        """
-        if not _is_flow(dict(self._pipeline.scheduler.config), str(directory)):
+        """Flow levels as the pipeline's call sets them; noise of betas as for every other pipeline."""
+        if not is_flow(dict(self._pipeline.scheduler.config), str(directory)):
             return read_schedule(directory)
 
         def levels(steps: int) -> Levels:
             told = self._family.told(self._pipeline, _example(self._family)) | {"num_inference_steps": steps}
             record(self._pipeline, self._network, self._family.latent, told, self.name)
-            scheduler = self._pipeline.scheduler
-            times, sigmas = scheduler.timesteps.tolist(), scheduler.sigmas.tolist()
-            if scheduler.timesteps.is_floating_point():
-                return times, sigmas
-            # Rounding of a level, in float32, must not lead to another whole number.
-            exact = [min(max(_SCALE * sigma, t), t + 0.9999) for t, sigma in zip(times, sigmas, strict=False)]
-            return exact, sigmas
+            return levels_of(self._pipeline.scheduler, str(directory))
 
+        levels_of(self._pipeline.scheduler, str(directory))  # as the capture set it; refused here, if at all
         return FlowSchedule(levels), "flow"
 
 
@@ -253,26 +243,8 @@ def check_directory(directory: Path, family: Family) -> None:
     if missing:
         raise UserError(f"{directory / missing[0]} is missing, which model_index.json names")
     config = read_json(directory / "scheduler" / "scheduler_config.json")
-    if not _is_flow(config, str(directory)):
+    if not is_flow(config, str(directory)):
         DiffusersSchedule(config, where=str(directory))
-
-
-def _is_flow(config: Mapping[str, Any], where: str) -> bool:
-    """Whether a scheduler's noise is that of a flow.
-
-    Raises:
-        UserError: It is, with a setting that memdet cannot follow.
-    """
-    name = config.get("_class_name")
-    if name not in _FLOWS or (name != _FLOWS[0] and not config.get("use_flow_sigmas")):
-        return False
-    if name != _FLOWS[0] and (told := config.get("prediction_type")) != "flow_prediction":
-        raise UserError(f"{where}: scheduler has use_flow_sigmas and predicts {told!r}, not 'flow_prediction'")
-    if (length := config.get("num_train_timesteps", _SCALE)) != _SCALE:
-        raise UserError(f"{where}: scheduler has num_train_timesteps {length}; memdet reads flows of {_SCALE:,}")
-    if config.get("invert_sigmas"):
-        raise UserError(f"{where}: scheduler has invert_sigmas, which memdet cannot follow")
-    return True
 
 
 def _example(family: Family) -> list[str]:

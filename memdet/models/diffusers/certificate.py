@@ -21,6 +21,7 @@ from memdet.models.base import ScoreModel
 from memdet.models.condition import Condition
 from memdet.models.diffusers.captured import CapturedModel
 from memdet.models.diffusers.families.base import Family
+from memdet.models.diffusers.flow_config import of_first_order
 from memdet.models.diffusers.quiet import quiet
 from memdet.models.diffusers.stable_diffusion import StableDiffusionModel
 from memdet.models.prediction_type import eps_from_output, x0_from_output
@@ -131,8 +132,6 @@ def _loop(
     pipeline: Any, family: Family, told: dict[str, Any], start: Tensor | None
 ) -> tuple[list[tuple[Tensor, Tensor]], Tensor | None]:
     """What the pipeline gives its network and gets from it, call for call, and the latents at the end."""
-    import diffusers
-
     network, calls = getattr(pipeline, family.denoiser), []
 
     def keep(module: Any, arguments: Any, named: dict[str, Any], output: Any) -> None:
@@ -140,13 +139,8 @@ def _loop(
         sign = -1 if family.negated else 1
         calls.append((x.detach().clone(), sign * output[0].detach().clone()))
 
-    name = type(pipeline.scheduler).__name__
-    if name == "DPMSolverMultistepScheduler" and pipeline.scheduler.config.use_flow_sigmas:
-        first_order = {"solver_order": 1, "algorithm_type": "dpmsolver++"}
-        pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, **first_order)
-    elif name not in _DETERMINISTIC:
-        cls = getattr(diffusers, _REPLACED.get(name, "DDIMScheduler"))
-        pipeline.scheduler = cls.from_config(pipeline.scheduler.config)
+    own = pipeline.scheduler
+    pipeline.scheduler = _deterministic(own)
     pipeline.set_progress_bar_config(disable=True)
     hook = network.register_forward_hook(keep, with_kwargs=True)
     latents = {} if start is None else {"latents": start.clone(), "output_type": "latent"}
@@ -154,7 +148,20 @@ def _loop(
         found = pipeline(**told, **latents, num_inference_steps=STEPS, generator=torch.Generator().manual_seed(SEED))[0]
     finally:
         hook.remove()
+        pipeline.scheduler = own
     return calls, None if start is None else found
+
+
+def _deterministic(scheduler: Any) -> Any:
+    """A pipeline's own scheduler, or a deterministic one of first order in its place, at the same noise levels."""
+    import diffusers
+
+    if (told_a_flow := of_first_order(scheduler)) is not None:
+        return told_a_flow
+    name = type(scheduler).__name__
+    if name in _DETERMINISTIC:
+        return scheduler
+    return getattr(diffusers, _REPLACED.get(name, "DDIMScheduler")).from_config(scheduler.config)
 
 
 def _of_predictions(model: ScoreModel, calls: Sequence[tuple[Tensor, Tensor]], conditions: Sequence[str]) -> float:

@@ -271,7 +271,7 @@ FLOWS_NOT_FOLLOWED = {
         "use_flow_sigmas": True,
         "prediction_type": "epsilon",
     },
-    "use_flow_sigmas": {"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True},
+    "use_flow_sigmas": {"_class_name": "SASolverScheduler", "use_flow_sigmas": True},
 }
 
 
