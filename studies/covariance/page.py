@@ -90,7 +90,8 @@ def _verdict(rows: Sequence[closed_form.Row], models: Sequence[planted.Measured]
         f"  It has {alone} where the mean alone tells, as the score difference, and {both} where the width tells too.",
         "- **Data with dominant directions: it weights the wrong ones.**",
         f"  With the mean alone it falls to {ends['moved']}, and whitening gives {ends['whitened']}.",
-        f"  Where memorized conditions are narrower too it has {ends['narrowed']}: the width may make up for the weights.",
+        f"  Where memorized conditions are narrower too it has {ends['narrowed']}: "
+        "the width may make up for the weights.",
         "- **The planted models have few directions, and whitening helps both.**",
     ]
     for model in models:
@@ -100,8 +101,8 @@ def _verdict(rows: Sequence[closed_form.Row], models: Sequence[planted.Measured]
         )
         lines.append(f"  `{model.sample_set}`: {jeon}, {wen}.")
     lines.append(
-        "  So the Hessian norm comes to where the score difference was, which then is ahead again: dominant directions hide\n"
-        "  the same things from both, and more from the first."
+        "  So the Hessian norm comes to where the score difference was, which then is ahead again: dominant directions\n"
+        "  hide the same things from both, and more from the first."
     )
     return "\n".join(lines)
 
