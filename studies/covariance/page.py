@@ -101,8 +101,8 @@ def _verdict(rows: Sequence[closed_form.Row], models: Sequence[planted.Measured]
         )
         lines.append(f"  `{model.sample_set}`: {jeon}, {wen}.")
     lines.append(
-        "  So the Hessian norm comes to where the score difference was, which then is ahead again: dominant directions\n"
-        "  hide the same things from both, and more from the first."
+        "  So the Hessian norm comes to where the score difference was, which then is ahead again: dominant\n"
+        "  directions hide the same things from both, and more from the first."
     )
     return "\n".join(lines)
 
