@@ -24,7 +24,8 @@ def test_wheel_runs_outside_the_clone(tmp_path):
         "py.typed",
         "constraints.txt",
         "zoo/SHA256SUMS",
-        "scan/templates/scan.css",
+        "inert_page/style.css",
+        "extraction/templates/extraction.html",
         "benching/projection/configs/sdxl.json",
     ):
         assert (site / "memdet" / name).exists()

@@ -20,6 +20,7 @@ COMMANDS = {
     "check": "Compare a run with a baseline: the accuracy gate.",
     "audit": "Show what controls alone can tell of a sample set.",
     "scan": "Rank your own prompts by risk.",
+    "extract": "Measure how often a model gives back its own training images.",
     "bench": "Measure throughput, check numerics, or plan for a model that is not at hand.",
     "localize": "Compare maps of where an item is memorized with the truth.",
     "list": "List detectors, samples, models or suites.",

@@ -170,6 +170,17 @@ def column(text: str) -> Callable[[F], F]:
     return click.option("--column", metavar="NAME", help=f"{text}  [default: prompt, caption or text]")
 
 
+def training_images(*, required: bool = False, text: str = "") -> Callable[[F], F]:
+    """``--training-images``, as ``training_images``: a folder.
+
+    Args:
+        required: Whether the command needs it.
+        text: What else the help says.
+    """
+    told = f"Folder of the images that the model was trained on: png, jpg, webp, sub-folders too.{text and ' ' + text}"
+    return click.option("--training-images", type=UserPath(), metavar="DIR", required=required, help=told)
+
+
 def steps(text: str, default: int | None = None) -> Callable[[F], F]:
     """``--steps``, as ``steps``."""
     kind, shown = click.IntRange(min=1), default is not None

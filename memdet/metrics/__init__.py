@@ -24,6 +24,7 @@ from memdet.metrics._pairs import (
     permutation_above_half,
 )
 from memdet.metrics._placements import effective_number
+from memdet.metrics._proportion import share_interval
 from memdet.metrics._ties import Ties, area_ties, tie_groups
 from memdet.metrics._variance import VarianceSplit, variance_split
 
@@ -65,6 +66,7 @@ __all__ = [
     "permutation_above_half",
     "realised_fpr",
     "roc_curve",
+    "share_interval",
     "student_sf",
     "tie_groups",
     "tpr_at_fpr",

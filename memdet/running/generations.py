@@ -21,6 +21,7 @@ from memdet.results.differences import changed_names
 from memdet.results.images import UNDRAWN, Key, key_of, read_images, write_images
 from memdet.results.manifest import FILE, Manifest
 from memdet.running.batch_size import automatic_batch
+from memdet.running.memory import OutOfMemoryError, is_out_of_memory
 from memdet.samplesets import Fetcher, Protocol, SampleSet
 from memdet.torch_state import in_own_state
 
@@ -137,10 +138,19 @@ def _device_of(manifest: Manifest) -> str:
         return device_named("auto")
 
 
-def save_generations(
-    sample_set: SampleSet, rows: Sequence[int], seeds: Sequence[int], model: ScoreModel, out: Path, *, batch_size: int
+def save_generations(  # what, of what, and where
+    sample_set: SampleSet,
+    rows: Sequence[int],
+    seeds: Sequence[int],
+    model: ScoreModel,
+    out: Path,
+    *,
+    batch_size: int,
+    progress: bool = True,
 ) -> dict[int, list[Path | None]]:
     """Generate from some items under the sample set's protocol as files, but for those that are there already.
+
+    A batch that does not fit into memory is halved.
 
     Args:
         sample_set: Whose items and protocol are taken; a directory serves one sample set alone.
@@ -149,12 +159,16 @@ def save_generations(
         model: Of the items.
         out: Run directory.
         batch_size: Images at once.
+        progress: Show a bar, on a terminal alone.
 
     Returns:
         Files of each row, one a seed, relative to ``out``; None where the image could not be computed.
+
+    Raises:
+        OutOfMemoryError: A single image does not fit into memory.
     """
     places = {row: [Path(FOLDER) / f"{row:06d}-seed{seed:03d}.png" for seed in seeds] for row in rows}
-    with tqdm(total=len(rows) * len(seeds), unit="image", desc=FOLDER, disable=None) as bar:
+    with tqdm(total=len(rows) * len(seeds), unit="image", desc=FOLDER, disable=None if progress else True) as bar:
         for position, seed in enumerate(seeds):
             missing = [row for row in rows if not (out / places[row][position]).exists()]
             bar.update(len(rows) - len(missing))
@@ -162,12 +176,30 @@ def save_generations(
                 batch = missing[start : start + batch_size]
                 part = sample_set.items.iloc[batch]
                 ids, conditions = part["item_id"].tolist(), part["condition"].tolist()
-                images = generate(model, ids, conditions, sample_set.protocol, seed)
+                images = _fitting(model, ids, conditions, sample_set.protocol, seed)
                 for row, image in zip(batch, images, strict=True):
                     if image is not None:
                         write_bytes(out / places[row][position], image)
                 bar.update(len(batch))
     return {row: [at if (out / at).exists() else None for at in of_row] for row, of_row in places.items()}
+
+
+def _fitting(
+    model: ScoreModel, ids: Sequence[str], conditions: Sequence[str], protocol: Protocol, seed: int
+) -> list[bytes | None]:
+    """As :func:`generate`, by halves where the whole does not fit into memory."""
+    try:
+        return generate(model, ids, conditions, protocol, seed)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(ids) == 1:
+            raise OutOfMemoryError(FOLDER, 1) from error
+    half = len(ids) // 2  # outside the handler, which would keep what the failed call held
+    return [
+        *_fitting(model, ids[:half], conditions[:half], protocol, seed),
+        *_fitting(model, ids[half:], conditions[half:], protocol, seed),
+    ]
 
 
 _Noise = Literal["shared", "per-item"]

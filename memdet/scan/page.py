@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from memdet.inert_page import Picture, picture, render
 from memdet.io_utils import printable
 from memdet.scan.result import scores_of
 from memdet.scan.text import compared, expected, four_digits, sentences, title_of
@@ -24,8 +21,6 @@ if TYPE_CHECKING:
 
 ROWS = 1_000  # of the list
 BINS = 48
-LARGEST_SIDE = 384
-_SMALL_SIDE = 64
 
 
 def to_html(result: dict[str, Any], highest: Sequence[int], around: Sequence[int], *, run: Run) -> str:
@@ -36,22 +31,14 @@ def to_html(result: dict[str, Any], highest: Sequence[int], around: Sequence[int
         highest, around: Positions of the prompts to look at.
         run: The scan, whose directory holds the generations.
     """
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    templates = files("memdet.scan") / "templates"
-    style = (templates / "scan.css").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(number=four_digits, expected=expected, percent=percent, printable=printable)
     ranking, reference = result["ranking"], result["reference"]
     lead, *notes = sentences(result)
-    template = environment.from_string((templates / "scan.html").read_text(encoding="utf-8"))
-    return template.render(
+    return render(
+        "memdet.scan",
+        "scan.html",
+        {"number": four_digits, "expected": expected, "percent": percent, "printable": printable},
         result=result,
         title=title_of(result),
-        style=Markup(style),
-        # the browser hashes what stands between the tags
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         lead=lead,
         notes=notes,
         plot=histogram(result, run.score_rows()),
@@ -98,22 +85,9 @@ def _bars(heights: Any) -> list[tuple[float, float, float]]:
     return [(100 * i / BINS, 100 / BINS, 100 * float(height)) for i, height in enumerate(heights) if height]
 
 
-def _pictures(row: dict[str, Any], run: Path | None) -> list[dict[str, Any]]:
-    """Data addresses of a row's generations, None for one that could not be drawn; small ones stay exact."""
-    from PIL import Image
-
-    pictures = []
-    for generation in row["generations"]:
-        if generation["file"] is None:
-            pictures.append({"seed": generation["seed"], "address": None, "small": False})
-            continue
-        assert run is not None
-        with Image.open(run / generation["file"]) as stored:
-            image = stored.copy()
-        small = max(image.size) <= _SMALL_SIDE
-        image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
-        buffer = io.BytesIO()
-        image.convert("RGB").save(buffer, format="WEBP", lossless=small, quality=85)
-        address = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
-        pictures.append({"seed": generation["seed"], "address": address, "small": small})
-    return pictures
+def _pictures(row: dict[str, Any], run: Path | None) -> list[tuple[dict[str, Any], Picture | None]]:
+    """A row's generations with their pictures, None for one that could not be drawn."""
+    return [
+        (generation, None if generation["file"] is None or run is None else picture(run / generation["file"]))
+        for generation in row["generations"]
+    ]

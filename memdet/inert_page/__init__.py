@@ -1,0 +1,66 @@
+"""HTML files that load nothing and run nothing: what the pages of a scan and of an extraction share."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+LARGEST_SIDE = 384
+_SMALL_SIDE = 64
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image inside a page.
+
+    Attributes:
+        address: A data address.
+        small: Whether its pixels are to be seen: it is stored without loss, and drawn with sharp edges.
+    """
+
+    address: str
+    small: bool
+
+
+def render(room: str, template: str, filters: Mapping[str, Callable[..., str]], **values: Any) -> str:
+    """A page from a template. Text is escaped; the page may load nothing but what is in it, and run nothing.
+
+    Args:
+        room: Package with a folder ``templates``.
+        template: Its file, which names ``style`` and ``style_hash``.
+        filters: Of the template.
+        values: What the template names.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    style = (files("memdet.inert_page") / "style.css").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(filters)
+    text = (files(room) / "templates" / template).read_text(encoding="utf-8")
+    # the browser hashes what stands between the tags
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return environment.from_string(text).render(style=Markup(style), style_hash=digest, **values)
+
+
+def picture(path: Path, largest: int = LARGEST_SIDE) -> Picture:
+    """An image of a file; a small one stays exact, others are brought to ``largest`` pixels a side.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as stored:
+        image = ImageOps.exif_transpose(stored).convert("RGB")
+    small = max(image.size) <= _SMALL_SIDE
+    image.thumbnail((largest, largest))
+    buffer = io.BytesIO()
+    image.save(buffer, format="WEBP", lossless=small, quality=85)
+    return Picture("data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode(), small)
