@@ -11,7 +11,7 @@ import click
 from memdet.cli import options
 from memdet.cli.places import FOLDER, name_of_model
 from memdet.errors import UserError
-from memdet.io_utils import write_bytes, write_text
+from memdet.io_utils import write_text
 
 if TYPE_CHECKING:
     from memdet.extraction import Extraction
@@ -49,7 +49,8 @@ class Given:
     "--prompts",
     type=options.UserPath(),
     metavar="FILE",
-    help="Prompts to try: .txt (one a line), .csv, .tsv, .parquet, .jsonl or .json.  [default: the captions beside the "
+    help="Prompts to try: .txt (one a line), .csv, .tsv, .parquet, .jsonl, .json or "
+    "OWNER/NAME:SPLIT of the hub.  [default: the captions beside the "
     "training images]",
 )
 @click.option(
@@ -80,24 +81,30 @@ def command(given: Given) -> int:
     batch_size = options.batch_size_of(given.batch_size)
 
     from memdet.extraction import captions_of, open_folder, prompts_of
-    from memdet.samplesets import read_prompts
+    from memdet.samplesets import Fetcher, read_prompts
 
+    fetcher = Fetcher(offline=given.offline)
     out = given.out or FOLDER / f"extract-{given.training_images.resolve().name}-{_name(given)}"
     folder = open_folder(given.training_images, out)
     if given.prompts is None:
         prompts = prompts_of(folder, captions_of(folder, given.column))
     else:
-        prompts = read_prompts(given.prompts, column=given.column)
-    reference = read_prompts(given.reference_prompts, column=given.column) if given.reference_prompts else None
+        prompts = read_prompts(given.prompts, column=given.column, fetcher=fetcher)
+    reference = None
+    if given.reference_prompts is not None:
+        reference = read_prompts(given.reference_prompts, column=given.column, fetcher=fetcher)
     model = _load(given)
 
     from memdet.extraction.measure import Asked, measure
 
     asked = Asked(prompts, reference, given.steps, given.guidance, given.seeds)
     found = measure(model, folder, asked, out, batch_size=batch_size, progress=not given.quiet)
-    _write(found, out, given, model)
 
+    from memdet.extraction.files import write_results
     from memdet.extraction.text import FORMATS
+
+    write_results(found, out, given.training_images)
+    _write_page(found, out, given, model)
 
     click.echo(FORMATS[given.form](found))
     click.echo(f"Page with pairs of pictures: {out / 'extraction.html'}", err=True)
@@ -128,13 +135,10 @@ def _load(given: Given) -> ScoreModel:
     return model
 
 
-def _write(found: Extraction, out: Path, given: Given, model: ScoreModel) -> None:
-    """All files of the results."""
+def _write_page(found: Extraction, out: Path, given: Given, model: ScoreModel) -> None:
     from importlib.metadata import version
 
     from memdet.extraction.page import to_html
-    from memdet.extraction.sheet import contact_sheet
-    from memdet.extraction.text import to_generations, to_samples
 
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "diffusers", "memdet"))
     made_by = {
@@ -142,9 +146,4 @@ def _write(found: Extraction, out: Path, given: Given, model: ScoreModel) -> Non
         "Model": f"sha256 {model.fingerprint()[:16]}",
     }
     write_text(out / "extraction.json", found.to_json() + "\n")
-    write_text(out / "samples.csv", to_samples(found) + "\n")
-    write_text(out / "generations.csv", to_generations(found) + "\n")
-    sheet = contact_sheet(found.prompts, out, given.training_images)
-    if sheet is not None:
-        write_bytes(out / "pairs.png", sheet)
     write_text(out / "extraction.html", to_html(found, out, given.training_images, made_by))

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memdet.cli import options
-from memdet.cli.places import default_directory, name_of_model
+from memdet.cli.places import FOLDER, default_directory, name_of_model
 from memdet.errors import UserError
 from memdet.io_utils import write_text
 
 if TYPE_CHECKING:
     from memdet.detectors import Detector
+    from memdet.extraction import TrainingFolder
+    from memdet.extraction.measure import Known
     from memdet.models import ScoreModel
     from memdet.models.load_options import LoadOptions
     from memdet.results import Run
+    from memdet.running import RunOptions
     from memdet.samplesets import SampleSet
 
 IMAGES_A_PROMPT = 4
@@ -33,6 +36,7 @@ class Given:
     loading: LoadOptions
     prompts_file: Path
     reference_file: Path | None
+    training_images: Path | None
     column: str | None
     name: str
     fpr: float
@@ -69,6 +73,9 @@ class Given:
     metavar="FILE",
     help="Prompts like these that the model cannot have copied from; without it there is no threshold.",
 )
+@options.training_images(
+    text="The generations are held against them, by a threshold from generations of up to 99 reference prompts."
+)
 @options.column("Of the prompts in those files.")
 @click.option("--detector", "name", default="curvature-gap", show_default=True, help="name or name@option=value.")
 @click.option("--fpr", type=float, default=0.01, show_default=True, help="False positive rate of the threshold.")
@@ -98,7 +105,8 @@ def command(given: Given) -> int:
 
     Prompts and reference are scored alike in one run. The reference gives each prompt a rank, and the list a threshold
     of a stated false positive rate with its interval. Writes OUT/scan.json and OUT/scan.html, the page with the
-    generations. The same command resumes an interrupted scan.
+    generations. With --training-images the generations stand beside their nearest training images. The same command
+    resumes an interrupted scan.
     """
     if not 0 < given.fpr < 1:
         raise UserError(f"--fpr {given.fpr} is not between 0 and 1: write .01 for one false positive in a hundred")
@@ -117,7 +125,10 @@ def command(given: Given) -> int:
         guidance=given.guidance,
         seeds=given.seeds,
     )
-    model, run = _run(given, items, detectors)
+    folder = _folder(given)
+    model = _load(given)
+    known = _known(folder, model)
+    run = _run(given, items, detectors, model)
 
     from memdet.scan import FORMATS, scan_result, to_html, to_look_at, undrawn
 
@@ -136,10 +147,21 @@ def command(given: Given) -> int:
     chosen = to_look_at(result, given.top)
     _generate(result, [*chosen[0], *chosen[1]], items, model, run)
     assert run.path is not None
+    extraction = None
+    if folder is not None and known is not None:
+        from memdet.extraction.measure import Asked
+        from memdet.scan.training import against_training_images
+
+        asked = Asked(prompts, reference, given.steps, given.guidance, min(given.seeds, IMAGES_A_PROMPT))
+        extraction = against_training_images(
+            result, items, model, folder, known, asked, run.path, batch_size=_batch(run)
+        )
     _note(run, undrawn(result))
-    write_text(run.path / "scan.json", FORMATS["json"](result) + "\n")
-    write_text(run.path / "scan.html", to_html(result, *chosen, run=run))
-    click.echo(FORMATS[given.form](result))
+    write_text(run.path / "scan.json", FORMATS["json"](result, extraction) + "\n")
+    write_text(
+        run.path / "scan.html", to_html(result, *chosen, run=run, extraction=extraction, training=given.training_images)
+    )
+    click.echo(FORMATS[given.form](result, extraction))
     click.echo(f"Page with generations: {run.path / 'scan.html'}", err=True)
     return 0 if result["prompts"]["scored"] == result["prompts"]["distinct"] and not undrawn(result) else 1
 
@@ -159,34 +181,71 @@ def _note(run: Run, n_undrawn: int) -> None:
         manifest.model_copy(update={"messages": manifest.messages | {"scan": after}}).write(run.path)
 
 
-def _run(given: Given, items: SampleSet, detectors: list[Detector]) -> tuple[ScoreModel, Run]:
-    """Load the model and score prompts and reference."""
+def _folder(given: Given) -> TrainingFolder | None:
+    """The training images, if there are some to compare with."""
+    if given.training_images is None:
+        return None
+    if given.top == 0:
+        raise UserError("--top 0 generates nothing that --training-images could be compared with; leave one out")
+
+    from memdet.extraction import open_folder
+
+    return open_folder(given.training_images, given.out or FOLDER / _name(given))
+
+
+def _known(folder: TrainingFolder | None, model: ScoreModel) -> Known | None:
+    """The training images, read before anything is scored."""
+    if folder is None:
+        return None
+
+    from memdet.extraction.measure import known_images
+
+    return known_images(folder, model)
+
+
+def _name(given: Given) -> str:
+    return f"scan-{given.prompts_file.stem}-{name_of_model(given.model)}{given.loading.suffix}"
+
+
+def _how(given: Given) -> RunOptions:
     batch_size = options.batch_size_of(given.batch_size)
 
     import torch
 
-    from memdet.models import load_model
-    from memdet.running import RunOptions, run
-    from memdet.running.memory import keep_freed_memory
+    from memdet.running import RunOptions
     from memdet.samplesets import Fetcher
 
-    how = RunOptions(
+    return RunOptions(
         device=options.device_of(given.device),
         dtype=getattr(torch, given.dtype),
         batch_size=batch_size,
         fetcher=Fetcher(offline=given.offline),
         loading={given.model: given.loading},
     )
+
+
+def _load(given: Given) -> ScoreModel:
+    how = _how(given)
+
+    from memdet.models import load_model
+
     model = load_model(given.model, device=how.device, dtype=how.dtype, fetcher=how.fetcher, options=given.loading)
     if not model.takes_prompts:
         raise UserError(f"--model {given.model} is not conditioned on text, so there are no prompts to scan")
+    return model
+
+
+def _run(given: Given, items: SampleSet, detectors: list[Detector], model: ScoreModel) -> Run:
+    """Score prompts and reference."""
+    from memdet.running import run
+    from memdet.running.memory import keep_freed_memory
+
     keep_freed_memory()
-    name = f"scan-{given.prompts_file.stem}-{name_of_model(given.model)}{given.loading.suffix}"
-    return model, run(
+    return run(
         [items],
         detectors,
-        given.out or default_directory(name, [items], detectors),
-        how,
+        given.out or default_directory(_name(given), [items], detectors),
+        _how(given),
         models={given.model: model},
         command=shlex.join(["memdet", *sys.argv[1:]]),
         progress=not given.quiet,
@@ -217,10 +276,14 @@ def _generate(result: dict[str, Any], chosen: list[int], items: SampleSet, model
     positions = {item: position for position, item in enumerate(items.items["item_id"])}
     rows = {index: positions[f"prompt:{result['ranking'][index]['id']}"] for index in chosen}
     seeds = range(min(items.protocol.seeds, IMAGES_A_PROMPT))
-    batch = max(1, run.manifest.settings.sample_sets[0].batch_size or 1)  # 0 where all is scored in one call
-    files = save_generations(items, list(rows.values()), seeds, model, run.path, batch_size=batch)
+    files = save_generations(items, list(rows.values()), seeds, model, run.path, batch_size=_batch(run))
     for index, position in rows.items():
         result["ranking"][index]["generations"] = [
             {"seed": seed, "file": None if file is None else file.as_posix()}
             for seed, file in zip(seeds, files[position], strict=True)
         ]
+
+
+def _batch(run: Run) -> int:
+    """Images at once, as many as were scored at once."""
+    return max(1, run.manifest.settings.sample_sets[0].batch_size or 1)  # 0 where all is scored in one call

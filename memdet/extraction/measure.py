@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from memdet.errors import NotApplicableError, UserError
-from memdet.extraction.compare import Comparison, compare
+from memdet.extraction.compare import compare
 from memdet.extraction.folder import TrainingFolder
 from memdet.extraction.result import Extraction, ordered, share_of
 from memdet.extraction.rule import neighbours_of
@@ -68,7 +68,7 @@ def size_of(model: ScoreModel) -> Size:
         with torch.no_grad():
             image = model.decode(torch.zeros(1, *model.latent_shape, device=model.device, dtype=model.dtype))
     except NotApplicableError as error:
-        raise UserError(f"`model` {model.name} makes no images: {error}", parameters=("model",)) from None
+        raise UserError(f"{model.name} makes no images: {error}") from None
     _, channels, height, width = image.shape
     return Size(width, height, channels)
 
@@ -85,35 +85,59 @@ def known_images(folder: TrainingFolder, model: ScoreModel) -> Known:
     return Known(images, embedded)
 
 
-def reference_rows(reference: PromptFile | None, prompts: PromptFile, first: int, most: int | None = None) -> list[int]:
+def reference_rows(reference: PromptFile | None, prompts: PromptFile, most: int | None = None) -> list[int]:
     """Positions in a scan's sample set of the reference prompts whose generations set the threshold.
 
     One of each family of near-duplicates is taken, since the others are no independent evidence.
 
     Args:
         reference, prompts: Of :func:`~memdet.samplesets.prompts.scan_set`.
-        first: Position of the first reference prompt.
         most: Of them; all if not given.
     """
     others: Sequence[Prompt] = not_scanned(prompts, reference) if reference else []
     if not others:
         return []
+    first = len(prompts.prompts)  # after which they come
     return [first + int(index) for index in one_of_each([prompt.cluster for prompt in others])][:most]
 
 
-def compare_rows(
-    known: Known, files: dict[int, list[Path | None]], rows: Sequence[int], reference: Sequence[int], root: Path
-) -> Comparison:
-    """Hold generations of some rows against the training images, the threshold from those of others.
+def reported(  # all that a report says
+    model: ScoreModel,
+    folder: TrainingFolder,
+    asked: Asked,
+    known: Known,
+    rows: Sequence[int],
+    prompts: Mapping[int, Sequence[Path | None]],
+    reference: Sequence[Sequence[Path | None]],
+    root: Path,
+) -> Extraction:
+    """Hold generations against the training images, and count.
 
     Args:
+        model, folder, asked: As for :func:`measure`.
         known: From :func:`known_images`.
-        files: From :func:`~memdet.running.generations.save_generations`.
-        rows: Of the prompts.
-        reference: Of the reference prompts.
+        rows: Positions of the prompts that are reported on.
+        prompts: Files of their generations, one a seed, by position.
+        reference: Files of the generations of reference prompts.
         root: The directory from which the files start.
     """
-    return compare(known.images, known.embedded, [files[r] for r in rows], [files[r] for r in reference], root)
+    found = compare(known.images, known.embedded, [prompts[row] for row in rows], reference, root)
+    chosen = [asked.prompts.prompts[row] for row in rows]
+    return Extraction(
+        model=model.name,
+        steps=asked.steps,
+        guidance=asked.guidance,
+        seeds=asked.seeds,
+        prompts_from=_named(asked.prompts, folder),
+        reference_from=asked.reference.path.name if asked.reference else None,
+        folder=folder.path.resolve().name,
+        files=len(folder.files),
+        rule=found.rule,
+        sscd=found.sscd,
+        share=share_of(found, [prompt.cluster for prompt in chosen]),
+        notes=known.images.notes,
+        prompts=ordered(chosen, model.are_cut([prompt.text for prompt in chosen]), found),
+    )
 
 
 def measure(
@@ -143,27 +167,10 @@ def measure(
     known = known_images(folder, model)
     _check_settings(out, model, items)
     n = len(asked.prompts.prompts)
-    rows, reference = range(n), reference_rows(asked.reference, asked.prompts, n)
+    reference = reference_rows(asked.reference, asked.prompts)
     batch, seeds = batch_size or automatic_batch(model), range(asked.seeds)
-    wanted = [*rows, *reference]
-    files = save_generations(items, wanted, seeds, model, out, batch_size=batch, progress=progress)
-    found = compare_rows(known, files, rows, reference, out)
-    prompts = asked.prompts.prompts
-    return Extraction(
-        model=model.name,
-        steps=asked.steps,
-        guidance=asked.guidance,
-        seeds=asked.seeds,
-        prompts_from=_named(asked.prompts, folder),
-        reference_from=asked.reference.path.name if asked.reference else None,
-        folder=folder.path.resolve().name,
-        files=len(folder.files),
-        rule=found.rule,
-        sscd=found.sscd,
-        share=share_of(found, [prompt.cluster for prompt in prompts]),
-        notes=known.images.notes,
-        prompts=ordered(prompts, model.are_cut([prompt.text for prompt in prompts]), found),
-    )
+    files = save_generations(items, [*range(n), *reference], seeds, model, out, batch_size=batch, progress=progress)
+    return reported(model, folder, asked, known, range(n), files, [files[row] for row in reference], out)
 
 
 def _named(prompts: PromptFile, folder: TrainingFolder) -> str:

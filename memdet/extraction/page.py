@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,14 @@ from memdet.tables.numbers import number
 PICTURED, PAIRS = 24, 4  # prompts, and pairs of each
 ROWS = 1_000  # of the list
 _LARGEST = 256  # pixels a side
+
+
+def ratio(value: float | None) -> str:
+    """A ratio or a cosine, as the pairs show it."""
+    return number(value, places=2)
+
+
+FILTERS: dict[str, Callable[..., str]] = {"printable": printable, "ratio": ratio, "distance": number}
 
 
 @dataclass(frozen=True)
@@ -36,11 +44,10 @@ def to_html(found: Extraction, generations: Path, training: Path, made_by: dict[
         training: Folder of the training images.
         made_by: Further lines of how it was made, by their heading.
     """
-    filters = {"printable": printable, "ratio": lambda value: number(value, places=2), "distance": number}
     return render(
-        "memdet.extraction",
+        ["memdet.extraction"],
         "extraction.html",
-        filters,
+        FILTERS,
         found=found,
         title=title_of(found),
         lead=lead(found),

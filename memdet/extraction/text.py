@@ -14,7 +14,7 @@ from memdet.metrics import Interval
 from memdet.tables.formats import text
 from memdet.tables.formats.csv import to_csv as comma_separated
 from memdet.tables.numbers import UNDEFINED, bounded, counted, number, percent, undrawn_pictures
-from memdet.tables.table import Table, left, right
+from memdet.tables.table import Block, Table, left, right
 
 SHOWN = 20  # prompts in a terminal
 PLACES = 80  # of a terminal
@@ -36,6 +36,20 @@ GENERATIONS = (
 
 def to_table(found: Extraction) -> str:
     """The prompts that give back most, and what to make of them, in 80 places."""
+    return text.document(blocks_of(found))
+
+
+def blocks_of(found: Extraction) -> list[Block]:
+    """The answer, the table and what to make of them, for a terminal."""
+    more = len(found.prompts) - SHOWN
+    follow = f"{more} more prompts follow in samples.csv." if more > 0 else ""
+    lines = "\n".join(_filled(sentence) for sentence in [follow, *sentences(found)] if sentence)
+    return [_filled(lead(found)), table_of(found), lines]
+
+
+def table_of(found: Extraction) -> Table:
+    """The prompts that give back most; those below the rule never did."""
+    shown = found.prompts[:SHOWN]
     rows = [
         [
             copied_of(row),
@@ -44,15 +58,11 @@ def to_table(found: Extraction) -> str:
             name_of(row.copies.closest.nearest),
             text.shortened(row.prompt, _PROMPT),
         ]
-        for row in found.prompts[:SHOWN]
+        for row in shown
     ]
     columns = (*right("copied", "rate [95 %]", "ratio"), *left("nearest image", "prompt"))
-    above = sum(row.copies.copied > 0 for row in found.prompts[:SHOWN])
-    table = Table(columns, rows, rule_after=above if 0 < above < len(rows) else None)
-    more = len(found.prompts) - SHOWN
-    follow = f"{more} more prompts follow in samples.csv and extraction.json." if more > 0 else ""
-    lines = "\n".join(_filled(sentence) for sentence in [follow, *sentences(found)] if sentence)
-    return text.document([_filled(lead(found)), table, lines])
+    above = sum(row.copies.copied > 0 for row in shown)
+    return Table(columns, rows, rule_after=above if 0 < above < len(rows) else None)
 
 
 def to_samples(found: Extraction) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -28,25 +28,27 @@ class Picture:
     small: bool
 
 
-def render(room: str, template: str, filters: Mapping[str, Callable[..., str]], **values: Any) -> str:
+def render(rooms: Sequence[str], template: str, filters: Mapping[str, Callable[..., str]], **values: Any) -> str:
     """A page from a template. Text is escaped; the page may load nothing but what is in it, and run nothing.
 
     Args:
-        room: Package with a folder ``templates``.
-        template: Its file, which names ``style`` and ``style_hash``.
+        rooms: Packages with a folder ``templates``, in which the template and what it imports are looked for.
+        template: A file, which names ``style`` and ``style_hash``.
         filters: Of the template.
         values: What the template names.
     """
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
     style = (files("memdet.inert_page") / "style.css").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    loader = ChoiceLoader([PackageLoader(room) for room in rooms])
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters.update(filters)
-    text = (files(room) / "templates" / template).read_text(encoding="utf-8")
     # the browser hashes what stands between the tags
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return environment.from_string(text).render(style=Markup(style), style_hash=digest, **values)
+    return environment.get_template(template).render(style=Markup(style), style_hash=digest, **values)
 
 
 def picture(path: Path, largest: int = LARGEST_SIDE) -> Picture:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from memdet.extraction.page import FILTERS, Pair, pairs_of
+from memdet.extraction.text import copied_of, rate_of
+from memdet.extraction.text import lead as lead_of_copies
+from memdet.extraction.text import sentences as sentences_on_copies
 from memdet.inert_page import Picture, picture, render
-from memdet.io_utils import printable
 from memdet.scan.result import scores_of
 from memdet.scan.text import compared, expected, four_digits, sentences, title_of
 from memdet.tables.numbers import percent
@@ -17,33 +20,44 @@ from memdet.tables.numbers import percent
 if TYPE_CHECKING:
     import pandas as pd
 
+    from memdet.extraction import Extraction, PromptResult
     from memdet.results import Run
 
 ROWS = 1_000  # of the list
 BINS = 48
 
 
-def to_html(result: dict[str, Any], highest: Sequence[int], around: Sequence[int], *, run: Run) -> str:
+def to_html(
+    result: dict[str, Any],
+    highest: Sequence[int],
+    around: Sequence[int],
+    *,
+    run: Run,
+    extraction: Extraction | None = None,
+    training: Path | None = None,
+) -> str:
     """The page of a scan. Prompts are untrusted: text is escaped, and the page may load nothing and run nothing.
 
     Args:
         result: From :func:`~memdet.scan.result.scan_result`.
         highest, around: Positions of the prompts to look at.
         run: The scan, whose directory holds the generations.
+        extraction, training: What the generations are beside the training images, and the folder of these.
     """
     ranking, reference = result["ranking"], result["reference"]
     lead, *notes = sentences(result)
+    looked_at = {one.id: one for one in extraction.prompts} if extraction is not None else {}
     return render(
-        "memdet.scan",
+        ["memdet.scan", "memdet.extraction"],
         "scan.html",
-        {"number": four_digits, "expected": expected, "percent": percent, "printable": printable},
+        {**FILTERS, "number": four_digits, "expected": expected, "percent": percent},
         result=result,
         title=title_of(result),
         lead=lead,
         notes=notes,
         plot=histogram(result, run.score_rows()),
         groups=[
-            (heading, [(ranking[index], _pictures(ranking[index], run.path)) for index in chosen])
+            (heading, [(ranking[index], *_shown(ranking[index], looked_at, run.path, training)) for index in chosen])
             for heading, chosen in (("Highest scores", highest), ("Around the threshold", around))
             if chosen
         ],
@@ -51,6 +65,10 @@ def to_html(result: dict[str, Any], highest: Sequence[int], around: Sequence[int
         shown_seeds=max((len(row["generations"]) for row in ranking), default=0),
         left_out=max(0, len(ranking) - ROWS),
         compared=lambda row: compared(row, reference["used"]),
+        looked_at=looked_at,
+        copies_told=[] if extraction is None else [lead_of_copies(extraction), *sentences_on_copies(extraction)],
+        copied_of=copied_of,
+        rate_of=rate_of,
         settings=run.manifest.settings.sample_sets[0],
         device=run.manifest.settings.device,
         packages=run.manifest.packages,
@@ -83,6 +101,15 @@ def histogram(result: dict[str, Any], scores: pd.DataFrame) -> dict[str, Any] | 
 def _bars(heights: Any) -> list[tuple[float, float, float]]:
     """Left edge, width and height of each bar that is not empty."""
     return [(100 * i / BINS, 100 / BINS, 100 * float(height)) for i, height in enumerate(heights) if height]
+
+
+def _shown(
+    row: dict[str, Any], looked_at: Mapping[str, PromptResult], run: Path | None, training: Path | None
+) -> tuple[list[tuple[dict[str, Any], Picture | None]], list[Pair]]:
+    """A row's generations alone, or beside their nearest training images where these are known."""
+    if run is not None and training is not None and row["id"] in looked_at:
+        return [], pairs_of(looked_at[row["id"]].copies.matches, run, training)
+    return _pictures(row, run), []
 
 
 def _pictures(row: dict[str, Any], run: Path | None) -> list[tuple[dict[str, Any], Picture | None]]:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from memdet.extraction import Extraction
+from memdet.extraction.text import blocks_of
 from memdet.io_utils import json_text, printable
 from memdet.scan.result import undrawn
 from memdet.tables.formats import text
@@ -27,16 +29,18 @@ COLUMNS = (
     "cut",
     "prompt",
 )
+_COPIES = ("copied", "drawn", "extraction_rate", "nearest_training_image")
 _WIDTH = 72
 
 
-def to_json(result: dict[str, Any]) -> str:
+def to_json(result: dict[str, Any], extraction: Extraction | None = None) -> str:
     """All fields, full precision; undefined numbers are null."""
     return json_text(result)
 
 
-def to_csv(result: dict[str, Any]) -> str:
+def to_csv(result: dict[str, Any], extraction: Extraction | None = None) -> str:
     """The ranking, full precision; undefined numbers are empty."""
+    fields = COLUMNS if extraction is None else (*COLUMNS[:-1], *_COPIES, COLUMNS[-1])
     rows = (
         row
         | {
@@ -44,13 +48,14 @@ def to_csv(result: dict[str, Any]) -> str:
             "lines": " ".join(map(str, row["lines"])),
             "prompt": printable(row["prompt"]),
         }
+        | _copies(row)
         for row in result["ranking"]
     )
-    return to_comma_separated(rows, COLUMNS)
+    return to_comma_separated(rows, fields)
 
 
-def to_table(result: dict[str, Any]) -> str:
-    """The highest prompts, and what to make of them."""
+def to_table(result: dict[str, Any], extraction: Extraction | None = None) -> str:
+    """The highest prompts, and what to make of them; then what their generations are, where that was looked at."""
     ranking, reference = result["ranking"], result["reference"]
     compared_with = right("reference as high", "expected false positives") if reference else ()
     rows = []
@@ -67,10 +72,15 @@ def to_table(result: dict[str, Any]) -> str:
     )
     more = len(ranking) - SHOWN
     follow = f"{more} more prompts follow in scan.json and with --format csv." if more > 0 else ""
-    return text.document([table, follow, "\n".join(sentences(result))])
+    compared_with_training = [] if extraction is None else blocks_of(extraction)
+    return text.document([table, follow, "\n".join(sentences(result)), *compared_with_training])
 
 
-FORMATS: dict[str, Callable[[dict[str, Any]], str]] = {"table": to_table, "json": to_json, "csv": to_csv}
+FORMATS: dict[str, Callable[[dict[str, Any], Extraction | None], str]] = {
+    "table": to_table,
+    "json": to_json,
+    "csv": to_csv,
+}
 
 
 def title_of(result: dict[str, Any]) -> str:
@@ -167,6 +177,19 @@ def four_digits(value: float | None) -> str:
 def expected(value: float | None) -> str:
     """An expected number of prompts, three significant digits, or a dash."""
     return UNDEFINED if value is None else f"{value:.3g}" if value < 1_000 else f"{value:.0f}"
+
+
+def _copies(row: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a row's generations, in columns."""
+    found = row.get("copies") or {}
+    rate = found.get("extraction_rate") or {}
+    values = (
+        found.get("copied"),
+        found.get("drawn"),
+        rate.get("value"),
+        printable(found.get("nearest_training_image") or ""),
+    )
+    return dict(zip(_COPIES, values, strict=True))
 
 
 def _noise(result: dict[str, Any]) -> float:
