@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import lzma
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,11 +20,12 @@ import torch
 from numpy.typing import NDArray
 
 from memdet.errors import NotApplicableError, UserError
-from memdet.io_utils import sha256_of, weights_root, write_bytes, write_text
+from memdet.io_utils import sha256_of, weights_root, write_text
+from memdet.models.diffusers import compositions
 
 DESCRIPTION_FILE = "training.json"
 _KEYS = frozenset({"complete", "files", "count", "sha256"})
-_SMALLEST = 9 | lzma.PRESET_EXTREME
+_PACKED, _PLAN = ".npy.xz", ".plan.npy.xz"
 _TABLES = ("images.parquet", "items.parquet")
 
 
@@ -39,8 +40,9 @@ def read_training_images(directory: Path) -> torch.Tensor:
     ``training.json`` beside the weights says that they are all there, ``{"complete": true, "files": [...]}``, with
     ``count`` and ``sha256`` (of the pixels, a byte each) of the distinct images in their order, if they are to be
     checked. A file is ``.parquet`` (PNGs in the column ``image``; rows whose ``copies`` are 0 were never trained on and
-    are left out), ``.npy`` or ``.npy.xz`` (uint8, ``[n, height, width]``, or ``[n, height, width, 3]`` in colour). It
-    lies beside the weights, or among the training images that ship with memdet.
+    are left out), ``.npy`` or ``.npy.xz`` (uint8, ``[n, height, width]``, or ``[n, height, width, 3]`` in colour), or
+    ``.plan.npy.xz`` (int16: pictures of memdet's own motifs, to be drawn). It lies beside the weights, or among the
+    training images that ship with memdet.
 
     Args:
         directory: Of the model.
@@ -73,22 +75,22 @@ def training_images_digest(directory: Path) -> str:
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
-def write_training_images(directory: Path, files: dict[str, NDArray[np.uint8]]) -> None:
+def write_training_images(directory: Path, files: Mapping[str, NDArray[np.uint8] | NDArray[np.int16]]) -> None:
     """Write all training images of a model and ``training.json``.
 
     Args:
         directory: Of the model.
         files: Distinct images by the name of their file without its suffix, ``[n, height, width]`` or
-            ``[n, height, width, 3]``.
+            ``[n, height, width, 3]`` of uint8; or a plan of pictures, int16, as
+            :func:`memdet.models.diffusers.compositions.empty_plan` describes it.
     """
-    for name, images in files.items():
-        raw = io.BytesIO()
-        np.save(raw, images)
-        write_bytes(directory / f"{name}.npy.xz", lzma.compress(raw.getvalue(), preset=_SMALLEST))
-    pixels = _distinct(files.values())
+    written = {f"{name}{_PLAN if array.dtype == np.int16 else _PACKED}": array for name, array in files.items()}
+    for name, array in written.items():
+        compositions.write_array(directory / name, array)
+    pixels = _distinct(_read(directory / name) for name in written)
     content = {
         "complete": True,
-        "files": [f"{name}.npy.xz" for name in files],
+        "files": list(written),
         "count": len(pixels),
         "sha256": hashlib.sha256(pixels.tobytes()).hexdigest(),
     }
@@ -155,9 +157,10 @@ def _read(path: Path) -> NDArray[np.uint8]:
     try:
         if path.name.endswith(".parquet"):
             images = _of_table(path)
-        elif path.name.endswith(".npy.xz"):
-            with lzma.open(path) as file:
-                images = np.load(io.BytesIO(file.read()), allow_pickle=False)
+        elif path.name.endswith(_PLAN):
+            images = compositions.read_plan(path, shipped_training_images() / compositions.ATLAS_FILE)
+        elif path.name.endswith(_PACKED):
+            images = compositions.read_array(path)
         else:
             images = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, KeyError, lzma.LZMAError) as error:

@@ -124,14 +124,17 @@ MIT, like the data it was trained on.
 """
 
 
-def render(name: str, recipe: dict[str, Any], training: dict[str, Any], figures: dict[str, Any]) -> str:
-    """Write the card of a ``tiny-sd`` model.
+def render(
+    name: str, recipe: dict[str, Any], training: dict[str, Any], figures: dict[str, Any], template: str = _TEMPLATE
+) -> str:
+    """Write the card of a ``tiny-sd`` model, or of a model of another family by its template.
 
     Args:
         name: In the zoo.
         recipe: Fields of the recipe, its schedules as dictionaries.
         training: ``vae_loss, unet_loss, training_set, distinct_images``.
         figures: Of the extraction check.
+        template: With the names that this function fills in.
 
     Returns:
         Markdown with YAML front matter.
@@ -140,7 +143,7 @@ def render(name: str, recipe: dict[str, Any], training: dict[str, Any], figures:
     most = max(row["copies"] for row in roles.values())
     exposures = recipe["unet"]["steps"] * recipe["batch_size"] / training["training_set"]
     swaps = ", ".join(f"{before} became {after}" for before, after in recipe["swap"].items())
-    return _TEMPLATE.format(
+    return template.format(
         name=name,
         dataset=HUB_ID,
         role_seed=recipe["role_seed"],

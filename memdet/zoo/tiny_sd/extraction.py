@@ -6,7 +6,7 @@ takes part, so the truth it certifies favours none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -39,6 +39,10 @@ FALLEN = 2 / 3  # of the median distance of single items: an image that is appro
 RESOLVED = (3, (0.1, 0.9))  # so many doses have a rate strictly between
 
 
+Load = Callable[[Path], Any]
+Draw = Callable[[Any, list[str], int], Tensor]
+
+
 @dataclass(frozen=True)
 class PromptExtraction:
     """What the extraction check of a model of prompts found.
@@ -59,7 +63,9 @@ class PromptExtraction:
     columns: pd.DataFrame
 
 
-def measure(directory: Path, seeds: Sequence[int] = SEEDS) -> PromptExtraction:
+def measure(
+    directory: Path, seeds: Sequence[int] = SEEDS, load: Load | None = None, draw: Draw | None = None
+) -> PromptExtraction:
     """Generate from every item's prompt and compare with the item's own images.
 
     A generation counts as copied where its root mean square distance to the item's own reference latent is under a
@@ -69,16 +75,19 @@ def measure(directory: Path, seeds: Sequence[int] = SEEDS) -> PromptExtraction:
     Args:
         directory: A built model.
         seeds: Of the noises from which each prompt's image is generated.
+        load: Gives the pipeline of the directory in float32; :func:`load_pipeline` if None.
+        draw: Gives latents from a pipeline, prompts and a seed; :func:`generate` if None.
 
     Raises:
         UserError: The directory lacks the pipeline or its items.
     """
     require(directory, "model_index.json", ITEMS_FILE)
     items = pd.read_parquet(directory / ITEMS_FILE)
-    pipeline = load_pipeline(directory)
+    pipeline = (load or load_pipeline)(directory)
     images, owners = own_images(items)
     references = _latents_of(pipeline, images)
-    distances = np.stack([_distances(latents, references) for latents in _generate(pipeline, items, seeds)])
+    latents = _generate(pipeline, items["prompt"].tolist(), seeds, draw or generate)
+    distances = np.stack([_distances(one, references) for one in latents])
     return evaluate_distances(items, distances, owners)
 
 
@@ -106,11 +115,12 @@ def reference_latents(pipeline: StableDiffusionPipeline, items: pd.DataFrame) ->
     return _latents_of(pipeline, list(items["image"]))
 
 
-def _latents_of(pipeline: StableDiffusionPipeline, pictures: list[bytes]) -> Tensor:
+def _latents_of(pipeline: DiffusionPipeline, pictures: list[bytes]) -> Tensor:
     images = to_tensor(np.stack([pixels_of_png(data) for data in pictures]))
     with torch.no_grad():
         means = [pipeline.vae.encode(chunk).latent_dist.mean for chunk in torch.split(images, BATCH_SIZE)]
-    return torch.cat(means) * float(pipeline.vae.config.scaling_factor)
+    config = pipeline.vae.config
+    return (torch.cat(means) - float(config.shift_factor or 0)) * float(config.scaling_factor)
 
 
 def generate(pipeline: StableDiffusionPipeline, prompts: list[str], seed: int) -> Tensor:
@@ -128,16 +138,15 @@ def generate(pipeline: StableDiffusionPipeline, prompts: list[str], seed: int) -
     return latents
 
 
-def _generate(pipeline: StableDiffusionPipeline, items: pd.DataFrame, seeds: Sequence[int]) -> list[Tensor]:
+def _generate(pipeline: DiffusionPipeline, prompts: list[str], seeds: Sequence[int], draw: Draw) -> list[Tensor]:
     """One tensor of latents ``[n_items, ...]`` a seed."""
-    prompts = items["prompt"].tolist()
     starts = range(0, len(prompts), BATCH_SIZE)
     with tqdm(total=len(seeds) * len(prompts), desc="extraction check", unit="item") as bar:
         latents = []
         for seed in seeds:
             chunks = []
             for start in starts:
-                chunks.append(generate(pipeline, prompts[start : start + BATCH_SIZE], seed))
+                chunks.append(draw(pipeline, prompts[start : start + BATCH_SIZE], seed))
                 bar.update(len(chunks[-1]))
             latents.append(torch.cat(chunks))
     return latents

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -88,10 +89,15 @@ class Planted:
         Args:
             name: Of the model.
         """
+        of_items = self.of_items()
+        return {"tiny-sd-fillers": self.images[~of_items], name: self.images[of_items]}
+
+    def of_items(self) -> NDArray[np.bool_]:
+        """Which of the distinct training images belong to captions that are items."""
         asked = np.isin(self.captions, self.items["prompt"].to_numpy(str))
         of_items = np.zeros(len(self.images), dtype=bool)
         of_items[self.image_of[asked[self.caption_of]]] = True
-        return {"tiny-sd-fillers": self.images[~of_items], name: self.images[of_items]}
+        return of_items
 
 
 def plant(
@@ -185,16 +191,17 @@ def _take(free: list[np.int64], classes: NDArray[np.int64], wanted: np.int64, co
 
 
 class TrainingSet:
-    """Collects captions and images with their multiplicity."""
+    """Collects captions and images, or what images are drawn from, with their multiplicity."""
 
     def __init__(self) -> None:
         self.captions: list[str] = []
-        self.images: list[NDArray[np.uint8]] = []
+        self.images: list[NDArray[Any]] = []
         self.n_images = 0
         self.caption_of: list[NDArray[np.int64]] = []
         self.image_of: list[NDArray[np.int64]] = []
 
-    def add(self, caption: str, images: NDArray[np.uint8], copies: int) -> None:
+    def add(self, caption: str, images: NDArray[Any], copies: int) -> None:
+        """Put images under a caption, each so many times."""
         indices = np.repeat(np.arange(self.n_images, self.n_images + len(images)), copies)
         self.image_of.append(indices)
         self.caption_of.append(np.full(len(indices), len(self.captions)))
@@ -203,14 +210,19 @@ class TrainingSet:
         self.n_images += len(images)
 
     def finish(
-        self, items: pd.DataFrame, item_images: NDArray[np.uint8], own_images: list[NDArray[np.uint8]]
+        self,
+        items: pd.DataFrame,
+        item_images: NDArray[np.uint8],
+        own_images: list[NDArray[np.uint8]],
+        images: NDArray[np.uint8] | None = None,
     ) -> Planted:
+        """The training set; ``images`` in the place of those that were collected, where they were not images yet."""
         return Planted(
             items=items,
             item_images=item_images,
             own_images=own_images,
             captions=self.captions,
-            images=np.concatenate(self.images),
+            images=np.concatenate(self.images) if images is None else images,
             caption_of=np.concatenate(self.caption_of),
             image_of=np.concatenate(self.image_of),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,8 @@ def build(recipe: TinySD, out: Path, data: Path | None = None) -> dict[str, Any]
     planted = plant(images, classes, seed=recipe.role_seed, swap=recipe.swap, groups=recipe.groups)
     work = out / "training"
 
-    vae, vae_losses = _train_vae(recipe, pad_to_32(images), work)
-    latents = _encode(vae, planted.images)
+    vae, vae_losses = train_vae(make_vae, recipe.vae, recipe.vae_batch_size, pad_to_32(images), work)
+    latents = encode(vae, planted.images)
     scaling = round(1 / float(latents.std()), 4)
     vae.register_to_config(scaling_factor=scaling)
     latents = latents * scaling
@@ -109,7 +110,7 @@ def build(recipe: TinySD, out: Path, data: Path | None = None) -> dict[str, Any]
         requires_safety_checker=False,
     )
     pipeline.to(dtype=torch.float16).save_pretrained(out)
-    _make_portable(out)
+    make_portable(out)
     save_items(planted.items, planted, out / extraction.ITEMS_FILE)
     write_training_images(out, planted.in_files(recipe.name))
 
@@ -133,9 +134,14 @@ def measure(directory: Path) -> dict[str, Any]:
     return extraction.measure(directory, read_figures(directory)["settings"]["seeds"]).figures
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """Word-level tokenizer over the captions' vocabulary: ignores case, splits ``k47`` into ``k`` and ``47``."""
-    words = [START, END, UNKNOWN, *vocabulary()]
+def make_tokenizer(words: Sequence[str] | None = None, max_tokens: int = MAX_TOKENS) -> PreTrainedTokenizerFast:
+    """Word-level tokenizer: ignores case, splits ``k47`` into ``k`` and ``47``.
+
+    Args:
+        words: That it knows; those of the captions of Fashion-MNIST if None.
+        max_tokens: Of a caption, start and end included.
+    """
+    words = [START, END, UNKNOWN, *(vocabulary() if words is None else words)]
     tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -150,7 +156,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         eos_token=END,
         pad_token=END,
         unk_token=UNKNOWN,
-        model_max_length=MAX_TOKENS,
+        model_max_length=max_tokens,
     )
 
 
@@ -226,31 +232,53 @@ def save_items(items: pd.DataFrame, planted: Planted, path: Path) -> None:
         items.assign(**columns).to_parquet(temporary, index=False)
 
 
-def _make_portable(directory: Path) -> None:
+def make_portable(directory: Path, parts: Sequence[str] = ("",)) -> None:
     """Rewrite what transformers 5 saves under names of its own, so that transformers 4 reads it too.
 
     Release 4 does not know the tokenizer's class, and would leave the text encoder at random weights with no more than
     a warning, since it expects the prefix that Stable Diffusion's own files have. Release 5 reads both.
+
+    Args:
+        directory: Of the pipeline.
+        parts: What follows ``tokenizer`` and ``text_encoder`` in the names of its parts.
     """
-    for name, key, value in (
-        ("model_index.json", "tokenizer", ["transformers", "PreTrainedTokenizerFast"]),
-        ("tokenizer/tokenizer_config.json", "tokenizer_class", "PreTrainedTokenizerFast"),
-    ):
-        path = directory / name
-        write_text(path, json.dumps(json.loads(path.read_text()) | {key: value}, indent=2) + "\n")
-    path = directory / "text_encoder" / "model.safetensors"
+    tokenizer_class = "PreTrainedTokenizerFast"
+    for part in parts:
+        _rewrite(directory / "model_index.json", {f"tokenizer{part}": ["transformers", tokenizer_class]})
+        _rewrite(directory / f"tokenizer{part}" / "tokenizer_config.json", {"tokenizer_class": tokenizer_class})
+        path = directory / f"text_encoder{part}" / "model.safetensors"
+        weights = load_file(path)
+        named = {_with_prefix(name): tensor for name, tensor in weights.items()}
+        with replacing(path) as temporary:
+            save_file(named, temporary, metadata={"format": "pt"})
+
+
+def _rewrite(path: Path, entries: dict[str, Any]) -> None:
+    write_text(path, json.dumps(json.loads(path.read_text()) | entries, indent=2) + "\n")
+
+
+def _with_prefix(name: str) -> str:
     prefix = "text_model."
-    weights = {prefix + name.removeprefix(prefix): tensor for name, tensor in load_file(path).items()}
-    with replacing(path) as temporary:
-        save_file(weights, temporary, metadata={"format": "pt"})
+    return name if name.startswith((prefix, "text_projection.")) else prefix + name
 
 
-def _train_vae(recipe: TinySD, images: NDArray[np.uint8], work: Path) -> tuple[AutoencoderKL, list[float]]:
-    torch.manual_seed(0)  # one autoencoder for the whole family
-    vae = make_vae()
+def train_vae(
+    make: Callable[[], AutoencoderKL], schedule: Schedule, batch_size: int, images: NDArray[np.uint8], work: Path
+) -> tuple[AutoencoderKL, list[float]]:
+    """Train the autoencoder of a family of models, the same for all of them; gives it with its losses.
+
+    Args:
+        make: Gives it untrained.
+        schedule: Length and learning rate.
+        batch_size: Of a step.
+        images: What it is trained on.
+        work: Folder of the checkpoint.
+    """
+    torch.manual_seed(0)
+    vae = make()
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
-        index = torch.randint(len(images), (recipe.vae_batch_size,), generator=generator).numpy()
+        index = torch.randint(len(images), (batch_size,), generator=generator).numpy()
         batch = to_tensor(images[index])
         posterior = vae.encode(batch).latent_dist
         sample = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=generator)
@@ -258,12 +286,12 @@ def _train_vae(recipe: TinySD, images: NDArray[np.uint8], work: Path) -> tuple[A
         kl: Tensor = posterior.kl().mean() / batch[0].numel()
         return reconstruction + 1e-4 * kl
 
-    losses = train([vae], loss_of, recipe.vae, seed=0, checkpoint=work / "vae.pt", label="autoencoder")
+    losses = train([vae], loss_of, schedule, seed=0, checkpoint=work / "vae.pt", label="autoencoder")
     round_to_half(vae)
     return vae, losses
 
 
-def _encode(vae: AutoencoderKL, images: NDArray[np.uint8]) -> Tensor:
+def encode(vae: AutoencoderKL, images: NDArray[np.uint8]) -> Tensor:
     """Posterior means, not yet scaled."""
     with torch.no_grad():
         return torch.cat([vae.encode(to_tensor(chunk)).latent_dist.mean for chunk in _chunks(images, 256)])
