@@ -18,7 +18,7 @@ from memdet.tables.table import Block, Table, left, right
 
 SHOWN = 20  # prompts in a terminal
 PLACES = 80  # of a terminal
-_NAME, _PROMPT = 18, 23
+_NAME, _PROMPT = 16, 21
 SAMPLES = ("id", "prompt", "memorized", "stratum", "extraction_rate", "nearest_training_image")
 GENERATIONS = (
     "id",
@@ -40,11 +40,11 @@ def to_table(found: Extraction) -> str:
 
 
 def blocks_of(found: Extraction) -> list[Block]:
-    """The answer, the table and what to make of them, for a terminal."""
+    """The table, the answer and what to make of it, for a terminal."""
     more = len(found.prompts) - SHOWN
     follow = f"{more} more prompts follow in samples.csv." if more > 0 else ""
     lines = "\n".join(_filled(sentence) for sentence in [follow, *sentences(found)] if sentence)
-    return [_filled(lead(found)), table_of(found), lines]
+    return [title_of(found), table_of(found), _filled(lead(found)), lines]
 
 
 def table_of(found: Extraction) -> Table:
@@ -130,7 +130,10 @@ def sentences(found: Extraction) -> list[str]:
         verb = "is" if n_cut == 1 else "are"
         told.append(f"{counted(n_cut, 'prompt')} {verb} longer than the model reads: only the beginning counts.")
     if found.undrawn:
-        told.append(f"{undrawn_pictures(found.undrawn)}.")
+        told.append(
+            f"{undrawn_pictures(found.undrawn)}. Float16 overflows where float32 does not: take --dtype float32 and "
+            "another --out."
+        )
     labels = {row.label for row in found.prompts if row.copies.rate is not None}
     if len(labels) == 1:
         which = "memorized" if labels == {1} else "not memorized"
@@ -197,8 +200,14 @@ def name_of(file: str | None, places: int = _NAME) -> str:
     """The name of a training image; of a long one the end, which tells it from the others."""
     if file is None:
         return UNDEFINED
+    from rich.cells import cell_len
+
     name = printable(file)
-    return name if len(name) <= places else "…" + name[1 - places :]
+    if cell_len(name) <= places:
+        return name
+    while cell_len(name) >= places:
+        name = name[1:]
+    return f"…{name}"
 
 
 def printable_lines(content: str) -> str:
@@ -245,9 +254,10 @@ def _two(value: float) -> str:
 
 
 def _filled(sentence: str) -> str:
-    """A sentence in lines of a terminal; a number keeps its percent sign."""
-    return textwrap.fill(sentence.replace(" %", "\u00a0%"), PLACES)
+    """A sentence in lines of a terminal."""
+    return textwrap.fill(sentence, PLACES)
 
 
 def _percent(share: float) -> str:
-    return "0 %" if share < 1e-4 else percent(share)
+    """A share with a space that no line breaks at."""
+    return ("0 %" if share < 1e-4 else percent(share)).replace(" ", "\u00a0")

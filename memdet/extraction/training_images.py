@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from memdet.errors import UserError
 from memdet.extraction.folder import TrainingFolder
@@ -99,7 +100,7 @@ def read_images(
     pixels: list[Pixels] = []
     waiting: list[Pixels] = []
     tally: Tally = defaultdict(list)
-    for file in folder.files:
+    for file in tqdm(folder.files, desc="training images", unit="image", disable=None, delay=5):
         image = _opened(folder.path / file, tally, file)
         fitted = _fitted(image, size, tally, file)
         key = hashlib.sha256(fitted.tobytes()).digest()

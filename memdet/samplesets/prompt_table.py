@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ SPELLINGS = {
     "id": ("id", "item_id"),
     "cluster": ("cluster",),
     "stratum": ("stratum",),
+    "extraction": ("extraction_rate", "extraction"),
 }
 """Names of a column or key, in any case, for each of memdet's own; the first that a file has is taken."""
 _OPTIONAL = ("id", "cluster", "stratum")
@@ -51,7 +53,8 @@ class PromptTable:
 
     Attributes:
         table: Columns ``prompt`` (text), ``label`` (0 or 1) where labels were wanted, those that were wanted of ``id``,
-            ``cluster`` and ``stratum`` (text, or None where a row gives none), and further columns as they are.
+            ``cluster`` and ``stratum`` (text, or None where a row gives none), ``extraction`` (a share, or NaN), and
+            further columns as they are.
         sha256: Of the file.
         names: All columns or keys of the file.
         used: Those of them that were read.
@@ -76,7 +79,7 @@ class Wanted:
         column: Of the prompts; found by its usual names if not given.
         separator: Of a CSV file; found out from its first line if not given.
         labels: Whether every row must have one.
-        optional: Which of ``id``, ``cluster`` and ``stratum`` are taken where they are there.
+        optional: Which of ``id``, ``cluster``, ``stratum`` and ``extraction`` are taken where they are there.
         others: Further columns by their exact names, which must be there and are not checked.
     """
 
@@ -135,6 +138,8 @@ def read_prompt_table(
     for name in _OPTIONAL:
         if name in columns:
             columns[name] = [_name(value, name, table, index) for index, value in enumerate(columns[name])]
+    if "extraction" in columns:
+        columns["extraction"] = [_share(value, table.where(index)) for index, value in enumerate(columns["extraction"])]
     return found
 
 
@@ -328,6 +333,19 @@ def _name(value: object, name: str, table: RawTable, index: int) -> str | None:
     text = label_text(value)
     _check_letters(text, name, table, index)
     return text
+
+
+def _share(value: object, where: str) -> float:
+    """A measured extraction rate, of a column its text; NaN for a gap."""
+    if value is None or value != value or (isinstance(value, str) and not value.strip()):
+        return math.nan
+    try:
+        share = math.nan if isinstance(value, bool) else float(str(value))
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise UserError(f"{where}: the extraction rate is {shown(value)}; write a share from 0 to 1, or leave it out")
+    return share
 
 
 def _label(value: Any, name: str, where: str) -> int:

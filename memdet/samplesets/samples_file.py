@@ -19,7 +19,7 @@ def read_samples(
     What is not read is said on standard error.
 
     Args:
-        path: The file; ``id``, ``cluster`` and ``stratum`` are optional columns or keys.
+        path: The file; ``id``, ``cluster``, ``stratum`` and ``extraction_rate`` are optional columns or keys.
         model: The model of all items.
         column: Of the prompts; found by its usual names if not given.
         fetcher: Where data sets of the hub may come from; the hub and its cache if not given.
@@ -30,7 +30,7 @@ def read_samples(
     Raises:
         UserError: Missing file, no labels, or a line with a mistake.
     """
-    wanted = Wanted(column, labels=True, optional=("id", "cluster", "stratum"))
+    wanted = Wanted(column, labels=True, optional=("id", "cluster", "stratum", "extraction"))
     found = read_prompt_table(path, wanted, fetcher=fetcher)
     given = found.table.columns
     n = len(given["prompt"])
@@ -44,7 +44,7 @@ def read_samples(
         "stratum": [name or "all" for name in given.get("stratum", nothing)],
         "split": ["test"] * n,
         "model": [model] * n,
-        "extraction": [math.nan] * n,
+        "extraction": given.get("extraction", [math.nan] * n),
         "image": [None] * n,
     }
     table = RawTable(path, columns, found.table.lines, found.table.unit)

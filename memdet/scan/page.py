@@ -12,6 +12,7 @@ from memdet.extraction.page import FILTERS, Pair, pairs_of
 from memdet.extraction.text import copied_of, rate_of
 from memdet.extraction.text import lead as lead_of_copies
 from memdet.extraction.text import sentences as sentences_on_copies
+from memdet.extraction.text import title_of as title_of_copies
 from memdet.inert_page import Picture, picture, render
 from memdet.scan.result import scores_of
 from memdet.scan.text import compared, expected, four_digits, sentences, title_of
@@ -66,7 +67,12 @@ def to_html(
         left_out=max(0, len(ranking) - ROWS),
         compared=lambda row: compared(row, reference["used"]),
         looked_at=looked_at,
-        copies_told=[] if extraction is None else [lead_of_copies(extraction), *sentences_on_copies(extraction)],
+        copies_told=[]
+        if extraction is None
+        else [
+            f"{title_of_copies(extraction)}: {lead_of_copies(extraction)}",
+            *sentences_on_copies(extraction),
+        ],
         copied_of=copied_of,
         rate_of=rate_of,
         settings=run.manifest.settings.sample_sets[0],

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from memdet.errors import UserError
 from memdet.samplesets import load_samples_file
 
 GOOD = '{"prompt": "a b", "memorized": 1}\n{"prompt": "c", "memorized": 0, "id": "x", "cluster": "k", "stratum": "s"}\n'
@@ -43,6 +44,20 @@ def test_a_samples_file_becomes_a_sample_set(file: Callable[..., Path], end: str
         "seeds": 1,
         "noise": "shared",
     }
+
+
+def test_a_measured_extraction_rate_is_read(file: Callable[..., Path]):
+    rows = '{"prompt": "a", "memorized": 1, "extraction_rate": 0.75}\n{"prompt": "b", "memorized": 0}\n'
+    first, second = load_samples_file(file(rows), model="m").items["extraction"]
+    assert first == 0.75
+    assert second != second
+
+
+@pytest.mark.parametrize("value", ["1.5", "-0.1", "true", '"high"', "[1]"])
+def test_an_extraction_rate_is_a_share(file: Callable[..., Path], value: str):
+    path = file(f'{{"prompt": "a", "memorized": 1, "extraction_rate": {value}}}\n{SECOND}')
+    with pytest.raises(UserError, match="line 1: the extraction rate is .*write a share from 0 to 1"):
+        load_samples_file(path, model="m")
 
 
 def test_windows_line_ends_and_a_byte_order_mark_are_accepted(file: Callable[..., Path]):
