@@ -17,7 +17,16 @@ from memdet.models import ScoreModel, load_model
 from memdet.models.diffusers import class_conditional, stable_diffusion
 from tests.helpers.tiny_pipelines import CLASSES, FAMILIES, OTHERS, save, small_images
 
-COLUMNS = ("family", "pipelines", "predicts", "null branch", "J v, J^T v", "cross-attention", "middle block", "images")
+COLUMNS = (
+    "family",
+    "pipelines",
+    "predicts",
+    "null branch",
+    "J v, J^T v",
+    "attention to text",
+    "middle block",
+    "images",
+)
 
 PIPELINES = {"sd": stable_diffusion.PIPELINES} | dict.fromkeys(("pixels", CLASSES), class_conditional.PIPELINES)
 
@@ -29,7 +38,7 @@ def row(name: str, pipelines: Sequence[str], model: ScoreModel) -> str:
     t = model.schedule.timesteps(4)[2]
     answers = {
         "null branch": model.embed_null,
-        "cross-attention": lambda: model.attention(x, t, condition),
+        "attention to text": lambda: model.attention(x, t, condition),
         "middle block": lambda: model.bottleneck(x, t, condition),
         "images": lambda: model.decode(x),
     }

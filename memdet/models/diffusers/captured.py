@@ -19,10 +19,11 @@ from memdet.models.diffusers.directory import (
     read_json,
     read_schedule,
 )
-from memdet.models.diffusers.families.base import Family
+from memdet.models.diffusers.families.base import Family, by_size
 from memdet.models.diffusers.files import ModelFiles
 from memdet.models.diffusers.flow_config import is_flow, levels_of
 from memdet.models.diffusers.hub import components_of
+from memdet.models.diffusers.joint_recording import record_attention_to_text
 from memdet.models.diffusers.opened import Opened
 from memdet.models.diffusers.pipeline import load_pipeline
 from memdet.models.diffusers.quiet import quiet
@@ -71,6 +72,8 @@ class CapturedModel(ScoreModel):
         self._remarks = (*opened.remarks, *told, *self._files.remarks(), *filter(None, [family.remark]))
         self._network = getattr(self._pipeline, family.denoiser)
         self._network.eval().requires_grad_(requires_grad=False)
+        if family.prepare is not None:
+            family.prepare(self._pipeline)
         self._capture = self._told(_example(family))
         self.latent_shape = self._capture.latent_shape
         self._cuts_times = not self._pipeline.scheduler.timesteps.is_floating_point()
@@ -131,15 +134,27 @@ class CapturedModel(ScoreModel):
         return super().guided(cond, null, scale) if own is None else own(cond, null, scale)
 
     def attention(self, x: Tensor, t: int, condition: Condition) -> tuple[Tensor, list[AttentionLayer]]:
-        """Network output, and the cross-attention of every layer of a UNet on the way to it.
+        """Network output, and how every layer attends to the text on the way to it.
+
+        Of a UNet and of transformers with cross-attention these are the cross-attention layers. Of an MMDiT it is the
+        image-to-text block of each joint layer, whose rows sum to the share of attention that goes to the text:
+        :mod:`memdet.models.diffusers.joint_recording`.
 
         Raises:
-            NotApplicableError: The network is no UNet.
+            NotApplicableError: The network has no such layer, or makes videos.
         """
-        if not self._is_unet:
-            return super().attention(x, t, condition)
-        height, width = x.shape[-2:]
-        return record_cross_attention(self._network, lambda: self.predict(x, t, condition), (height, width))
+        if x.ndim > 4:
+            raise NotApplicableError(f"{self.name} makes videos, whose attention is no map of an image")
+        record = record_cross_attention if self._is_unet else record_attention_to_text
+        return record(self._network, lambda: self.predict(x, t, condition), self._grid(x))
+
+    def _grid(self, x: Tensor) -> tuple[int, int]:
+        """Height and width of the latents; of packed ones, ``[batch, length, channels]``, of their tokens."""
+        if x.ndim == 4:
+            return x.shape[2], x.shape[3]
+        size = by_size(self._pipeline)
+        height = round((x.shape[1] * size["height"] / size["width"]) ** 0.5)
+        return height, x.shape[1] // height
 
     def end_positions(self, conditions: Sequence[str]) -> Tensor:
         """Position of the end token of each prompt, of a UNet's first tokenizer, int64 ``[batch]``.
@@ -201,7 +216,7 @@ class CapturedModel(ScoreModel):
 
     @property
     def _is_unet(self) -> bool:
-        return self._family.denoiser == "unet"
+        return type(self._network).__name__ == "UNet2DConditionModel"
 
     def _tokens(self, conditions: Sequence[str], **options: Any) -> list[list[int]]:
         prompts = [self._pipeline.maybe_convert_prompt(text, self._pipeline.tokenizer) for text in conditions]

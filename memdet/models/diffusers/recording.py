@@ -18,11 +18,13 @@ from memdet.errors import NotApplicableError
 
 @dataclass(frozen=True)
 class AttentionLayer:
-    """Cross-attention of one layer, averaged over its heads.
+    """How one layer's image tokens attend to the text, averaged over its heads.
 
     Attributes:
         name: Path of the module in the network, e.g. ``down_blocks.0.attentions.0.transformer_blocks.0.attn2``.
-        weights: ``[batch, height, width, tokens]``; sums to 1 over the tokens.
+        weights: ``[batch, height, width, tokens]``. Of cross-attention they sum to 1 over the tokens. Of joint
+            attention (MMDiT) they are the image-to-text block of the joint softmax, and sum to the share that goes to
+            the text.
     """
 
     name: str

@@ -82,8 +82,11 @@ class Family:
         negated: Whether the network returns minus what the scheduler takes.
         takes_prompts: Whether conditions are text.
         classes: Number of classes, where conditions are their numbers.
+        null_first: Whether pipelines evaluate the null branch before the condition; None where nobody knows, so that
+            the trajectory alone shows whether they were mistaken for each other.
         without_rows: Names of arguments that are the same for all items, and tensors without a row an item.
         guided: The pipelines' guidance, of the outputs of both branches and the scale; None is the usual one.
+        prepare: Changes a pipeline's network so that items of a batch do not interact; None where they never do.
         remark: What a user should know of how the pipelines are read.
         listed: Whether memdet's tests hold it against diffusers; else each model needs a certificate to be read.
     """
@@ -99,7 +102,9 @@ class Family:
     negated: bool = False
     takes_prompts: bool = True
     classes: Callable[[Any], int] | None = None
+    null_first: bool | None = True
     without_rows: tuple[str, ...] = ()
     guided: Callable[[Tensor, Tensor, float], Tensor] | None = None
+    prepare: Callable[[Any], None] | None = None
     remark: str = ""
     listed: bool = True
