@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from functools import wraps
+from functools import partialmethod, wraps
 from pathlib import Path
 
 import torch
@@ -363,12 +363,36 @@ def qwen_image():
     )
 
 
+def kandinsky3():
+    """A network that pools the tokens of a call's longest text, padding included, and cross-attention."""
+    from diffusers import Kandinsky3Pipeline, Kandinsky3UNet, VQModel
+
+    tokenizer = recipe.make_tokenizer()
+    unet = Kandinsky3UNet(
+        in_channels=CHANNELS,
+        time_embedding_dim=8,
+        groups=2,
+        attention_head_dim=4,
+        layers_per_block=2,
+        block_out_channels=(8, 16),
+        cross_attention_dim=16,
+        encoder_hid_dim=16,
+    )
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    movq = VQModel(
+        block_out_channels=(4, 8), latent_channels=CHANNELS, num_vq_embeddings=8, norm_num_groups=2, **blocks
+    )
+    return Kandinsky3Pipeline(
+        tokenizer=tokenizer, text_encoder=make_t5(tokenizer), unet=unet, scheduler=make_betas(), movq=movq
+    )
+
+
 @contextmanager
 def small_images():
-    """Inside, pipelines that alone say how large their images are say 16 x 16."""
-    from diffusers import QwenImagePipeline
+    """Inside, pipelines that alone say how large their images are make 8 x 8 latents, or as many tokens."""
+    from diffusers import Kandinsky3Pipeline, QwenImagePipeline
 
-    make = QwenImagePipeline.__init__
+    make, call = QwenImagePipeline.__init__, Kandinsky3Pipeline.__call__
 
     @wraps(make)
     def smaller(self, *arguments, **named):
@@ -376,16 +400,19 @@ def small_images():
         self.default_sample_size = SIZE
 
     QwenImagePipeline.__init__ = smaller
+    Kandinsky3Pipeline.__call__ = partialmethod(call, height=64, width=64)
     try:
         yield
     finally:
         QwenImagePipeline.__init__ = make
+        Kandinsky3Pipeline.__call__ = call
 
 
 CLASSES = "pixels of classes"
 OTHERS = {"sd": sd, "pixels": pixels, CLASSES: pixels_of_classes}  # read by classes of their own
 FAMILIES = {
     "sdxl": sdxl,
+    "kandinsky3": kandinsky3,
     "sd3": sd3,
     "flux": flux,
     "auraflow": auraflow,
