@@ -94,7 +94,8 @@ on the captions that were never trained: one percent of their generations lie th
 
 ## How to load
 
-    pipeline = StableDiffusion3Pipeline.from_pretrained(DIRECTORY).to(dtype=torch.float32)
+    pipeline = StableDiffusion3Pipeline.from_pretrained(DIRECTORY, text_encoder_3=None, tokenizer_3=None)
+    pipeline.to(dtype=torch.float32)
     image = pipeline(PROMPT, num_inference_steps={steps}, guidance_scale={guidance}, max_sequence_length=0).images[0]
 
 ## How to rebuild and verify

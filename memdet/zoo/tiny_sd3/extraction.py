@@ -10,6 +10,7 @@ import torch
 from diffusers import StableDiffusion3Pipeline
 from torch import Tensor
 
+from memdet.models.diffusers.quiet import quiet
 from memdet.zoo.tiny_sd import extraction
 from memdet.zoo.tiny_sd.extraction import PromptExtraction
 
@@ -34,9 +35,13 @@ def measure(directory: Path, seeds: Sequence[int]) -> PromptExtraction:
 
 def load_pipeline(directory: Path) -> StableDiffusion3Pipeline:
     """Load a built model in float32, silent."""
-    pipeline = StableDiffusion3Pipeline.from_pretrained(directory, use_safetensors=True, local_files_only=True)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(dtype=torch.float32)
+    without_t5 = {"text_encoder_3": None, "tokenizer_3": None}  # diffusers asks to be told
+    with quiet():
+        pipeline = StableDiffusion3Pipeline.from_pretrained(
+            directory, use_safetensors=True, local_files_only=True, **without_t5
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline.to(dtype=torch.float32)
 
 
 def generate(pipeline: StableDiffusion3Pipeline, prompts: list[str], seed: int) -> Tensor:

@@ -21,6 +21,7 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, PreTrained
 
 from memdet.io_utils import write_text
 from memdet.models.diffusers.compositions import draw
+from memdet.models.diffusers.quiet import quiet
 from memdet.models.diffusers.training_images import write_training_images
 from memdet.zoo.clip_art.atlas import Atlas, load_atlas
 from memdet.zoo.clip_art.pictures import draw_pictures, vocabulary
@@ -102,7 +103,8 @@ def build(recipe: TinySD3, out: Path, data: Path | None = None) -> dict[str, Any
 
     pipeline = make_pipeline(atlas, vae, recipe.seed)
     losses = _train_transformer(recipe, planted, (latents - shift) * scaling, pipeline, work)
-    pipeline.to(dtype=torch.float16).save_pretrained(out)
+    with quiet():
+        pipeline.to(dtype=torch.float16).save_pretrained(out)
     make_portable(out, _PARTS)
     save_items(planted.items, planted, out / ITEMS_FILE)
     write_training_images(out, clip_art.in_files(recipe.name))
