@@ -117,7 +117,7 @@ class ScoreModel(ABC):
         raise NotApplicableError(f"no training images of {self.name} are known")
 
     def attention(self, x: Tensor, t: int, condition: Condition) -> tuple[Tensor, list[AttentionLayer]]:
-        """Network output, and the cross-attention of every layer on the way to it. One forward.
+        """Network output, and how every layer attends to the text on the way to it. One forward.
 
         Raises:
             NotApplicableError: The model has no cross-attention.

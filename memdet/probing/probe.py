@@ -268,7 +268,11 @@ class Probe:
     # What the model computes on the way
 
     def attention(self, x: Tensor, t: int, branch: Branch) -> list[AttentionLayer]:
-        """Cross-attention of every layer, averaged over heads. One forward, which also gives :meth:`eps`."""
+        """How each layer attends to the text, averaged over heads. One forward, which also gives :meth:`eps`.
+
+        Of joint attention (MMDiT) it is the image-to-text block, see
+        :class:`~memdet.models.diffusers.recording.AttentionLayer`.
+        """
         return self._recordings.attention(x, t, branch)
 
     def bottleneck(self, x: Tensor, t: int, branch: Branch) -> Tensor:

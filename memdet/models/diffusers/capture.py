@@ -16,6 +16,8 @@ from memdet.models.diffusers.families.base import Family
 from memdet.models.diffusers.quiet import quiet
 
 _SAME = 0.05  # of the other branch's differences, as what rounding makes of two equal rows
+# Two more conditions that differ, by which the null branch is told.
+_PROMPTS, _CLASSES = ("a", "0"), ("0", "1")
 STEPS = 2  # of the call that is written down: two times say how the network's time follows from the scheduler's
 
 
@@ -90,7 +92,7 @@ def capture(pipeline: Any, network: Any, family: Family, conditions: Sequence[st
     Raises:
         UserError: The call fails, or the network is not told what memdet can follow.
     """
-    asked = [*conditions, *_probes(conditions)]
+    asked = [*conditions, *(_PROMPTS if family.takes_prompts else _CLASSES)]
     told = family.told(pipeline, asked) | {"num_inference_steps": STEPS}
     recorder = record(pipeline, network, family.latent, told, name)
     times = _distinct([float(call.time.flatten()[0]) for call in recorder.calls])
@@ -98,7 +100,7 @@ def capture(pipeline: Any, network: Any, family: Family, conditions: Sequence[st
         raise UserError(f"{name}: its pipeline calls the network at {len(times)} times in {STEPS} steps")
     first = [call for call in recorder.calls if float(call.time.flatten()[0]) == times[0]]
     branches = _branches(first, len(asked), family.without_rows)
-    cond, null = _told_apart(branches, len(conditions), len(asked), name)
+    cond, null = _told_apart(branches, len(conditions), len(asked), family.null_first, name)
     return Capture(
         tuple(recorder.calls[0].latent.shape[1:]),
         cond,
@@ -158,11 +160,6 @@ def _flat(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value.detach().clone() if isinstance(value, Tensor) else value for key, value in flat.items()}
 
 
-def _probes(conditions: Sequence[str]) -> list[str]:
-    """Two more conditions that differ, by which the null branch is told."""
-    return ["a", "0"] if not all(text.isdecimal() for text in conditions) else ["0", "1"]
-
-
 def _branches(calls: Sequence[Call], rows: int, without_rows: Sequence[str]) -> list[dict[str, Tensor]]:
     """The rows of each branch: halves of one call, or calls of their own; tensors without rows are left out.
 
@@ -187,16 +184,23 @@ def _branches(calls: Sequence[Call], rows: int, without_rows: Sequence[str]) -> 
 
 
 def _told_apart(
-    branches: Sequence[dict[str, Tensor]], wanted: int, rows: int, name: str
+    branches: Sequence[dict[str, Tensor]], wanted: int, rows: int, null_first: bool | None, name: str
 ) -> tuple[Condition, Condition | None]:
     """The conditional branch and one row of the null branch, which is told the same whatever the condition.
 
-    The same but for rounding: a text encoder may give two rows of one text with other last digits.
+    The same but for rounding: a text encoder may give two rows of one text with other last digits. Where the family
+    says which branch comes first, it must be that one.
     """
     spreads = [_spread(one) for one in branches]
     null = min(range(len(branches)), key=spreads.__getitem__) if len(branches) == 2 else None
     if len(branches) > 2 or (null is not None and not spreads[null] <= _SAME * max(spreads) > 0):
         raise UserError(f"{name}: memdet cannot tell the branches of its pipeline apart, {len(branches)} of them")
+    if null is not None and null_first not in (None, null == 0):
+        first = "null branch" if null == 0 else "condition"
+        raise UserError(
+            f"{name}: its pipeline evaluates the {first} first, and its family the other way round; memdet would take "
+            "one for the other"
+        )
     cond = branches[0 if null is None else 1 - null]
     floats = [key for key, value in cond.items() if value.is_floating_point()]
     by_text = next((key for key in ("encoder_hidden_states", *floats) if key in cond), None)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -86,12 +88,10 @@ def certify(model: ScoreModel) -> Certificate:
     noise = torch.randn(2, *model.latent_shape, generator=torch.Generator().manual_seed(SEED), dtype=torch.float32)
     start = noise.to(model.device, model.dtype) * model.schedule.start_scale(STEPS)
     with quiet(), torch.no_grad():
-        told = family.told(pipeline, conditions)
-        if "guidance_scale" in told:
-            told["guidance_scale"] = GUIDANCE
+        told = family.told(pipeline, conditions) | family.told_scale(GUIDANCE)
         calls, end = _loop(pipeline, family, told, start if family.takes_prompts else None)
         return Certificate(
-            _of_predictions(model, calls, conditions),
+            _of_predictions(model, calls, conditions, family.null_first),
             None if end is None else _relative(_end(model, start, conditions), end),
             BOUNDS[model.dtype],
         )
@@ -140,7 +140,7 @@ def _loop(
         calls.append((x.detach().clone(), sign * output[0].detach().clone()))
 
     own = pipeline.scheduler
-    pipeline.scheduler = _deterministic(own)
+    pipeline.scheduler = _deterministic(own, in_doubles=network.dtype == torch.float64)
     pipeline.set_progress_bar_config(disable=True)
     hook = network.register_forward_hook(keep, with_kwargs=True)
     latents = {} if start is None else {"latents": start.clone(), "output_type": "latent"}
@@ -152,31 +152,52 @@ def _loop(
     return calls, None if start is None else found
 
 
-def _deterministic(scheduler: Any) -> Any:
-    """A pipeline's own scheduler, or a deterministic one of first order in its place, at the same noise levels."""
+def _deterministic(scheduler: Any, *, in_doubles: bool) -> Any:
+    """A copy of a pipeline's own scheduler, or a deterministic one of first order at the same noise levels.
+
+    Its alphas are told in float32. ``in_doubles`` has it compute with the same numbers in float64, or its own rounding,
+    a hundred times enlarged where little of the clean sample is left, would stand for a difference.
+    """
     import diffusers
 
     if (told_a_flow := of_first_order(scheduler)) is not None:
         return told_a_flow
     name = type(scheduler).__name__
     if name in _DETERMINISTIC:
-        return scheduler
-    return getattr(diffusers, _REPLACED.get(name, "DDIMScheduler")).from_config(scheduler.config)
+        own = deepcopy(scheduler)
+    else:
+        own = getattr(diffusers, _REPLACED.get(name, "DDIMScheduler")).from_config(scheduler.config)
+    for table in ("alphas_cumprod", "final_alpha_cumprod") if in_doubles else ():
+        if hasattr(own, table):
+            setattr(own, table, getattr(own, table).double())
+    return own
 
 
-def _of_predictions(model: ScoreModel, calls: Sequence[tuple[Tensor, Tensor]], conditions: Sequence[str]) -> float:
-    """Largest relative difference at three steps; each half of a call is one of the branches, whichever fits."""
+def _of_predictions(
+    model: ScoreModel, calls: Sequence[tuple[Tensor, Tensor]], conditions: Sequence[str], null_first: bool | None
+) -> float:
+    """Largest relative difference at three steps, of each part of a step with the branch that is evaluated there.
+
+    Where nobody knows which branch comes first, a part is compared with the one that fits; a swap of the two is then
+    left to the trajectory.
+    """
     branches = [model.embed(conditions)]
     with suppress(NotApplicableError):
-        branches.append(model.embed_null())
+        branches.insert(0 if null_first else 1, model.embed_null())
     timesteps, worst = model.schedule.timesteps(STEPS), 0.0
-    a_step = len(calls) // STEPS
+    a_step, rows = len(calls) // STEPS, len(conditions)
     for index in (0, STEPS // 2, STEPS - 1):
-        for x, output in calls[index * a_step : (index + 1) * a_step]:
-            for start in range(0, len(x), len(conditions)):
-                rows, wanted = x[start : start + len(conditions)], output[start : start + len(conditions)]
-                found = [model.predict(rows, timesteps[index], branch) for branch in branches]
-                worst = max(worst, min(_relative(one, wanted[:, : one.shape[1]]) for one in found))
+        parts = [
+            (x[start : start + rows], output[start : start + rows])
+            for x, output in calls[index * a_step : (index + 1) * a_step]
+            for start in range(0, len(x), rows)
+        ]
+        if len(parts) != len(branches):
+            return math.inf
+        for place, (x, wanted) in enumerate(parts):
+            compared = branches if null_first is None else [branches[place]]
+            found = [model.predict(x, timesteps[index], branch) for branch in compared]
+            worst = max(worst, min(_relative(one, wanted[:, : one.shape[1]]) for one in found))
     return worst
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from memdet import SampleSet, evaluate
 from memdet.errors import NotApplicableError, UserError
 from memdet.models import load_model
 from memdet.models.diffusers import certificate
+from memdet.models.diffusers.captured import CapturedModel
 from memdet.models.diffusers.certificate import Certificate, certify
 from tests.helpers.tiny_pipelines import save
 
@@ -35,6 +37,41 @@ def test_a_wrong_reading_is_told(tmp_path):
     found = certify(model)
     assert not found.passed
     assert found.prediction > 1e-2
+
+
+def swapped(model, condition):
+    """The same model, which takes the null branch for the condition and the other way round."""
+    cond, null = model.embed([condition]), model.embed_null()
+    model.embed = lambda conditions: null.expand(len(conditions))
+    model.embed_null = lambda: cond
+    return model
+
+
+@pytest.mark.parametrize(("name", "condition"), [("dit", "1"), ("sd3", "plain coat")])
+def test_branches_that_are_swapped_are_told_by_predictions_alone(name, condition, tmp_path):
+    """A pipeline of classes takes no starting latents, so that no trajectory would tell."""
+    found = certify(swapped(load_model(save(name, tmp_path), dtype=torch.float64), condition))
+    assert found.prediction > 1e-3
+    assert not found.passed
+
+
+def test_stable_diffusion_with_swapped_branches_is_told(random_pipeline):
+    assert certify(swapped(load_model(random_pipeline, dtype=torch.float64), "plain coat")).prediction > 1e-3
+
+
+@pytest.mark.parametrize("name", ["dit", "sd3"])
+def test_a_family_that_says_the_other_order_is_refused(name, tmp_path):
+    directory = save(name, tmp_path)
+    family = load_model(directory).family
+    swapped = dataclasses.replace(family, null_first=not family.null_first)
+    with pytest.raises(UserError, match="first, and its family the other way round"):
+        CapturedModel(directory, swapped)
+
+
+def test_a_model_that_lacks_a_branch_of_its_pipeline_is_told(tmp_path):
+    model = load_model(save("sd3", tmp_path))
+    model._capture = dataclasses.replace(model._capture, null=None)
+    assert certify(model).prediction == math.inf
 
 
 def test_a_closed_form_has_no_pipeline():

@@ -73,5 +73,11 @@ def _generic(pipeline: str) -> Family | None:
         return None
     latent = "sample" if networks[0] == "unet" else "hidden_states"
     return Family(
-        "generic", (pipeline,), networks[0], latent, listed=False, remark=f"a {pipeline}, on no list: {_GUESSED}"
+        "generic",
+        (pipeline,),
+        networks[0],
+        latent,
+        null_first=None,
+        listed=False,
+        remark=f"a {pipeline}, on no list: {_GUESSED}",
     )

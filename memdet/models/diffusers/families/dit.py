@@ -14,4 +14,6 @@ def _classes(pipeline: Any) -> int:
     return int(pipeline.transformer.config.num_embeds_ada_norm)
 
 
-FAMILY = Family(name="dit", pipelines=("DiTPipeline",), told=_told, takes_prompts=False, classes=_classes)
+FAMILY = Family(
+    name="dit", pipelines=("DiTPipeline",), told=_told, takes_prompts=False, classes=_classes, null_first=False
+)

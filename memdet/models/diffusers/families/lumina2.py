@@ -10,4 +10,11 @@ def _told(pipeline: Any, conditions: Sequence[str]) -> dict[str, Any]:
     return by_prompt(pipeline, conditions) | by_size(pipeline)
 
 
-FAMILY = Family(name="lumina2", pipelines=("Lumina2Pipeline",), told=_told, negated=True, guided=with_norm_of_cond)
+FAMILY = Family(
+    name="lumina2",
+    pipelines=("Lumina2Pipeline",),
+    told=_told,
+    negated=True,
+    guided=with_norm_of_cond,
+    null_first=False,
+)

@@ -30,4 +30,5 @@ FAMILY = Family(
     told_scale=_told_scale,
     decode=_decode,
     guided=with_norm_of_cond,
+    null_first=False,
 )
