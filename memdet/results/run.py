@@ -185,7 +185,7 @@ class Run:
         return frame
 
     def tables(self, key: SetKey, stratum: str | None = None) -> ScoreTables:
-        """Score rows of one sample set by detector; each table is made when it is asked for, and not kept.
+        """Score rows of one sample set by detector.
 
         Args:
             key: Sample set and version.
@@ -200,7 +200,7 @@ class Run:
         if stratum is not None and stratum not in (strata := self.sets[key].strata):
             known = ", ".join(sorted(strata)) or "none"
             raise UserError(f"{key[0]} has no memorized items of stratum {stratum!r}: its strata are {known}")
-        return ScoreTables(self._scores, *key, list(self.sets[key].rows), stratum)
+        return ScoreTables(self._scores, *key, self.sets[key].rows, stratum)
 
     @property
     def scores(self) -> pd.DataFrame:

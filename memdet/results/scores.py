@@ -61,20 +61,18 @@ class RunScores:
         """Whether the whole table is in memory."""
         return self._held is not None
 
-    def pieces(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Some columns."""
+    def pieces(self, columns: Sequence[str], sample_set: str | None = None) -> Iterator[pa.Table]:
+        """Some columns; with a sample set all of its rows, and few others."""
         if self._held is not None:
             yield self._with_labels_of_today(self._held.select(columns))
             return
         assert self._directory is not None
-        yield from map(self._with_labels_of_today, scan_scores(self._directory, columns))
+        yield from map(self._with_labels_of_today, scan_scores(self._directory, columns, sample_set))
 
     @cached_property
     def by_detector(self) -> dict[tuple[str, int, str], pd.DataFrame]:
         """Rows by sample set, version and detector, of a table that is held."""
-        frame = pa.concat_tables(self.pieces(SCORES.names)).to_pandas()
-        groups = frame.groupby(["sample_set", "sample_set_version", "detector"], sort=False)
-        return {key: frame.take(rows).reset_index(drop=True) for key, rows in groups.indices.items()}
+        return _by_detector(pa.concat_tables(self.pieces(SCORES.names)))
 
     def _with_labels_of_today(self, piece: pa.Table) -> pa.Table:
         if not self._renamed or "detector" not in piece.column_names:
@@ -83,20 +81,27 @@ class RunScores:
         return piece.set_column(piece.column_names.index("detector"), "detector", pa.array(labels, pa.string()))
 
 
+def _by_detector(table: pa.Table) -> dict[tuple[str, int, str], pd.DataFrame]:
+    frame = table.to_pandas()
+    groups = frame.groupby(["sample_set", "sample_set_version", "detector"], sort=False)
+    return {key: frame.take(rows).reset_index(drop=True) for key, rows in groups.indices.items()}
+
+
 class ScoreTables(Mapping[str, pd.DataFrame]):
-    """Score rows by detector; each table is made when it is asked for, and not kept.
+    """Score rows by detector. Of a large sample set each table is read when it is asked for, and not kept.
 
     Args:
         scores: Of the run.
         sample_set, version: Which rows.
-        labels: Detectors with rows there.
+        rows: How many there are of each detector.
         stratum: Of the memorized items that are kept; None keeps all. Items that are not memorized all stay.
     """
 
     def __init__(
-        self, scores: RunScores, sample_set: str, version: int, labels: Sequence[str], stratum: str | None = None
+        self, scores: RunScores, sample_set: str, version: int, rows: Mapping[str, int], stratum: str | None = None
     ) -> None:
-        self._scores, self._labels = scores, labels
+        self._scores, self._labels = scores, list(rows)
+        self._small = scores.held or sum(rows.values()) <= ROWS_HELD
         self._key, self._stratum = (sample_set, version), stratum
         self._kept = (pc.field("sample_set") == sample_set) & (pc.field("sample_set_version") == version)
         if stratum is not None:
@@ -105,17 +110,24 @@ class ScoreTables(Mapping[str, pd.DataFrame]):
     def __getitem__(self, label: str) -> pd.DataFrame:
         if label not in self._labels:
             raise KeyError(label)
-        if self._scores.held:
-            rows = self._scores.by_detector[*self._key, label]
+        if self._small:
+            rows = (self._scores.by_detector if self._scores.held else self._by_detector)[*self._key, label]
             if self._stratum is None:
                 return rows.copy()
             return rows[(rows["stratum"] == self._stratum) | (rows["label"] == 0)].reset_index(drop=True)
         kept = self._kept & (pc.field("detector") == label)
-        pieces = (piece.filter(kept) for piece in self._scores.pieces(SCORES.names))
+        pieces = (piece.filter(kept) for piece in self._scores.pieces(SCORES.names, self._key[0]))
         give_back_memory()  # what the last table took, and then what was read for this one
         frame: pd.DataFrame = pa.concat_tables(pieces).to_pandas(split_blocks=True, self_destruct=True)
         give_back_memory()
         return frame
+
+    @cached_property
+    def _by_detector(self) -> dict[tuple[str, int, str], pd.DataFrame]:
+        """Rows of this sample set, of a table that is not held."""
+        (name, version), pieces = self._key, self._scores.pieces(SCORES.names, self._key[0])
+        kept = (pc.field("sample_set") == name) & (pc.field("sample_set_version") == version)
+        return _by_detector(pa.concat_tables(piece.filter(kept) for piece in pieces))
 
     def __contains__(self, label: object) -> bool:
         return label in self._labels  # the mapping's own would make the table

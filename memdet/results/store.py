@@ -31,8 +31,13 @@ def read_scores(directory: Path) -> pa.Table:
         return current_columns(table, SCORES.names)
 
 
-def scan_scores(directory: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+def scan_scores(directory: Path, columns: Sequence[str], sample_set: str | None = None) -> Iterator[pa.Table]:
     """Read some columns of the score table of a finished run, ``ROWS_AT_ONCE`` rows at a time.
+
+    Args:
+        directory: Of the run.
+        columns: Which.
+        sample_set: Of whose rows all are read, and of others none where that is seen without reading them.
 
     Raises:
         UserError: As for :func:`read_scores`.
@@ -40,8 +45,16 @@ def scan_scores(directory: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
     file = _score_file(directory)
     with _naming(file), pq.ParquetFile(file) as stored:
         present = [name for name in columns if name in stored.schema_arrow.names]
-        for batch in stored.iter_batches(ROWS_AT_ONCE, columns=present, use_threads=False):
+        groups = [n for n in range(stored.num_row_groups) if sample_set is None or _may_hold(stored, n, sample_set)]
+        for batch in stored.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=present, use_threads=False):
             yield current_columns(pa.Table.from_batches([batch]), columns)
+
+
+def _may_hold(stored: pq.ParquetFile, group: int, sample_set: str) -> bool:
+    """Whether a row group may have rows of a sample set, by the bounds that the file keeps of its names."""
+    column = stored.metadata.row_group(group).column(stored.schema_arrow.names.index("sample_set"))
+    bounds = column.statistics
+    return bounds is None or not bounds.has_min_max or bounds.min <= sample_set <= bounds.max
 
 
 def count_scores(directory: Path) -> int:

@@ -15,7 +15,7 @@ import memdet
 from memdet.detectors import DetectorInfo, registry
 from memdet.detectors.methods.wen2024_magnitude import ScoreDifferenceNorm
 from memdet.errors import UserError
-from memdet.results import SCORES, DetectorEntry, Manifest, Run, Settings, scores
+from memdet.results import SCORES, DetectorEntry, Manifest, Run, Settings, scores, store
 from memdet.results.store import read_scores
 from tests.helpers.runs import write_run
 
@@ -138,6 +138,25 @@ def test_a_large_table_is_read_in_pieces_and_says_the_same(directory, monkeypatc
     pieces = Run.load(directory)
     assert pieces.table.rows == whole.table.rows
     pd.testing.assert_frame_equal(pieces.scores, whole.scores)
+
+
+@pytest.mark.parametrize("held", [0, 4, 1_000_000])
+def test_rows_of_a_set_are_found_whatever_else_is_read(tmp_path, monkeypatch, held):
+    """Three sets that change within groups of rows; the middle one alone is spread over several groups."""
+    rows = pd.read_parquet(REFERENCE / "scores.parquet").head(23)
+    rows["sample_set"] = ["first"] * 5 + ["middle"] * 13 + ["the last"] * 5
+    (tmp_path / "run.json").write_text((REFERENCE / "run.json").read_text())
+    monkeypatch.setattr(store, "ROWS_AT_ONCE", 4)
+    store.write_table(pa.Table.from_pandas(rows, schema=SCORES, preserve_index=False), tmp_path / "scores.parquet")
+    version = rows["sample_set_version"][0]
+    for name, count in (("first", 2), ("middle", 4), ("the last", 2)):
+        assert sum(1 for _ in store.scan_scores(tmp_path, ["score"], name)) == count  # pieces, of six
+    monkeypatch.setattr(scores, "ROWS_HELD", held)
+    run = Run.load(tmp_path)
+    for name, part in rows.groupby("sample_set", sort=False):
+        found = pd.concat(run.tables((name, version)).values())
+        assert sorted(found["item_id"] + found["detector"]) == sorted(part["item_id"] + part["detector"])
+        assert set(found["sample_set"]) == {name}
 
 
 def test_several_sets_ask_for_a_name():
