@@ -152,9 +152,9 @@ def test_rows_of_a_set_are_found_whatever_else_is_read(tmp_path, monkeypatch, he
     for name, count in (("first", 2), ("middle", 4), ("the last", 2)):
         assert sum(1 for _ in store.scan_scores(tmp_path, ["score"], name)) == count  # pieces, of six
     monkeypatch.setattr(scores, "ROWS_HELD", held)
-    run = Run.load(tmp_path)
+    stored = scores.RunScores(tmp_path)
     for name, part in rows.groupby("sample_set", sort=False):
-        found = pd.concat(run.tables((name, version)).values())
+        found = pd.concat(scores.ScoreTables(stored, name, version, part["detector"].value_counts().to_dict()).values())
         assert sorted(found["item_id"] + found["detector"]) == sorted(part["item_id"] + part["detector"])
         assert set(found["sample_set"]) == {name}
 
