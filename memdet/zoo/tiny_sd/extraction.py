@@ -193,16 +193,7 @@ def evaluate_distances(
     )
     columns["regime"] = _regimes(role_of, rate, columns["rmse"].to_numpy())
 
-    roles: dict[str, dict[str, Any]] = {}
-    for role in items["role"].unique():
-        members = role_of == role
-        roles[str(role)] = {
-            "items": int(members.sum()),
-            "copies": int(items.loc[members, "copies"].iloc[0]),
-            "variants": int(items.loc[members, "variants"].iloc[0]),
-            "median_rmse": _round(np.median(own[:, members])),
-            "share_copied": _round(copied[:, members].mean()),
-        }
+    roles = _by_role(items, own, copied)
     closeness = -own.mean(axis=0)
     auroc = {
         f"{positive} vs {negative}": _round(_auroc(closeness[role_of == positive], closeness[role_of == negative]))
@@ -227,6 +218,21 @@ def evaluate_distances(
         "passed": all(criterion["met"] for criterion in criteria),
     }
     return PromptExtraction(figures, columns)
+
+
+def _by_role(items: pd.DataFrame, own: NDArray[np.float64], copied: NDArray[np.bool_]) -> dict[str, dict[str, Any]]:
+    """What is told of each role, from the distances to own images and what counts as copied, ``[n_seeds, n_items]``."""
+    roles: dict[str, dict[str, Any]] = {}
+    for role in items["role"].unique():
+        members = (items["role"] == role).to_numpy()
+        roles[str(role)] = {
+            "items": int(members.sum()),
+            "copies": int(items.loc[members, "copies"].iloc[0]),
+            "variants": int(items.loc[members, "variants"].iloc[0]),
+            "median_rmse": _round(np.median(own[:, members])),
+            "share_copied": _round(copied[:, members].mean()),
+        }
+    return roles
 
 
 def _doses(roles: Iterable[str]) -> list[str]:

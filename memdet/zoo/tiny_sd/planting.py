@@ -15,6 +15,7 @@ from memdet.zoo.tiny_sd.captions import draw_captions
 
 DATA_SEED = 20241205  # captions and images are drawn with it, whatever the model
 FILLER = 26_000  # images with one copy that are in no planted group
+MORE = "more-"  # begins the names of groups that take the role of the group that they are more of
 SEVERAL = "several-"  # begins the roles of one caption over some images, each with the copies of the role
 
 
@@ -121,17 +122,14 @@ def plant(
     Returns:
         The planted training set.
     """
-    data_rng = np.random.default_rng(DATA_SEED)
-    _, first = np.unique(images.reshape(len(images), -1), axis=0, return_index=True)  # exact duplicates leave
-    order = data_rng.permutation(np.sort(first))
-    groups = ROLES if groups is None else groups
+    groups, data_rng = ROLES if groups is None else groups, np.random.default_rng(DATA_SEED)
+    order = data_rng.permutation(_distinct(images))
     n_items = sum(group.items for group in groups.values())
     pool, spare = order[: n_items + FILLER], order[n_items + FILLER :]
     prompts = draw_captions(classes[pool], data_rng)
 
     roles, splits = draw_roles(len(pool), np.random.default_rng(seed), groups, swap or {})
-    padded = pad_to_32(images)
-    several: dict[int, NDArray[np.uint8]] = {}
+    padded, several = pad_to_32(images), dict[int, NDArray[np.uint8]]()
     builder, free = TrainingSet(), list(spare[::-1])  # templates take halves from anywhere in spare
     for index in range(len(pool)):
         reference, role = padded[pool[index]], groups.get(roles[index], Role(FILLER, 1))
@@ -164,6 +162,12 @@ def plant(
     references = padded[pool[planted]]
     own = [several.get(int(index), reference[None]) for index, reference in zip(planted, references, strict=True)]
     return builder.finish(items, references, own)
+
+
+def _distinct(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Where images come for the first time; exact duplicates are left out."""
+    _, first = np.unique(images.reshape(len(images), -1), axis=0, return_index=True)
+    return np.sort(first)
 
 
 def draw_roles(
