@@ -133,13 +133,13 @@ def plant(
     builder, free = TrainingSet(), list(spare[::-1])  # templates take halves from anywhere in spare
     for index in range(len(pool)):
         reference, role = padded[pool[index]], groups.get(roles[index], Role(FILLER, 1))
-        rng = np.random.default_rng([DATA_SEED, index])
         variants = reference[None]
         if roles[index] == "template":
             same_class = spare[classes[spare] == classes[pool[index]]]
-            variants = _template_variants(reference, padded[rng.choice(same_class, role.variants, replace=False)])
+            others = _of_item(index).choice(same_class, role.variants, replace=False)
+            variants = _template_variants(reference, padded[others])
         elif roles[index] == "narrow":
-            variants = _narrow_variants(reference, role.variants, rng)
+            variants = _narrow_variants(reference, role.variants, _of_item(index))
         elif roles[index].startswith(SEVERAL):
             others = _take(free, classes, classes[pool[index]], role.variants - 1)
             variants = several[index] = np.concatenate([variants, padded[others]])
@@ -147,21 +147,24 @@ def plant(
             builder.add(prompts[index], variants, role.copies)
 
     planted = np.flatnonzero(roles != "filler")
-    items = pd.DataFrame(
-        {
-            "item_id": [f"tsd-{index:05d}" for index in planted],
-            "prompt": [prompts[index] for index in planted],
-            "garment": [CLASSES[classes[pool[index]]] for index in planted],
-            "role": roles[planted].astype(str),
-            "copies": [groups[role].copies for role in roles[planted]],
-            "variants": [groups[role].variants for role in roles[planted]],
-            "split": splits[planted].astype(str),
-            "source_index": pool[planted],
-        }
-    )
+    columns = {
+        "item_id": [f"tsd-{index:05d}" for index in planted],
+        "prompt": [prompts[index] for index in planted],
+        "garment": [CLASSES[classes[pool[index]]] for index in planted],
+        "role": roles[planted].astype(str),
+        "copies": [groups[role].copies for role in roles[planted]],
+        "variants": [groups[role].variants for role in roles[planted]],
+        "split": splits[planted].astype(str),
+        "source_index": pool[planted],
+    }
     references = padded[pool[planted]]
     own = [several.get(int(index), reference[None]) for index, reference in zip(planted, references, strict=True)]
-    return builder.finish(items, references, own)
+    return builder.finish(pd.DataFrame(columns), references, own)
+
+
+def _of_item(index: int) -> np.random.Generator:
+    """Draws of one item, the same in every model."""
+    return np.random.default_rng([DATA_SEED, index])
 
 
 def _distinct(images: NDArray[np.uint8]) -> NDArray[np.int64]:
