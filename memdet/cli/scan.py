@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from memdet.models.load_options import LoadOptions
     from memdet.results import Run
     from memdet.running import RunOptions
-    from memdet.samplesets import SampleSet
+    from memdet.samplesets import PromptFile, SampleSet
 
 IMAGES_A_PROMPT = 4
 
@@ -130,9 +130,34 @@ def command(given: Given) -> int:
     known = _known(folder, model)
     run = _run(given, items, detectors, model)
 
-    from memdet.scan import FORMATS, scan_result, to_html, to_look_at, undrawn
+    from memdet.scan import FORMATS, to_html, to_look_at, undrawn
 
-    label = detectors[0].label
+    assert run.path is not None
+    result = _result(given, prompts, reference, detectors[0].label, model, run)
+    chosen = to_look_at(result, given.top)
+    _generate(result, [*chosen[0], *chosen[1]], items, model, run)
+    extraction = None
+    if known is not None:
+        from memdet.extraction.measure import Asked
+        from memdet.scan.training import against_training_images
+
+        asked = Asked(prompts, reference, given.steps, given.guidance, min(given.seeds, IMAGES_A_PROMPT))
+        extraction = against_training_images(result, items, model, known, asked, run.path, batch_size=_batch(run))
+    _note(run, undrawn(result))
+    write_text(run.path / "scan.json", FORMATS["json"](result, extraction) + "\n")
+    page = to_html(result, *chosen, run=run, extraction=extraction, training=given.training_images)
+    write_text(run.path / "scan.html", page)
+    click.echo(FORMATS[given.form](result, extraction))
+    click.echo(f"Page with generations: {run.path / 'scan.html'}", err=True)
+    return 0 if result["prompts"]["scored"] == result["prompts"]["distinct"] and not undrawn(result) else 1
+
+
+def _result(
+    given: Given, prompts: PromptFile, reference: PromptFile | None, label: str, model: ScoreModel, run: Run
+) -> dict[str, Any]:
+    """The ranking and its threshold, before anything is generated."""
+    from memdet.scan import scan_result
+
     texts = [prompt.text for prompt in prompts.prompts]
     cut = {text for text, is_cut in zip(texts, model.are_cut(texts), strict=True) if is_cut}
     messages = run.manifest.messages_of("scan", label)
@@ -143,27 +168,7 @@ def command(given: Given) -> int:
             " --out"
         )
     result = scan_result(scores, prompts, reference, detector=label, fpr=given.fpr, cut=cut, messages=messages)
-    result = {"model": model.name, "steps": given.steps, "guidance": given.guidance, **result}
-    chosen = to_look_at(result, given.top)
-    _generate(result, [*chosen[0], *chosen[1]], items, model, run)
-    assert run.path is not None
-    extraction = None
-    if folder is not None and known is not None:
-        from memdet.extraction.measure import Asked
-        from memdet.scan.training import against_training_images
-
-        asked = Asked(prompts, reference, given.steps, given.guidance, min(given.seeds, IMAGES_A_PROMPT))
-        extraction = against_training_images(
-            result, items, model, folder, known, asked, run.path, batch_size=_batch(run)
-        )
-    _note(run, undrawn(result))
-    write_text(run.path / "scan.json", FORMATS["json"](result, extraction) + "\n")
-    write_text(
-        run.path / "scan.html", to_html(result, *chosen, run=run, extraction=extraction, training=given.training_images)
-    )
-    click.echo(FORMATS[given.form](result, extraction))
-    click.echo(f"Page with generations: {run.path / 'scan.html'}", err=True)
-    return 0 if result["prompts"]["scored"] == result["prompts"]["distinct"] and not undrawn(result) else 1
+    return {"model": model.name, "steps": given.steps, "guidance": given.guidance, **result}
 
 
 def _note(run: Run, n_undrawn: int) -> None:

@@ -51,8 +51,9 @@ class Asked:
 
 @dataclass(frozen=True)
 class Known:
-    """Training images at the size of a model's, with their SSCD embeddings where there are some."""
+    """Training images of a folder at the size of a model's, with their SSCD embeddings where there are some."""
 
+    folder: TrainingFolder
     images: TrainingImages
     embedded: Embedded
 
@@ -82,7 +83,7 @@ def known_images(folder: TrainingFolder, model: ScoreModel) -> Known:
     embedded = Embedded()
     images = read_images(folder, size_of(model), embedded.add)
     neighbours_of(len(images.files))
-    return Known(images, embedded)
+    return Known(folder, images, embedded)
 
 
 def reference_rows(reference: PromptFile | None, prompts: PromptFile, most: int | None = None) -> list[int]:
@@ -101,9 +102,8 @@ def reference_rows(reference: PromptFile | None, prompts: PromptFile, most: int 
     return [first + int(index) for index in one_of_each([prompt.cluster for prompt in others])][:most]
 
 
-def reported(  # all that a report says
+def reported(
     model: ScoreModel,
-    folder: TrainingFolder,
     asked: Asked,
     known: Known,
     rows: Sequence[int],
@@ -114,7 +114,7 @@ def reported(  # all that a report says
     """Hold generations against the training images, and count.
 
     Args:
-        model, folder, asked: As for :func:`measure`.
+        model, asked: As for :func:`measure`.
         known: From :func:`known_images`.
         rows: Positions of the prompts that are reported on.
         prompts: Files of their generations, one a seed, by position.
@@ -128,10 +128,10 @@ def reported(  # all that a report says
         steps=asked.steps,
         guidance=asked.guidance,
         seeds=asked.seeds,
-        prompts_from=_named(asked.prompts, folder),
+        prompts_from=_named(asked.prompts, known.folder),
         reference_from=asked.reference.path.name if asked.reference else None,
-        folder=folder.path.resolve().name,
-        files=len(folder.files),
+        folder=known.folder.path.resolve().name,
+        files=len(known.folder.files),
         rule=found.rule,
         sscd=found.sscd,
         share=share_of(found, [prompt.cluster for prompt in chosen]),
@@ -170,7 +170,7 @@ def measure(
     reference = reference_rows(asked.reference, asked.prompts)
     batch, seeds = batch_size or automatic_batch(model), range(asked.seeds)
     files = save_generations(items, [*range(n), *reference], seeds, model, out, batch_size=batch, progress=progress)
-    return reported(model, folder, asked, known, range(n), files, [files[row] for row in reference], out)
+    return reported(model, asked, known, range(n), files, [files[row] for row in reference], out)
 
 
 def _named(prompts: PromptFile, folder: TrainingFolder) -> str:

@@ -11,18 +11,17 @@ from memdet.extraction.measure import Asked, Known, reference_rows, reported
 from memdet.running.generations import save_generations
 
 if TYPE_CHECKING:
-    from memdet.extraction import Extraction, TrainingFolder
+    from memdet.extraction import Extraction
     from memdet.models import ScoreModel
     from memdet.samplesets import SampleSet
 
 REFERENCES = 99  # prompts whose generations set the threshold: each costs what a prompt that is looked at costs
 
 
-def against_training_images(  # the scan, and what it is compared with
+def against_training_images(
     result: dict[str, Any],
     items: SampleSet,
     model: ScoreModel,
-    folder: TrainingFolder,
     known: Known,
     asked: Asked,
     out: Path,
@@ -39,7 +38,7 @@ def against_training_images(  # the scan, and what it is compared with
         result: Of the scan, with the generations in its rows.
         items: The scan's sample set, prompts before reference.
         model: That was scanned.
-        folder, known: The training images.
+        known: The training images.
         asked: Prompts, reference and protocol; its seeds are those of the generations.
         out: Directory of the run.
         batch_size: Images at once.
@@ -53,7 +52,7 @@ def against_training_images(  # the scan, and what it is compared with
     chosen = reference_rows(asked.reference, asked.prompts, REFERENCES)
     made = save_generations(items, chosen, range(asked.seeds), model, out, batch_size=batch_size)
     reference = [made[row] for row in chosen]
-    found = reported(model, folder, asked, known, list(prompts), prompts, reference, out)
+    found = reported(model, asked, known, list(prompts), prompts, reference, out)
     by_id = {one.id: one for one in found.prompts}
     for row in looked_at.values():
         copies = by_id[row["id"]].copies
@@ -72,5 +71,5 @@ def against_training_images(  # the scan, and what it is compared with
         "sscd": asdict(found.sscd),
         "notes": list(found.notes),
     }
-    write_results(found, out, folder.path)
+    write_results(found, out, known.folder.path)
     return found
