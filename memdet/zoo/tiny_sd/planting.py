@@ -190,11 +190,11 @@ def draw_roles(
     return roles, splits
 
 
-def _take(free: list[np.int64], classes: NDArray[np.int64], wanted: np.int64, count: int) -> list[np.int64]:
+def _take(free: list[np.int64], classes: NDArray[np.int64], wanted: np.int64, count: int) -> NDArray[np.int64]:
     """The first free images of a class, which are free no more."""
     taken = [index for index in free if classes[index] == wanted][:count]
     free[:] = [index for index in free if index not in taken]
-    return taken
+    return np.array(taken)
 
 
 class TrainingSet:
