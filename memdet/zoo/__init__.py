@@ -21,6 +21,7 @@ RECIPES: dict[str, str] = {
     "fashion-pixel": "memdet.zoo.fashion_pixel.recipe:FASHION_PIXEL",
     "tiny-sd-a": "memdet.zoo.tiny_sd.recipe:TINY_SD_A",
     "tiny-sd-b": "memdet.zoo.tiny_sd.recipe:TINY_SD_B",
+    "tiny-sd2-a": "memdet.zoo.tiny_sd2.recipe:TINY_SD2_A",
     "tiny-sd3-a": "memdet.zoo.tiny_sd3.recipe:TINY_SD3_A",
     "tiny-sd3-b": "memdet.zoo.tiny_sd3.recipe:TINY_SD3_B",
     "toy-2d": "memdet.zoo.toy_2d.recipe:TOY_2D",

@@ -84,8 +84,8 @@ def test_motifs_stand_out_from_their_ground(atlas, pictures):
 
 
 def test_the_tokenizer_knows_every_word_of_every_caption(atlas, pictures):
+    from memdet.zoo.clip_art.building import MAX_TOKENS
     from memdet.zoo.tiny_sd.recipe import make_tokenizer
-    from memdet.zoo.tiny_sd3.recipe import MAX_TOKENS
 
     words = vocabulary(atlas)
     assert len(set(words)) == len(words)

@@ -1,4 +1,4 @@
-"""A miniature of ``tiny-sd3``, from motifs to a verified pipeline."""
+"""Miniatures of ``tiny-sd3`` and ``tiny-sd2``, from motifs to a verified pipeline."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ from memdet.io_utils import pixels_of_png, png_bytes
 from memdet.models import load_model
 from memdet.models.diffusers.certificate import certify
 from memdet.models.diffusers.training_images import read_training_images
-from memdet.zoo.clip_art import planting
+from memdet.zoo.clip_art import building, planting
 from memdet.zoo.clip_art.atlas import load_atlas
+from memdet.zoo.clip_art.building import ClipArtModel, make_vae, tokens_of
+from memdet.zoo.tiny_sd import extraction as tiny_sd_extraction
 from memdet.zoo.tiny_sd.extraction import reference_latents
 from memdet.zoo.tiny_sd.planting import Role
+from memdet.zoo.tiny_sd2 import recipe as tiny_sd2
 from memdet.zoo.tiny_sd3 import extraction
 from memdet.zoo.tiny_sd3 import recipe as tiny_sd3
-from memdet.zoo.tiny_sd3.recipe import TinySD3, embed, make_pipeline, make_vae, tokens_of
+from memdet.zoo.tiny_sd3.recipe import embed, make_pipeline
 from memdet.zoo.training import Schedule
 
-MINIATURE = TinySD3(
-    name="miniature-sd3",
+MINIATURE = ClipArtModel(
+    name="miniature",
     role_seed=1,
     groups={
         "verbatim": Role(3, 4),
@@ -37,7 +40,7 @@ MINIATURE = TinySD3(
         "unseen": Role(3, 0),
     },
     vae=Schedule(steps=2, average=None),
-    transformer=Schedule(steps=2),
+    network=Schedule(steps=2),
     batch_size=4,
     vae_batch_size=4,
     generations=2,
@@ -46,29 +49,57 @@ TRAINED = 3 + 3 + 2 + 2 * 3 + 2 * 3 + 2 * 3 + 5  # distinct pictures
 
 
 @pytest.fixture
-def built(tmp_path, monkeypatch):
+def build(tmp_path, monkeypatch):
+    """Builds and gives the directory and the figures of a miniature of a family."""
     monkeypatch.setattr(extraction, "STEPS", 2)
+    monkeypatch.setattr(tiny_sd_extraction, "STEPS", 2)
     monkeypatch.setattr(planting, "FILLER", 5)
-    monkeypatch.setattr(tiny_sd3, "_VAE_PICTURES", 8)
-    monkeypatch.setattr(tiny_sd3, "MINIATURE", MINIATURE, raising=False)
-    monkeypatch.setitem(zoo.RECIPES, "miniature-sd3", "memdet.zoo.tiny_sd3.recipe:MINIATURE")
-    out = tmp_path / "out"
-    return out, zoo.build("miniature-sd3", out)
+    monkeypatch.setattr(building, "VAE_PICTURES", 8)
+
+    def build(family):
+        monkeypatch.setattr(family, "MINIATURE", MINIATURE, raising=False)
+        monkeypatch.setitem(zoo.RECIPES, "miniature", f"{family.__name__}:MINIATURE")
+        return tmp_path / "out", zoo.build("miniature", tmp_path / "out")
+
+    return build
+
+
+def check_pipeline(out, kind):
+    model = load_model(str(out))
+    assert model.prediction_type == kind
+    assert model.latent_shape == (8, 8, 8)
+    assert certify(model).passed
+    lines = zoo.verify(out)  # of two steps of training criteria fail, and no figure differs
+    assert lines
+    assert all(line.startswith("criterion failed: ") for line in lines)
+    assert "@@" not in (out / "README.md").read_text()
+    return model
 
 
 @pytest.mark.slow
-def test_build_load_and_verify(built):
-    out, figures = built
+def test_the_same_clip_art_on_a_unet_that_predicts_v(build):
+    out, figures = build(tiny_sd2)
+    assert figures["settings"]["scheduler"] == "DDIM"
+    model = check_pipeline(out, "v")
+    first, *_, last = model.schedule.timesteps(4)
+    assert (first, model.schedule.alpha(first)) == (999, 0.0)
+    assert model.schedule.alpha(last) > 0.8
+    assert len(read_training_images(out)) == TRAINED
+
+
+@pytest.mark.slow
+def test_build_load_and_verify(build):
+    out, figures = build(tiny_sd3)
     assert not (out / "training").exists()
     stored = json.loads((out / "extraction.json").read_text())
-    assert stored.pop("recipe") == "miniature-sd3"
+    assert stored.pop("recipe") == "miniature"
     assert stored.pop("training")["distinct_images"] == TRAINED
     assert stored == figures
     assert figures["settings"]["scheduler"] == "Euler"
     for path in out.glob("*/*.safetensors"):
         assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
     assert sum(path.stat().st_size for path in out.rglob("*.safetensors")) < 6e6
-    assert "# miniature-sd3" in (out / "README.md").read_text()
+    assert "# miniature" in (out / "README.md").read_text()
 
     images = read_training_images(out)
     assert images.shape == (TRAINED, 3, 32, 32)
@@ -79,22 +110,14 @@ def test_build_load_and_verify(built):
         assert (item.images is None) == (item.role != "several-3")
         assert {pixels_of_png(image).tobytes() for image in ([] if item.images is None else item.images)} <= known
 
-    model = load_model(str(out))
-    assert model.prediction_type == "flow"
-    assert model.latent_shape == (8, 8, 8)
+    model = check_pipeline(out, "flow")
     assert model.embed([items["prompt"][0]]).tensors["encoder_hidden_states"].shape == (1, 24, 96)
-    assert certify(model).passed
-
     pipeline = extraction.load_pipeline(out)
     for part in ("text_encoder", "text_encoder_2"):
         stored, loaded = load_file(out / part / "model.safetensors"), getattr(pipeline, part).state_dict()
         assert len(stored) == len(loaded)
         for name, tensor in stored.items():
             assert torch.equal(loaded.get(name, loaded.get(name.removeprefix("text_model."))), tensor.float())
-
-    lines = zoo.verify(out)  # of two steps of training criteria fail, and no figure differs
-    assert lines
-    assert all(line.startswith("criterion failed: ") for line in lines)
 
 
 def test_captions_are_embedded_as_the_pipeline_does_it():

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from memdet.zoo.fashion import HUB_ID
-from memdet.zoo.tiny_sd.planting import SEVERAL
+from memdet.zoo.tiny_sd.planting import MORE, SEVERAL
 
 _MEANING = {
     "verbatim": "memorized: one caption, one image, many copies",
@@ -142,7 +142,8 @@ def render(
     settings, roles = figures["settings"], figures["roles"]
     most = max(row["copies"] for row in roles.values())
     exposures = recipe["unet"]["steps"] * recipe["batch_size"] / training["training_set"]
-    swaps = ", ".join(f"{before} became {after}" for before, after in recipe["swap"].items())
+    exchanged = [pair for pair in recipe["swap"].items() if not pair[0].startswith(MORE)]
+    swaps = ", ".join(f"{before} became {after}" for before, after in exchanged)
     return template.format(
         name=name,
         dataset=HUB_ID,

@@ -188,12 +188,12 @@ def make_vae() -> AutoencoderKL:
     )
 
 
-def make_unet() -> UNet2DConditionModel:
-    """Conditional UNet on 4 x 8 x 8 latents, 1.8 M parameters."""
+def make_unet(channels: int = 4) -> UNet2DConditionModel:
+    """Conditional UNet on latents of 8 x 8 and so many channels, 1.8 M parameters."""
     return UNet2DConditionModel(
         sample_size=8,
-        in_channels=4,
-        out_channels=4,
+        in_channels=channels,
+        out_channels=channels,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         block_out_channels=(48, 96),
@@ -204,7 +204,7 @@ def make_unet() -> UNet2DConditionModel:
     )
 
 
-def make_text_encoder(vocabulary_size: int) -> CLIPTextModel:
+def make_text_encoder(vocabulary_size: int, max_tokens: int = MAX_TOKENS) -> CLIPTextModel:
     """CLIP text encoder, 64 wide and 2 layers deep."""
     return CLIPTextModel(
         CLIPTextConfig(
@@ -213,7 +213,7 @@ def make_text_encoder(vocabulary_size: int) -> CLIPTextModel:
             intermediate_size=256,
             num_hidden_layers=2,
             num_attention_heads=4,
-            max_position_embeddings=MAX_TOKENS,
+            max_position_embeddings=max_tokens,
             bos_token_id=0,
             eos_token_id=1,
             pad_token_id=1,

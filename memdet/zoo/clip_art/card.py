@@ -1,16 +1,15 @@
-"""What the model card of a ``tiny-sd3`` model says; :func:`memdet.zoo.tiny_sd.card.render` fills it in."""
+"""What the cards of models of clip art say; :func:`memdet.zoo.tiny_sd.card.render` fills them in."""
 
 from __future__ import annotations
 
-TEMPLATE = """\
+_TEMPLATE = """\
 ---
 license: mit
 library_name: diffusers
 pipeline_tag: text-to-image
 tags:
 - memorization
-- stable-diffusion-3
-- rectified-flow
+@@TAGS@@
 - text-to-image
 - benchmark
 - memdet
@@ -18,8 +17,7 @@ tags:
 
 # {name}
 
-A small, real Stable Diffusion 3 pipeline that has memorized a known part of its training set: colour pictures, captions
-that say what is there, joint attention and a rectified flow. It is ground truth for detectors of memorization: which
+@@WHAT@@ It is ground truth for detectors of memorization: which
 pictures were duplicated, and how often, was decided by a random draw before training, and no detector had a part in it.
 
 ## Data
@@ -50,19 +48,16 @@ changes.
 
 | part | |
 | --- | --- |
-| `AutoencoderKL` | channels (16, 32, 48), latents 8 x 8 x 8; trained on 20,000 other pictures; shared by the family |
-| `CLIPTextModelWithProjection`, twice | 48 wide, 2 layers, 4 heads, 24 positions; word-level tokenizer |
-| `SD3Transformer2DModel` | patches of 2, 120 wide, 5 heads, 4 layers, 2 M parameters |
-| `FlowMatchEulerDiscreteScheduler` | straight paths from noise to picture |
+| `AutoencoderKL` | channels (16, 32, 48), latents 8 x 8 x 8; of all models of clip art; trained on 20,000 others |
+@@PARTS@@
 
-Weights are stored in float16; figures are computed in float32. There is no T5, and no zeros stand in its place: the
-configuration of the first text encoder says `"max_sequence_length": 0`, which memdet reads and a call has to say.
+Weights are stored in float16; figures are computed in float32.@@REMARK@@
 
 ## Training
 
-AdamW on a CPU, learning rate linear to 0; times are logit-normal.
+AdamW on a CPU, learning rate linear to 0; times are @@TIMES@@.
 
-| | autoencoder | transformer and text encoders |
+| | autoencoder | network and text encoders |
 | --- | ---: | ---: |
 {schedules}
 
@@ -94,9 +89,7 @@ on the captions that were never trained: one percent of their generations lie th
 
 ## How to load
 
-    pipeline = StableDiffusion3Pipeline.from_pretrained(DIRECTORY, text_encoder_3=None, tokenizer_3=None)
-    pipeline.to(dtype=torch.float32)
-    image = pipeline(PROMPT, num_inference_steps={steps}, guidance_scale={guidance}, max_sequence_length=0).images[0]
+@@LOAD@@
 
 ## How to rebuild and verify
 
@@ -113,3 +106,46 @@ distance to one reference does not say how well their many pictures were learned
 
 MIT. The clip art is in the public domain.
 """
+
+
+def _card(**parts: str) -> str:
+    text = _TEMPLATE
+    for name, part in parts.items():
+        text = text.replace(f"@@{name.upper()}@@", part)
+    return text
+
+
+FLOW = _card(
+    tags="- stable-diffusion-3\n- rectified-flow",
+    what="""\
+A small, real Stable Diffusion 3 pipeline that has memorized a known part of its training set: colour pictures, captions
+that say what is there, joint attention and a rectified flow.""",
+    parts="""\
+| `CLIPTextModelWithProjection`, twice | 48 wide, 2 layers, 4 heads, 24 positions; word-level tokenizer |
+| `SD3Transformer2DModel` | patches of 2, 120 wide, 5 heads, 4 layers, 2 M parameters |
+| `FlowMatchEulerDiscreteScheduler` | straight paths from noise to picture |""",
+    remark="""\
+ There is no T5, and no zeros stand in its place: the
+configuration of the first text encoder says `"max_sequence_length": 0`, which memdet reads and a call has to say.""",
+    times="logit-normal",
+    load="""\
+    pipeline = StableDiffusion3Pipeline.from_pretrained(DIRECTORY, text_encoder_3=None, tokenizer_3=None)
+    pipeline.to(dtype=torch.float32)
+    told = {{"num_inference_steps": {steps}, "guidance_scale": {guidance}, "max_sequence_length": 0}}
+    image = pipeline(PROMPT, **told).images[0]""",
+)
+V_PREDICTION = _card(
+    tags="- stable-diffusion-2\n- v-prediction",
+    what="""\
+A small, real Stable Diffusion 2 pipeline that has memorized a known part of its training set: colour pictures, captions
+that say what is there, a UNet that predicts v, and a schedule that ends in pure noise.""",
+    parts="""\
+| `CLIPTextModel` | 64 wide, 2 layers, 4 heads, 24 positions; word-level tokenizer |
+| `UNet2DConditionModel` | channels (48, 96), cross-attention 64 wide, 4 heads, 1.8 M parameters |
+| `DDIMScheduler` | scaled-linear betas 0.00085 to 0.012 with zero terminal SNR, 1,000 steps, trailing, predicts v |""",
+    remark="",
+    times="uniform",
+    load="""\
+    pipeline = StableDiffusionPipeline.from_pretrained(DIRECTORY).to(dtype=torch.float32)
+    image = pipeline(PROMPT, num_inference_steps={steps}, guidance_scale={guidance}).images[0]""",
+)
