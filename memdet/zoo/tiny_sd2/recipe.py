@@ -105,6 +105,7 @@ def v_loss(pipeline: StableDiffusionPipeline, captions: list[str]) -> Loss:
         alpha, sigma = (level.sqrt().view(-1, 1, 1, 1) for level in (alphas[t], 1 - alphas[t]))
         told = encoder(torch.where(batch.dropped, null, tokens[batch.rows])).last_hidden_state
         predicted: Tensor = unet(alpha * batch.x0 + sigma * batch.noise, t, told).sample
-        return (predicted - (alpha * batch.noise - sigma * batch.x0)).square().mean()
+        v: Tensor = alpha * batch.noise - sigma * batch.x0
+        return (predicted - v).square().mean()
 
     return loss
