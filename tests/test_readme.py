@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from memdet.tables import FORMATS, report_rows
+from memdet.tables.by_draws import draw_rows
 from memdet.tables.by_time import by_time
 from memdet.tables.numbers import interval
 
@@ -30,9 +31,10 @@ def test_findings_show_the_committed_run():
 
 @pytest.mark.slow
 def test_every_interval_of_the_findings_is_one_of_a_committed_run():
-    runs = [ROOT / "results" / suite / "reference" for suite in ("controlled", "times")]
+    runs = [ROOT / "results" / suite / "reference" for suite in ("controlled", "times", "headline")]
     rows = [*report_rows(runs), *report_rows(runs[:1], by_stratum=True)]
     known = {interval(row, "auroc") for row in rows} | {interval(row, "tpr_at_1_fpr") for row in rows}
+    known |= {interval(row, "auroc") for row in draw_rows([ROOT / "results" / "first-step" / "reference"], [1, 4, 16])}
     for file in (ROOT / "results" / "localization").iterdir():
         known |= {interval(row, name) for row in json.loads(file.read_text()) for name in ("pixel_auroc", "iou")}
     stated = re.findall(r"[01]?\.\d{3} \[[^]]+\]", FINDINGS)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-UNHASHED = {"published", "order"}  # what a spec says of the set, and not of its scores
+# What a spec says of the set, and not of its scores; how many seeds a run took is among its own settings.
+UNHASHED: dict[str, bool | set[str]] = {"published": True, "order": True, "protocol": {"seeds"}}
 
 
 def sample_set_ids() -> list[str]:

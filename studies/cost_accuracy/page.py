@@ -14,7 +14,7 @@ from memdet.tables.table import Table, left, right
 from studies.cost_accuracy.fronts import MEASURES, Row, SetFronts, evaluations, may_lead
 
 FIGURE = "cost-accuracy.png"
-CHEAP, CLOSE = 2.5, 0.03  # evaluations: at most two and what is shared; a difference of AUROCs
+CHEAP, CLOSE = 2.5, 0.03  # evaluations a draw: at most two and what is shared; a difference of AUROCs
 SHOWN = 3  # sets in a sentence
 SEED_PAPER, CHEAPER = "jeon2025", "wen2024"
 
@@ -25,18 +25,16 @@ Which detectors are worth their network evaluations, from the run `{run}`:
 {sets} sample sets, {seeds}. An evaluation is a forward of one item on one branch (F), a forward-mode (JVP) or a
 reverse-mode (VJP) Jacobian product, each counted as one and summed over the noise seeds; what all items share, such as
 the null branch at shared noise, is divided among them. This is the count of `memdet report --format html`. It favours
-the Jacobian products, of which one takes the time of two to three forwards ([throughput](throughput.md)). On the Pareto
-front is who no cheaper or equally cheap detector equals or exceeds. Controls are not on it, nor oracles, which look at
-the training images.
+the Jacobian products, of which one takes the time of two to three forwards ([throughput](throughput.md)).
+
+A detector is on the Pareto front of a sample set if every other detector with an equal or a higher accuracy there costs
+more. Controls are left out, and so are oracles, which look at the training images.
 
 ![AUROC and TPR at 1 % FPR against network evaluations, a panel a sample set](figures/{figure})
 
 The AUROC axis is stretched towards 1, where detectors compete; what lies below .45 is drawn at its lower edge. On the
 front a name stands where it rises by .01 or more above the best control and the last one named; every point of it is in
-the tables below. Dark grey: `wen2024` and `jeon2025`, named where there is place.
-
-Detectors stand here as they were when the run was made; [Corrections](findings.md#corrections) says which of them
-have been corrected since."""
+the tables below. Dark grey: `wen2024` and `jeon2025`, named where there is place."""
 
 _AGAIN = """\
 `memdet reproduce cost-accuracy --from {run} --out docs` makes this page and its figure again from the
@@ -60,9 +58,9 @@ def render_cost_page(sets: Sequence[SetFronts], run: str) -> str:
         "A front is made of point estimates: a step that is shorter than the intervals of its ends is no evidence, and "
         "the groups in the tables say who is not told apart.",
         "## Detectors that take Jacobian products",
-        f"On the {len(told)} sets where the best of the front is shown to beat the best control. Behind: on how many "
-        "of them a detector that costs less and takes no Jacobian product has an AUROC at least as high, and which one "
-        "of these has the highest most often.",
+        f"Over the {len(told)} sets where the best detector of the front is shown to beat the best control. *Behind* "
+        "counts the sets on which some detector without Jacobian products costs less and has an AUROC at least as "
+        "high. *Most often* names the best of those detectors: the one that is it on the most sets, and on how many.",
         _products_table(told),
     ]
     for measure, title in MEASURES.items():
@@ -87,7 +85,7 @@ def _cheap(sets: Sequence[SetFronts]) -> str:
     more = {name: (cheap, best) for name, (cheap, best) in rises.items() if best["auroc"] - cheap["auroc"] > CLOSE}
     text = (
         f"**Two evaluations are often enough.** On {len(sets) - len(more)} of {len(sets)} sets the best AUROC for at "
-        f"most {CHEAP:g} evaluations is within {number(CLOSE)} of the best at any cost."
+        f"most {CHEAP:g} evaluations per noise draw is within {number(CLOSE)} of the best at any cost."
     )
     return text + (f" More buys more on {_steps(more, 'auroc')}." if more else "")
 
@@ -109,7 +107,7 @@ def _low_rates(sets: Sequence[SetFronts]) -> str:
 def _bought(found: SetFronts, measure: str) -> tuple[Row, Row]:
     """The best of the front for little, or else its cheapest; and its best."""
     front = found.fronts[measure]
-    cheap = [row for row in front if evaluations(row) <= CHEAP]
+    cheap = [row for row in front if evaluations(row) <= CHEAP * row["seeds"]]
     return (cheap or front[:1])[-1], front[-1]
 
 

@@ -119,7 +119,6 @@ def classes_of_schedulers():
     return sorted(name for name in dir(diffusers) if name.endswith("Scheduler") and not name.startswith(("Flax", "_")))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("name", classes_of_schedulers())
 def test_no_scheduler_passes_for_another(name, pixel_pipeline):
     """Its noise is that which its own class computes, or it is refused by its name."""
