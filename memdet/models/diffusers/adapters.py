@@ -145,8 +145,7 @@ def put_on(adapters: Iterable[Adapter], pipeline: Any) -> list[str]:
     """
     remarks = []
     for adapter in adapters:
-        method = "load_lora_weights" if adapter.kind == "LoRA" else "load_textual_inversion"
-        if not hasattr(pipeline, method):
+        if not _takes(pipeline, adapter.kind):
             raise UserError(f"{adapter.path}: a {type(pipeline).__name__} of diffusers takes no {adapter.kind}")
         try:
             with quiet(), torch.random.fork_rng(devices=[]):  # rows of new tokens are drawn before they are filled
@@ -163,6 +162,14 @@ def put_on(adapters: Iterable[Adapter], pipeline: Any) -> list[str]:
         if isinstance(network, torch.nn.Module):
             network.eval().requires_grad_(False)
     return remarks
+
+
+def _takes(pipeline: Any, kind: str) -> bool:
+    """Whether diffusers can put an adapter on a pipeline; some say so of a pipeline whose network takes no LoRA."""
+    if kind != "LoRA":
+        return hasattr(pipeline, "load_textual_inversion")
+    networks = [network for name in ("unet", "transformer") if (network := pipeline.components.get(name)) is not None]
+    return hasattr(pipeline, "load_lora_weights") and all(hasattr(one, "load_lora_adapter") for one in networks)
 
 
 def put_on_parts(adapters: Iterable[Adapter], *, unet: Any, text_encoder: Any, tokenizer: Any) -> list[str]:
