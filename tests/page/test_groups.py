@@ -40,7 +40,7 @@ def by_seed(of_set, entry, items):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["quick", "controlled", "times", "oracle"])
+@pytest.mark.parametrize("name", ["quick", "headline", "times", "oracle"])
 def test_page_and_table_of_a_run_agree(name, monkeypatch):
     few = partial(evaluate_rates, draws=100)  # tables need no draws for the groups, and those of the page are compared
     monkeypatch.setattr("memdet.tables.rows.evaluate_table", partial(evaluate_table, draws=1))
