@@ -31,7 +31,7 @@ def test_findings_show_the_committed_run():
 
 @pytest.mark.slow
 def test_every_interval_of_the_findings_is_one_of_a_committed_run():
-    runs = [ROOT / "results" / suite / "reference" for suite in ("controlled", "times", "headline")]
+    runs = [ROOT / "results" / suite / "reference" for suite in ("controlled", "times", "headline", "few-step")]
     rows = [*report_rows(runs), *report_rows(runs[:1], by_stratum=True)]
     known = {interval(row, "auroc") for row in rows} | {interval(row, "tpr_at_1_fpr") for row in rows}
     known |= {interval(row, "auroc") for row in draw_rows([ROOT / "results" / "first-step" / "reference"], [1, 4, 16])}
