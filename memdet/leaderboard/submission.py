@@ -44,7 +44,8 @@ def check_entry(path: Path, plugins: Sequence[Path] = ()) -> list[Finding]:
 def place_of(path: Path, command: str, sample_sets: Sequence[str]) -> Path:
     """``<suite>/<run>`` of an entry.
 
-    The suite is the one that its command names, or else the smallest one with all of its sample sets.
+    The suite is the one that its command names, or else ``quick`` or ``controlled`` where all of its sample sets are
+    there, or else the smallest one that has them all.
 
     Raises:
         UserError: No suite has them all.
@@ -58,5 +59,6 @@ def place_of(path: Path, command: str, sample_sets: Sequence[str]) -> Path:
             f"no suite has all of {', '.join(sample_sets)}: say where the entry goes, `out` results/SUITE/NAME",
             parameters=("out",),
         )
-    best = min(fitting, key=lambda suite: (suite.name != named, len(suite.sample_sets), suite.name))
+    usual = {"quick", "controlled"}
+    best = min(fitting, key=lambda suite: (suite.name != named, suite.name not in usual, len(suite.sample_sets)))
     return Path(best.name) / path.resolve().name
