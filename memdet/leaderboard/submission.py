@@ -10,7 +10,7 @@ from memdet.detectors import detector_classes
 from memdet.errors import UserError
 from memdet.leaderboard.entry import Entry, check_files
 from memdet.leaderboard.submission_recompute import check_again
-from memdet.samplesets import load_suite, suite_names
+from memdet.samplesets import SuiteSpec, load_suite, suite_names
 from memdet.testing.check_detector import Finding
 
 
@@ -44,8 +44,8 @@ def check_entry(path: Path, plugins: Sequence[Path] = ()) -> list[Finding]:
 def place_of(path: Path, command: str, sample_sets: Sequence[str]) -> Path:
     """``<suite>/<run>`` of an entry.
 
-    The suite is the one that its command names, or else ``quick`` or ``controlled`` where all of its sample sets are
-    there, or else the smallest one that has them all.
+    The suite is the one that its command names, or else the smallest one with all of its sample sets; one that runs
+    variants of a single detector comes last.
 
     Raises:
         UserError: No suite has them all.
@@ -59,6 +59,10 @@ def place_of(path: Path, command: str, sample_sets: Sequence[str]) -> Path:
             f"no suite has all of {', '.join(sample_sets)}: say where the entry goes, `out` results/SUITE/NAME",
             parameters=("out",),
         )
-    usual = {"quick", "controlled"}
-    best = min(fitting, key=lambda suite: (suite.name != named, suite.name not in usual, len(suite.sample_sets)))
+
+    def rank(suite: SuiteSpec) -> tuple[bool, bool, int, str]:
+        of_one = len({label.partition("@")[0] for label in suite.detectors}) == 1 and "*" not in suite.detectors
+        return suite.name != named, of_one, len(suite.sample_sets), suite.name
+
+    best = min(fitting, key=rank)
     return Path(best.name) / path.resolve().name
