@@ -12,26 +12,16 @@ from numpy.typing import NDArray
 from memdet.models.diffusers.compositions import PASTES, draw
 from memdet.zoo.clip_art.atlas import Atlas
 from memdet.zoo.clip_art.pictures import draw_pictures, elsewhere, narrow, region, templates
-from memdet.zoo.tiny_sd.planting import SEVERAL, Planted, Role, TrainingSet, draw_roles
+from memdet.zoo.tiny_sd.planting import SEVERAL, TRANSITION, Planted, Role, TrainingSet, draw_roles
 
 DATA_SEED = 20261130  # captions and pictures are drawn with it, whatever the model
 FILLER = 16_000  # pictures with one copy that are in no planted group
 FILLERS_FILE = "clip-art-fillers"
 
-# Groups named more-... take the role of the group that they are more of, so that two groups of one size can change
-# places in a sister model.
-ROLES: dict[str, Role] = {
-    "verbatim": Role(160, 256),
-    "single": Role(160, 1),
-    "more-single": Role(80, 1),
-    **{f"copies-{copies}": Role(80, copies) for copies in (192, 160, 128, 96, 64, 32)},
-    "template": Role(80, 2, variants=128),
-    "narrow": Role(80, 1, variants=128),
-    "more-narrow": Role(80, 1, variants=128),
+ROLES: dict[str, Role] = TRANSITION | {  # images of a caption over several are seen as often as a verbatim one
     "several-3": Role(24, 256, variants=3),
     "more-several-3": Role(16, 256, variants=3),
     "several-10": Role(24, 256, variants=10),
-    "unseen": Role(160, 0),
 }
 MORE = {"more-single": "single", "more-narrow": "narrow", "more-several-3": "several-3"}
 _EXCHANGED = (
