@@ -6,16 +6,19 @@ import json
 
 import pytest
 import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
 from safetensors.torch import save_file
 
 from memdet.detectors import detector_classes, make_detectors
 from memdet.errors import UserError
+from memdet.io_utils import pixels_of_png
 from memdet.models.load_options import LoadOptions
 from memdet.results import Run
 from memdet.results.images import key_of
 from memdet.running import RunOptions, generations, run
 from memdet.running.generations import generate, make_images
 from memdet.samplesets import Fetcher, Protocol, load_samples_file
+from tests.helpers.lora import needs_peft, write_lora
 
 PROTOCOL = {"noise": "shared", "steps": 2, "guidance": 3.0}
 
@@ -68,6 +71,34 @@ def test_a_run_says_how_its_model_is_loaded_again(random_pipeline, random_model,
     protocol = Protocol(**PROTOCOL, seeds=1)
     assert kept[key_of(source, item, 0)] == generate(model, [item], [text], protocol, 0)[0]
     assert kept[key_of(source, item, 0)] != generate(load(name, dtype=torch.float64), [item], [text], protocol, 0)[0]
+
+
+@needs_peft
+@pytest.mark.slow
+def test_images_of_a_run_with_a_lora_are_those_of_diffusers(random_pipeline, samples, tmp_path):
+    lora = write_lora(random_pipeline, tmp_path / "pytorch_lora_weights.safetensors")
+    how = RunOptions(seeds=1, loading={str(random_pipeline): LoadOptions(lora=str(lora))})
+    scored(samples, random_pipeline, tmp_path / "run", how)
+    (source,) = Run.load(tmp_path / "run").sources.values()
+    kept = make_images(tmp_path / "run", [source], 1, progress=False)
+
+    pipeline = StableDiffusionPipeline.from_pretrained(random_pipeline, safety_checker=None)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    plain, fused = {}, {}
+    for images in (plain, fused):
+        for item, prompt in source.condition.items():
+            noise = torch.Generator("cpu").manual_seed(0)
+            images[item] = pipeline(
+                prompt, num_inference_steps=2, guidance_scale=3.0, generator=noise, output_type="np"
+            ).images[0]
+        pipeline.load_lora_weights(str(tmp_path), weight_name=lora.name)
+        pipeline.fuse_lora()
+    for item in source.condition:
+        ours = pixels_of_png(kept[key_of(source, item, 0)]).astype(float) / 255
+        theirs = fused[item].reshape(ours.shape)
+        assert abs(ours - theirs).max() < 1.01 / 255
+        assert abs(ours - plain[item].reshape(ours.shape)).max() > 0.05
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib.util import find_spec
 
 import pytest
 import torch
@@ -17,11 +16,8 @@ from memdet.models.diffusers import adapters
 from memdet.models.diffusers.opened import Opened
 from memdet.models.diffusers.pipeline import load_pipeline
 from memdet.models.load_options import LoadOptions
+from tests.helpers.lora import needs_peft, write_lora
 
-needs_peft = pytest.mark.skipif(
-    not (find_spec("peft") and find_spec("accelerate")), reason="the extra lora is not installed"
-)
-RANK = 2
 PROMPTS = ["alderon striped", "a <coat> by corvane", ""]
 
 
@@ -31,19 +27,8 @@ def x(n=3):
 
 @pytest.fixture(scope="module")
 def lora(random_pipeline, tmp_path_factory):
-    """A LoRA on every query and value of the unet and on the queries of the text encoder, in diffusers' format."""
-    torch.manual_seed(5)
-    pipeline = StableDiffusionPipeline.from_pretrained(random_pipeline, safety_checker=None)
-    weights = {}
-    for prefix, network in (("unet", pipeline.unet), ("text_encoder", pipeline.text_encoder)):
-        for name, module in network.named_modules():
-            if name.rpartition(".")[2] in {"to_q", "to_v", "q_proj"} and isinstance(module, torch.nn.Linear):
-                weights[f"{prefix}.{name}.lora_A.weight"] = torch.randn(RANK, module.in_features) / 4
-                weights[f"{prefix}.{name}.lora_B.weight"] = torch.randn(module.out_features, RANK) / 4
-    assert {name.split(".")[0] for name in weights} == {"unet", "text_encoder"}
-    path = tmp_path_factory.mktemp("lora") / "pytorch_lora_weights.safetensors"
-    save_file(weights, path)
-    return path
+    """A LoRA of random weights, in diffusers' format."""
+    return write_lora(random_pipeline, tmp_path_factory.mktemp("lora") / "pytorch_lora_weights.safetensors")
 
 
 @pytest.fixture(scope="module")

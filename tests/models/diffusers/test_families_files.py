@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from importlib.util import find_spec
 
 import pytest
 import torch
@@ -16,6 +15,7 @@ from memdet.models import LoadOptions, load_model
 from memdet.models.diffusers.adapters import Adapter
 from memdet.models.diffusers.opened import Opened
 from memdet.models.diffusers.pipeline import load_pipeline
+from tests.helpers.lora import needs_peft
 from tests.helpers.stand_in_hub import Repository
 from tests.helpers.tiny_pipelines import FAMILIES, save, small_images
 
@@ -71,7 +71,7 @@ def test_weights_that_are_lacking_are_not_made_up(directory, tmp_path):
         load_model(copy)
 
 
-@pytest.mark.skipif(not (find_spec("peft") and find_spec("accelerate")), reason="the extra lora is not installed")
+@needs_peft
 def test_a_lora_is_fused_or_refused(directory, tmp_path):
     plain, _ = load_pipeline(Opened(directory), CPU, torch.float32)
     part = "unet" if "unet" in plain.components else "transformer"
