@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # What a spec says of the set, and not of its scores; how many seeds a run took is among its own settings.
-UNHASHED: dict[str, bool | set[str]] = {"published": True, "order": True, "protocol": {"seeds"}}
+UNHASHED: dict[str, bool | set[str]] = {
+    "published": True,
+    "order": True,
+    "world": True,
+    "question": True,
+    "protocol": {"seeds"},
+}
 
 
 def sample_set_ids() -> list[str]:

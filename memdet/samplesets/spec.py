@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=100)]
@@ -208,12 +216,22 @@ class Asset(_Strict):
 class SampleSetSpec(_Strict):
     """A sample set: items with a label for one model, and how they are to be used."""
 
+    model_config = ConfigDict(json_schema_extra={"dependentRequired": {"question": ["world"]}})
+
     schema_version: Literal[1]
     id: Slug
     version: int = Field(ge=1, description="Changed data means a new version; a published one is never edited.")
     published: Day | None = Field(default=None, description="Day on which this version became public; not hashed.")
     title: Text
     task: Literal["prompt", "image"]
+    world: Slug | None = Field(
+        default=None, description="Family of data, network and training that the set is of, such as grey; not hashed."
+    )
+    question: Slug | None = Field(
+        default=None,
+        description="What the set asks in its world, such as verbatim: sets of one question are averaged in the "
+        "ranking over worlds, and a set without one takes no part in it; not hashed.",
+    )
     model: Text = Field(description="Name in the zoo, closed form, directory, or hub id org/name@revision.")
     source: Source = Field(discriminator="kind")
     columns: Columns
@@ -238,6 +256,13 @@ class SampleSetSpec(_Strict):
     provenance: Text
     known_problems: list[Text]
     assets: list[Asset]
+
+    @field_validator("question")
+    @classmethod
+    def _be_asked_in_a_world(cls, question: str | None, info: ValidationInfo) -> str | None:
+        if question is not None and info.data.get("world", "") is None:
+            raise ValueError(f"{question!r} is asked in no world; name the 'world' too")
+        return question
 
     @model_validator(mode="after")
     def _have_images_for_the_task(self) -> SampleSetSpec:

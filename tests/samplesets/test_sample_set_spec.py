@@ -9,7 +9,15 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from memdet.samplesets import SampleSetSpec, json_schema, load_spec, sample_set_ids, specs_directory
+from memdet.samplesets import (
+    SampleSetSpec,
+    json_schema,
+    load_sample_set,
+    load_spec,
+    load_suite,
+    sample_set_ids,
+    specs_directory,
+)
 
 Fields = dict[str, Any]
 
@@ -148,3 +156,38 @@ def test_a_spec_that_is_not_utf8_is_located(write: Callable[..., Any], refused: 
     path = write("id: a\n")
     path.write_bytes(b"id: a\ntitle: caf\xe9\n")
     refused(lambda: load_spec(path), f"{path}, line 2: byte 16", "save the file as UTF-8")
+
+
+def test_world_and_question_are_not_hashed(spec: Fields, write: Callable[..., Any]):
+    plain = load_sample_set(write(spec))
+    placed = load_sample_set(write(spec | {"world": "grey", "question": "several-10"}))
+    assert (placed.spec.world, placed.spec.question) == ("grey", "several-10")
+    assert (plain.spec.world, plain.spec.question) == (None, None)
+    assert placed.content_hash == plain.content_hash
+
+
+def test_a_world_may_be_named_without_a_question(spec: Fields, write: Callable[..., Any]):
+    assert load_spec(write(spec | {"world": "grey"})).question is None
+
+
+def test_a_question_without_a_world_is_refused(spec: Fields, write: Callable[..., Any], refused: Callable[..., str]):
+    path = write(spec | {"question": "verbatim"})
+    refused(lambda: load_spec(path), f"{path}, line ", "field 'question'", "name the 'world' too")
+    with pytest.raises(jsonschema.ValidationError, match="'world' is a dependency of 'question'"):
+        jsonschema.Draft202012Validator(json_schema()).validate(spec | {"question": "verbatim"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for suite in ("controlled", "headline") for name in load_suite(suite).sample_sets],
+)
+def test_every_controlled_set_is_of_a_world(name: str):
+    assert load_spec(name).world is not None
+
+
+@pytest.mark.parametrize("field", ["world", "question"])
+def test_worlds_and_questions_are_slugs(
+    field: str, spec: Fields, write: Callable[..., Any], refused: Callable[..., str]
+):
+    spec |= {"world": "grey", "question": "verbatim"}
+    refused(lambda: load_spec(write(spec | {field: "Ten images"})), f"field '{field}'")
