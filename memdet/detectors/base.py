@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
-from memdet.detectors.plugins import remake
+from memdet.detectors.configured import Configured
 from memdet.errors import NotApplicableError, UserError
-from memdet.torch_state import kept_generators, own_state
-from memdet.user_code import files_of, note_source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +18,6 @@ TOLERANCE_OF_DIFFERENCES = 1e-2  # they divide the rounding of a prediction by a
 Access = Literal["none", "text", "samples", "score", "gradient", "attention", "activations", "training-data"]
 Task = Literal["prompt", "image", "any"]
 CONTROL_ACCESS = frozenset({"none", "text"})
-_computing: ContextVar[tuple[Any, ...]] = ContextVar("_computing", default=())
 Fidelity = Literal["faithful", "deviates", "derived", "ours", "undeclared"]
 
 
@@ -140,7 +133,7 @@ class DetectorInfo:
         return is_control(self.access)
 
 
-class Detector(ABC):
+class Detector(Configured, ABC):
     """Maps a probe to one number an item, larger meaning more memorized, always.
 
     A subclass sets ``info``, declares its options as annotated class attributes with their defaults, and defines
@@ -155,63 +148,11 @@ class Detector(ABC):
         'wen2024@steps=5'
     """
 
+    kind = "detector"
+    public = "memdet.Detector"
     info: ClassVar[DetectorInfo]
-
-    def __init_subclass__(cls, **keywords: Any) -> None:
-        super().__init_subclass__(**keywords)
-        note_source(cls)
-        for name in ("score", "map"):
-            if name in vars(cls):
-                setattr(cls, name, _in_own_state(vars(cls)[name]))
-
-    def __init__(self, **options: Any) -> None:
-        from pydantic import ConfigDict, TypeAdapter, ValidationError
-
-        if options:
-            check_info(type(self))
-        hints = self.option_types()
-        for key, value in options.items():
-            if key not in hints:
-                known = ", ".join(hints) or "none"
-                raise UserError(f"detector {self.info.name} has no option {key!r}; its options: {known}")
-            adapter = TypeAdapter(hints[key], config=ConfigDict(strict=False))
-            if isinstance(value, str) and get_origin(hints[key]) is Literal:
-                # pydantic reads no number from text where the choices are numbers
-                value = {str(choice): choice for choice in get_args(hints[key])}.get(value, value)
-            try:
-                parsed = adapter.validate_strings(value) if isinstance(value, str) else adapter.validate_python(value)
-            except ValidationError as error:
-                reason = error.errors()[0]["msg"]
-                raise UserError(f"detector {self.info.name}: {key}={value!r}: {reason}") from None
-            setattr(self, key, parsed)
-
-    @classmethod
-    def option_types(cls) -> dict[str, Any]:
-        """Annotation of each option, in the order of declaration."""
-        hints = get_type_hints(cls, include_extras=True)
-        return {key: hint for key, hint in hints.items() if get_origin(hint) is not ClassVar and key != "info"}
-
-    @property
-    def label(self) -> str:
-        """Name, and the options that differ from their defaults: ``wen2024@steps=50``.
-
-        Raises:
-            UserError: The class has no ``info``.
-        """
-        check_info(type(self))
-        changed = [
-            f"{key}={getattr(self, key)}"
-            for key in self.option_types()
-            if getattr(self, key) != getattr(type(self), key)
-        ]
-        return self.info.name + ("@" + ",".join(changed) if changed else "")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Another process makes the detector again, from its plugin file if it came from one."""
-        cls = type(self)
-        file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-        state = {key: getattr(self, key) for key in self.option_types()} | vars(self)
-        return remake, (cls.__module__, file, cls.__qualname__, state, files_of(cls))
+    info_type = DetectorInfo
+    computes = ("score", "map")
 
     @property
     def tolerance(self) -> float:
@@ -239,31 +180,3 @@ class Detector(ABC):
     def gives_map(cls) -> bool:
         """Whether :meth:`map` is there."""
         return cls.map is not Detector.map
-
-
-def _in_own_state(compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """A detector's method under memdet's own settings of torch, whoever calls it; generators are left as they were."""
-
-    @functools.wraps(compute)
-    def run(self: Detector, probe: Any) -> Any:
-        if any(active is self for active in _computing.get()):  # by way of super(), or of its own map
-            return compute(self, probe)
-        token = _computing.set((*_computing.get(), self))
-        try:
-            with own_state(grad=True), kept_generators():
-                return compute(self, probe)
-        finally:
-            _computing.reset(token)
-
-    return run
-
-
-def check_info(cls: type[Detector]) -> None:
-    """Refuse a detector of which nothing is said.
-
-    Raises:
-        UserError: Its class has no ``info``.
-    """
-    if not isinstance(getattr(cls, "info", None), DetectorInfo):
-        how = 'write info = DetectorInfo(name="...", title="...", access="...", cost="...") in the class'
-        raise UserError(f"detector {cls.__qualname__} in {cls.__module__} has no info; {how}")

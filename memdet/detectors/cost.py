@@ -6,19 +6,19 @@ import ast
 import re
 from collections.abc import Mapping, Sequence
 
-from memdet.detectors.base import Detector
+from memdet.detectors.configured import Configured
 from memdet.errors import UserError
 
 UNITS = ("F", "JVP", "VJP")
 
 
-def cost_of(detector: Detector, timesteps: Sequence[int]) -> dict[str, float]:
+def cost_of(detector: Configured, timesteps: Sequence[int]) -> dict[str, float]:
     """Evaluate the declared cost of a detector with its options.
 
     An option that is None counts as the steps of the trajectory; ``t`` is the first timestep then.
 
     Args:
-        detector: Configured.
+        detector: Or whatever declares a cost, configured.
         timesteps: Of the protocol's trajectory, first to last.
 
     Returns:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import inspect
-import pkgutil
 from collections.abc import Iterable, Sequence
-from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
 
-from memdet.detectors.base import Detector, check_info
-from memdet.detectors.plugins import load_plugin
+from memdet.detectors.base import Detector
+from memdet.detectors.finding import Finder, names_before
 from memdet.errors import UserError
-from memdet.source_files import reason
 
 ENTRY_POINT_GROUP = "memdet.detectors"
-_ROOMS = ("memdet.detectors.controls", "memdet.detectors.methods")
+FINDER: Finder[Detector] = Finder(
+    Detector,  # type: ignore[type-abstract]  # what is found are subclasses
+    ("memdet.detectors.controls", "memdet.detectors.methods"),
+    "memdet list detectors",
+)
 
 
 def detector_classes(plugins: Sequence[Path] = ()) -> dict[str, type[Detector]]:
@@ -30,19 +27,7 @@ def detector_classes(plugins: Sequence[Path] = ()) -> dict[str, type[Detector]]:
     Raises:
         UserError: A plugin cannot be loaded or defines no detector, or two detectors have one name.
     """
-    found: dict[str, type[Detector]] = {}
-    _register(found, _built_in())
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        try:
-            loaded = point.load()
-        except (Exception, SystemExit) as error:  # somebody else's package: name it instead of failing without a word
-            raise UserError(f"entry point {point.name} = {point.value} cannot be loaded: {reason(error)}") from error
-        if not (inspect.isclass(loaded) and issubclass(loaded, Detector)):
-            raise UserError(f"entry point {point.name} = {point.value} is not a subclass of memdet.Detector")
-        _register(found, [loaded])
-    for path in plugins:
-        _register(found, _plugin_classes(Path(path).expanduser().resolve()))
-    return found
+    return FINDER.classes(entry_points(group=ENTRY_POINT_GROUP), plugins)
 
 
 def make_detector(text: str, classes: dict[str, type[Detector]]) -> Detector:
@@ -55,24 +40,7 @@ def make_detector(text: str, classes: dict[str, type[Detector]]) -> Detector:
         >>> make_detector("wen2024@steps=5", detector_classes()).label
         'wen2024@steps=5'
     """
-    if not isinstance(text, str):
-        found = getattr(text, "__name__", type(text).__name__)
-        raise UserError(f"a detector is named by text, 'name' or 'name@option=value', not {found}")
-    name, _, tail = text.partition("@")
-    name = _names_before(classes.values()).get(name, name)
-    if name not in classes:
-        near = difflib.get_close_matches(name, classes, n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else "`memdet list detectors` shows the names"
-        raise UserError(f"unknown detector {name!r}: {hint}")
-    options = {}
-    for part in tail.split(",") if tail else []:
-        key, equals, value = part.partition("=")
-        if not (key and equals):
-            raise UserError(f"detector {text!r}: options are written {name}@option=value,option=value")
-        if key in options:
-            raise UserError(f"detector {text!r}: option {key!r} is given twice; keep one of them")
-        options[key] = value
-    return classes[name](**options)
+    return FINDER.make(text, classes)
 
 
 def make_detectors(texts: Iterable[str], classes: dict[str, type[Detector]]) -> list[Detector]:
@@ -118,8 +86,8 @@ def current_names() -> dict[str, str]:
     try:
         classes: Iterable[type[Detector]] = detector_classes().values()
     except UserError:
-        classes = _built_in()
-    return _names_before(classes)
+        classes = FINDER.built_in()
+    return names_before(classes)
 
 
 def is_outdated(label: str, version: int) -> bool:
@@ -134,52 +102,4 @@ def is_outdated(label: str, version: int) -> bool:
         (True, False, False)
     """
     name = label.partition("@")[0]
-    return any(cls.info.name == name and version < cls.info.version for cls in _built_in())
-
-
-def _names_before(classes: Iterable[type[Detector]]) -> dict[str, str]:
-    return {old: cls.info.name for cls in classes for old in cls.info.aliases}
-
-
-@cache
-def _built_in() -> tuple[type[Detector], ...]:
-    found = {
-        module.name: f"{room}.{module.name}"
-        for room in _ROOMS
-        for module in pkgutil.iter_modules(importlib.import_module(room).__path__)
-    }
-    return tuple(cls for name in sorted(found) for cls in _classes_of(importlib.import_module(found[name])))
-
-
-def _classes_of(module: ModuleType) -> list[type[Detector]]:
-    """Detectors that a module defines itself."""
-    return [
-        cls
-        for cls in vars(module).values()
-        if inspect.isclass(cls)
-        and issubclass(cls, Detector)
-        and not inspect.isabstract(cls)
-        and cls.__module__ == module.__name__
-    ]
-
-
-def _plugin_classes(path: Path) -> tuple[type[Detector], ...]:
-    classes = _classes_of(load_plugin(path))
-    if not classes:
-        raise UserError(f"plugin {path} defines no subclass of memdet.Detector")
-    return tuple(classes)
-
-
-def _register(found: dict[str, type[Detector]], classes: Iterable[type[Detector]]) -> None:
-    for cls in classes:
-        check_info(cls)
-        name = cls.info.name
-        if name in found and found[name] is not cls:
-            raise UserError(
-                f"two detectors are named {name!r}: {found[name].__module__}.{found[name].__qualname__} "
-                f"and {cls.__module__}.{cls.__qualname__}; rename one"
-            )
-        for old in cls.info.aliases:
-            if old in found:
-                raise UserError(f"detector {name!r} declares the alias {old!r}, which is the name of another detector")
-        found[name] = cls
+    return any(cls.info.name == name and version < cls.info.version for cls in FINDER.built_in())

@@ -1,0 +1,125 @@
+"""What is configured by options and says what it is: detectors, and what else is built as they are."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+
+from memdet.detectors.plugins import remake
+from memdet.errors import UserError
+from memdet.torch_state import kept_generators, own_state
+from memdet.user_code import files_of, note_source
+
+_computing: ContextVar[tuple[Any, ...]] = ContextVar("_computing", default=())
+
+
+class Configured:
+    """Has options, which are annotated class attributes with their defaults, and a label that tells variants apart.
+
+    Options come as keywords, or as text from the command line (``name@steps=50``).
+
+    Attributes:
+        kind: What messages call it: ``detector``.
+        public: Name of the class that plugins subclass.
+        info: What a table says of it, of the class ``info_type``.
+        computes: Names of the methods that compute: they run under memdet's own settings of torch.
+
+    Raises:
+        UserError: Unknown option, a value that does not fit its annotation, or options of a class without ``info``.
+    """
+
+    kind: ClassVar[str]
+    public: ClassVar[str]
+    info: ClassVar[Any]
+    info_type: ClassVar[type]
+    computes: ClassVar[tuple[str, ...]]
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if Configured in cls.__bases__:  # a kind of its own, which computes nothing
+            return
+        note_source(cls)
+        for name in cls.computes:
+            if name in vars(cls):
+                setattr(cls, name, _in_own_state(vars(cls)[name]))
+
+    def __init__(self, **options: Any) -> None:
+        from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+        if options:
+            check_info(type(self))
+        hints = self.option_types()
+        for key, value in options.items():
+            if key not in hints:
+                known = ", ".join(hints) or "none"
+                raise UserError(f"{self.kind} {self.info.name} has no option {key!r}; its options: {known}")
+            adapter = TypeAdapter(hints[key], config=ConfigDict(strict=False))
+            if isinstance(value, str) and get_origin(hints[key]) is Literal:
+                # pydantic reads no number from text where the choices are numbers
+                value = {str(choice): choice for choice in get_args(hints[key])}.get(value, value)
+            try:
+                parsed = adapter.validate_strings(value) if isinstance(value, str) else adapter.validate_python(value)
+            except ValidationError as error:
+                reason = error.errors()[0]["msg"]
+                raise UserError(f"{self.kind} {self.info.name}: {key}={value!r}: {reason}") from None
+            setattr(self, key, parsed)
+
+    @classmethod
+    def option_types(cls) -> dict[str, Any]:
+        """Annotation of each option, in the order of declaration."""
+        hints = get_type_hints(cls, include_extras=True)
+        return {key: hint for key, hint in hints.items() if get_origin(hint) is not ClassVar and key != "info"}
+
+    @property
+    def label(self) -> str:
+        """Name, and the options that differ from their defaults: ``wen2024@steps=50``.
+
+        Raises:
+            UserError: The class has no ``info``.
+        """
+        check_info(type(self))
+        changed = [
+            f"{key}={getattr(self, key)}"
+            for key in self.option_types()
+            if getattr(self, key) != getattr(type(self), key)
+        ]
+        name: str = self.info.name
+        return name + ("@" + ",".join(changed) if changed else "")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process makes it again, from its plugin file if it came from one."""
+        cls = type(self)
+        file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+        state = {key: getattr(self, key) for key in self.option_types()} | vars(self)
+        return remake, (cls.__module__, file, cls.__qualname__, state, files_of(cls))
+
+
+def _in_own_state(compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """A method under memdet's own settings of torch, whoever calls it; generators are left as they were."""
+
+    @functools.wraps(compute)
+    def run(self: Configured, asked: Any) -> Any:
+        if any(active is self for active in _computing.get()):  # by way of super(), or of its own map
+            return compute(self, asked)
+        token = _computing.set((*_computing.get(), self))
+        try:
+            with own_state(grad=True), kept_generators():
+                return compute(self, asked)
+        finally:
+            _computing.reset(token)
+
+    return run
+
+
+def check_info(cls: type[Configured]) -> None:
+    """Refuse a class of which nothing is said.
+
+    Raises:
+        UserError: It has no ``info``.
+    """
+    if not isinstance(getattr(cls, "info", None), cls.info_type):
+        how = f'write info = {cls.info_type.__name__}(name="...", title="...", access="...", cost="...") in the class'
+        raise UserError(f"{cls.kind} {cls.__qualname__} in {cls.__module__} has no info; {how}")
