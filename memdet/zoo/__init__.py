@@ -19,6 +19,7 @@ __all__ = ["RECIPES", "build", "load_recipe", "recipe_names", "verify", "weights
 RECIPES: dict[str, str] = {
     "fashion-multi": "memdet.zoo.fashion_pixel.recipe:FASHION_MULTI",
     "fashion-pixel": "memdet.zoo.fashion_pixel.recipe:FASHION_PIXEL",
+    "tiny-ddpm": "memdet.zoo.tiny_ddpm.recipe:TINY_DDPM",
     "tiny-sd-a": "memdet.zoo.tiny_sd.recipe:TINY_SD_A",
     "tiny-sd-b": "memdet.zoo.tiny_sd.recipe:TINY_SD_B",
     "tiny-sd2-a": "memdet.zoo.tiny_sd2.recipe:TINY_SD2_A",

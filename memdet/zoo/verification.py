@@ -15,6 +15,7 @@ TOLERANCES = {
     "asymmetry": 0.005,
     "auroc": 0.01,
     "hessian_error": 0.005,
+    "images_copied": 2,
     "median_rate": 0.125,
     "median_ratio": 0.02,
     "median_rmse": 0.01,

@@ -1,0 +1,1 @@
+"""A small, real, unconditional pipeline of colour clip art with planted memorization."""
