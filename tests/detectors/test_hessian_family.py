@@ -77,6 +77,7 @@ def test_on_a_mixture(text, name, seed):
 @pytest.fixture(scope="module")
 def trained():
     model = load_model("tiny-sd-a", dtype=torch.float64)
+    model.latent_shape = (4, 4, 4)  # its network takes any size, and the whole Jacobian is a sixteenth of its own
     probe = make_probe(model, make_items(PROMPTS[:2], has_prompts=True), seed=3, steps=10)
     return probe, [OfNetwork(model, prompt, 3, steps=10) for prompt in PROMPTS[:2]]
 
@@ -85,7 +86,7 @@ def trained():
 @pytest.mark.parametrize("text", TWINS)
 def test_on_a_trained_network(trained, text):
     probe, naives = trained
-    assert ask(text, probe) == pytest.approx(twins(text, naives, 256), rel=1e-4)
+    assert ask(text, probe) == pytest.approx(twins(text, naives, 64), rel=1e-4)
 
 
 @pytest.mark.slow
@@ -93,7 +94,7 @@ def test_on_a_trained_network_the_map_is_that_of_every_pixel(trained):
     probe, naives = trained
     detector = make_detector("curvature-map", detector_classes())
     found = detector.map(probe)
-    assert found.shape == (2, 8, 8)
+    assert found.shape == (2, 4, 4)
     expected = torch.stack([naive.curvature_map(16) for naive in naives])
     # diffusers rounds its alphas to single precision, which 1 - alpha^2 at t = 1 magnifies.
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
@@ -250,6 +251,7 @@ def test_batches_and_order_do_not_matter(which, noise, random_pipeline):
         model, items = make_mixture("fewer components than dimensions"), make_items(["some", "point"] * 2)
     else:
         model, items = load_model(random_pipeline, dtype=torch.float64), make_items([*PROMPTS, "x"], has_prompts=True)
+        model.latent_shape = (4, 4, 4)
     order = list(range(4))
     random.Random(2).shuffle(order)
     assert order != sorted(order)
