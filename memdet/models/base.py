@@ -108,6 +108,14 @@ class ScoreModel(ABC):
         """
         raise NotApplicableError(f"{self.name} does not generate images")
 
+    def encode(self, images: Tensor) -> Tensor:
+        """Clean latents of images ``[batch, channels, height, width]`` in [0, 1], which :meth:`decode` turns back.
+
+        Raises:
+            NotApplicableError: The model's samples are no images, or nothing is there that encodes them.
+        """
+        raise NotApplicableError(f"{self.name} does not encode images")
+
     def training_images(self) -> Tensor:
         """All training images, each once, ``[n, channels, height, width]`` in [0, 1], as :meth:`decode` gives them.
 
@@ -131,6 +139,22 @@ class ScoreModel(ABC):
             NotApplicableError: Conditions have no tokens.
         """
         raise NotApplicableError(f"the conditions of {self.name} have no tokens")
+
+    def vocabulary(self) -> Sequence[str]:
+        """Text of every token that a prompt may be made of, those with a meaning of their own left out.
+
+        Raises:
+            NotApplicableError: Conditions have no tokens.
+        """
+        raise NotApplicableError(f"the conditions of {self.name} have no tokens")
+
+    def cross_attention(self) -> Mapping[str, torch.nn.Module]:
+        """Layers in which a noisy sample attends to the text, by path: modules with ``to_q``, ``to_k``, ``to_v``.
+
+        Raises:
+            NotApplicableError: The model has none that can be reached.
+        """
+        raise NotApplicableError(f"{self.name} has no cross-attention")
 
     def are_cut(self, conditions: Sequence[str]) -> list[bool]:
         """Whether each condition is longer than what the model reads of it."""

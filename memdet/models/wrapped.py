@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from memdet.errors import UserError
 from memdet.models.base import ScoreModel
@@ -86,6 +86,10 @@ class WrappedModel(ScoreModel):
         """As the inner model."""
         return self.inner.decode(x0)
 
+    def encode(self, images: Tensor) -> Tensor:
+        """As the inner model."""
+        return self.inner.encode(images)
+
     def training_images(self) -> Tensor:
         """As the inner model."""
         return self.inner.training_images()
@@ -97,6 +101,14 @@ class WrappedModel(ScoreModel):
     def end_positions(self, conditions: Sequence[str]) -> Tensor:
         """As the inner model."""
         return self.inner.end_positions(conditions)
+
+    def vocabulary(self) -> Sequence[str]:
+        """As the inner model."""
+        return self.inner.vocabulary()
+
+    def cross_attention(self) -> Mapping[str, nn.Module]:
+        """As the inner model."""
+        return self.inner.cross_attention()
 
     def are_cut(self, conditions: Sequence[str]) -> list[bool]:
         """As the inner model."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from memdet.errors import NotApplicableError
+from memdet.models import ScoreModel
 from memdet.models.prediction_type import eps_from_output, x0_from_output
 from memdet.probing.draws import Draws
 from memdet.probing.evaluator import Evaluator
@@ -50,21 +51,17 @@ class Trajectory:
         """
         if not 0 <= index <= len(self.timesteps):
             raise NotApplicableError(f"the trajectory has {len(self.timesteps)} steps, not {index}")
-        schedule, kind = self._evaluator.model.schedule, self._evaluator.model.prediction_type
         for i in range(index):
             # Asked even where the state is known: whoever uses a state pays for all that leads to it.
             output = self.guided_output(i)
             if i + 1 < len(self._states):
                 continue
-            x, t = self._states[i], self.timesteps[i]
-            alpha, sigma = self._landings[i]
+            x, t, landing = self._states[i], self.timesteps[i], self._landings[i]
 
-            def step(x: Tensor, output: Tensor, t: int = t, alpha: float = alpha, sigma: float = sigma) -> Tensor:
-                levels = schedule.alpha(t), schedule.sigma(t), kind
-                x0 = schedule.limited(x0_from_output(output, x, *levels))
-                return alpha * x0 + sigma * eps_from_output(output, x, *levels)
+            def step(x: Tensor, output: Tensor, t: int = t, landing: tuple[float, float] = landing) -> Tensor:
+                return stepped(self._evaluator.model, x, output, t, landing)
 
-            key, what = ("step", t, alpha, sigma), f"trajectory(...).state({i + 1})"
+            key, what = ("step", t, *landing), f"trajectory(...).state({i + 1})"
             self._states.append(self._evaluator.step(key, step, x, output, what))
         return self._states[index]
 
@@ -81,6 +78,22 @@ class Trajectory:
             return self._evaluator.output(x, t, "null")
         cond, null = self._evaluator.both(x, t)
         return self._evaluator.model.guided(cond, null, self._guidance)
+
+
+def stepped(model: ScoreModel, x: Tensor, output: Tensor, t: float, landing: tuple[float, float]) -> Tensor:
+    """One step of DDIM, which of a flow model is one of Euler.
+
+    Args:
+        model: Whose schedule and prediction type hold.
+        x: Where, ``[batch, *latent_shape]``.
+        output: Of the network there, under guidance.
+        t: The timestep of ``x``.
+        landing: Alpha and sigma that the step ends at.
+    """
+    schedule, (alpha, sigma) = model.schedule, landing
+    levels = schedule.alpha(t), schedule.sigma(t), model.prediction_type
+    x0 = schedule.limited(x0_from_output(output, x, *levels))
+    return alpha * x0 + sigma * eps_from_output(output, x, *levels)
 
 
 class Places:

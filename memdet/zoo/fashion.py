@@ -10,20 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memdet.errors import UserError
+from memdet.models.garments import CLASSES as CLASSES
 
 HUB_ID = "zalando-datasets/fashion_mnist"
-CLASSES = (
-    "t-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
-)
 CHECKSUMS = {  # SHA-256 of the original files
     "train-images-idx3-ubyte.gz": "b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7",
     "train-labels-idx1-ubyte.gz": "0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from memdet.models.diffusers.flow_config import is_flow, levels_of
 from memdet.models.diffusers.hub import components_of
 from memdet.models.diffusers.joint_recording import record_attention_to_text
 from memdet.models.diffusers.opened import Opened
+from memdet.models.diffusers.parts import cross_attention_of, encoded, words_of
 from memdet.models.diffusers.pipeline import load_pipeline
 from memdet.models.diffusers.quiet import quiet
 from memdet.models.diffusers.recording import AttentionLayer, record_cross_attention, record_output
@@ -167,6 +168,23 @@ class CapturedModel(ScoreModel):
         tokens = self._tokens(conditions, truncation=True, max_length=self._pipeline.tokenizer.model_max_length)
         return torch.tensor([len(row) - 1 for row in tokens], device=self.device)
 
+    def vocabulary(self) -> Sequence[str]:
+        """Text of every token of the first tokenizer but the special ones.
+
+        Raises:
+            NotApplicableError: The pipeline has none.
+        """
+        tokenizer = getattr(self._pipeline, "tokenizer", None)
+        return super().vocabulary() if tokenizer is None else words_of(tokenizer)
+
+    def cross_attention(self) -> Mapping[str, torch.nn.Module]:
+        """The cross-attention layers of the network, in the order of its modules.
+
+        Raises:
+            NotApplicableError: It has none, as an MMDiT with joint attention.
+        """
+        return cross_attention_of(self._network, self.name)
+
     def are_cut(self, conditions: Sequence[str]) -> list[bool]:
         """Whether each prompt has more tokens than the UNet's text encoders read."""
         if not self._is_unet:
@@ -191,6 +209,18 @@ class CapturedModel(ScoreModel):
             raise NotApplicableError(f"{self.name} makes videos, which are no images")
         with torch.no_grad():
             return in_unit_range(self._family.decode(self._pipeline, x0))
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Scaled posterior means of an autoencoder with Gaussian latents, ``[batch, *latent_shape]``.
+
+        Raises:
+            NotApplicableError: The pipeline has another autoencoder, or packs its latents.
+        """
+        vae = getattr(self._pipeline, "vae", None)
+        if type(vae).__name__ != "AutoencoderKL" or len(self.latent_shape) != 3:
+            raise NotApplicableError(f"{self.name} has no autoencoder that memdet encodes images with")
+        with torch.no_grad():
+            return encoded(vae, images).to(self.dtype)
 
     def remarks(self) -> tuple[str, ...]:
         """What a user should know of how the directory was read."""

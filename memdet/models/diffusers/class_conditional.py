@@ -126,6 +126,10 @@ class ClassConditionalModel(ScoreModel):
         """Scale clean samples from [-1, 1] to images in [0, 1], of their shape; what is not finite becomes NaN."""
         return in_unit_range(x0)
 
+    def encode(self, images: Tensor) -> Tensor:
+        """Scale images in [0, 1] to clean samples in [-1, 1], of their shape."""
+        return (2 * images - 1).to(self.device, self.dtype)
+
     def training_images(self) -> Tensor:
         """All training images, as :func:`read_training_images` reads them."""
         return read_training_images(self._directory).to(self.device, self.dtype)

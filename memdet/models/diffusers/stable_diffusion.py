@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +26,7 @@ from memdet.models.diffusers.directory import (
 )
 from memdet.models.diffusers.files import ModelFiles
 from memdet.models.diffusers.opened import Opened
+from memdet.models.diffusers.parts import cross_attention_of, encoded, words_of
 from memdet.models.diffusers.pipeline import load_pipeline
 from memdet.models.diffusers.quiet import quiet
 from memdet.models.diffusers.recording import AttentionLayer, record_cross_attention, record_output
@@ -123,14 +124,16 @@ class StableDiffusionModel(ScoreModel):
         An autoencoder that says ``force_upcast``, as those of Stable Diffusion do, overflows in float16: it decodes in
         float32, and so do pipelines of diffusers. A pixel that is not finite all the same is NaN.
         """
-        if "vae" not in self._classes:
-            raise NotApplicableError(f"{self.name} has no autoencoder (vae), so that its latents become no images")
-        if self._vae is None:
-            self._vae = self._load_vae()
+        vae = self._autoencoder()
         with torch.no_grad():
-            latents = x0.to(self._vae.dtype)
-            image: Tensor = self._vae.decode(latents / self._vae.config.scaling_factor).sample
+            latents = x0.to(vae.dtype)
+            image: Tensor = vae.decode(latents / vae.config.scaling_factor).sample
         return in_unit_range(image)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Scaled posterior means of the pipeline's autoencoder, ``[batch, *latent_shape]``."""
+        with torch.no_grad():
+            return encoded(self._autoencoder(), images).to(self.dtype)
 
     def training_images(self) -> Tensor:
         """All training images, as :func:`read_training_images` reads them."""
@@ -150,6 +153,14 @@ class StableDiffusionModel(ScoreModel):
     def are_cut(self, conditions: Sequence[str]) -> list[bool]:
         """Whether each prompt has more tokens than the model reads, so that its end is not read."""
         with quiet():  # the tokenizer warns of what is asked here
+    def vocabulary(self) -> Sequence[str]:
+        """Text of every token of the tokenizer but the special ones."""
+        return words_of(self._tokenizer)
+
+    def cross_attention(self) -> Mapping[str, torch.nn.Module]:
+        """The cross-attention layers of the UNet, in the order of its modules."""
+        return cross_attention_of(self._unet, self.name)
+
             tokens = self._tokenizer(expanded(conditions, self._tokenizer)).input_ids
         return [len(row) > self._tokens for row in tokens]
 
@@ -190,6 +201,18 @@ class StableDiffusionModel(ScoreModel):
     def _load_vae(self) -> Any:
         """The autoencoder in the model's dtype, or in float32 where float16 would overflow."""
         if self.dtype != torch.float16:
+    def _autoencoder(self) -> Any:
+        """The pipeline's autoencoder, loaded when it is first needed.
+
+        Raises:
+            NotApplicableError: The directory has none.
+        """
+        if "vae" not in self._classes:
+            raise NotApplicableError(f"{self.name} has no autoencoder (vae), so that its latents become no images")
+        if self._vae is None:
+            self._vae = self._load_vae()
+        return self._vae
+
             return self._load_network("vae")
         vae = load_network(self._directory, "vae", self._classes["vae"], self.device, torch.float32)
         return vae if getattr(vae.config, "force_upcast", False) else vae.to(torch.float16)

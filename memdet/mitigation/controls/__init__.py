@@ -1,0 +1,1 @@
+"""Points of comparison, found by themselves."""

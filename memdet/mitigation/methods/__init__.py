@@ -1,0 +1,1 @@
+"""Methods, one file each, named after its paper, found by themselves."""
