@@ -236,7 +236,10 @@ def check_models() -> Iterator[Finding]:
         try:
             doubt = doubt_of(load_model(name))
         except UserError as error:
-            yield Finding(f"model {name}", "problem", str(error), mend)
+            if error.parameters == ("lora",):  # a LoRA, whose packages are an extra
+                yield Finding(f"model {name}", "warning", str(error), "if wanted: pip install 'memdet[lora]'")
+            else:
+                yield Finding(f"model {name}", "problem", str(error), mend)
         else:
             good.append(name)
             if doubt is not None:

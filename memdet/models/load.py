@@ -15,7 +15,7 @@ from memdet.models.arguments import checked_device, checked_dtype, checked_name
 from memdet.models.base import ScoreModel
 from memdet.models.closed_form.catalogue import CLOSED_FORM
 from memdet.models.load_options import HUB_ID, LoadOptions
-from memdet.models.names import model_names
+from memdet.models.names import PLANTED_FILES, model_names
 from memdet.models.own_file import is_own_file, load_own_file
 from memdet.models.restated import Restated
 from memdet.samplesets.fetch import Fetcher
@@ -76,7 +76,7 @@ def load_model(
 
     opened = open_model(name, options, _local_path, _check, offline=fetcher is not None and fetcher.offline)
     try:
-        model = _read(opened, name.rstrip("/").rsplit("/", 1)[-1] + options.suffix, device, dtype)
+        model = _read(opened, _shown(name) + options.suffix, device, dtype)
     except BaseException:
         opened.clear()
         raise
@@ -126,15 +126,21 @@ def _check(directory: Path) -> None:
         captured.check_directory(directory, family_of(str(pipeline), str(directory)))
 
 
+def _shown(reference: str) -> str:
+    """Name of a model: the last part of a path or hub id; of a checkpoint that ships with memdet, all of it."""
+    ships = not Path(reference).is_absolute() and (weights_root() / reference).is_dir()
+    return reference.rstrip("/") if ships else reference.rstrip("/").rsplit("/", 1)[-1]
+
+
 def _local_path(reference: str) -> Path | None:
     """Where a reference lies on this machine; None of a hub id.
 
     Raises:
         UserError: No name, directory or hub id.
     """
-    if (weights_root() / reference / "model_index.json").is_file():
-        return weights_root() / reference
-    path = Path(reference).expanduser()
+    planted, path = weights_root() / reference, Path(reference).expanduser()
+    if any((planted / name).is_file() for name in PLANTED_FILES):
+        return planted
     if path.exists():
         return path
     if HUB_ID.fullmatch(reference):

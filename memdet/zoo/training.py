@@ -49,6 +49,7 @@ def train(
     checkpoint: Path,
     label: str,
     every: int = 250,
+    after: Callable[[int], None] | None = None,
 ) -> list[float]:
     """Train ``modules`` in place; leave the averaged weights in them.
 
@@ -63,6 +64,7 @@ def train(
         checkpoint: File of the resumable state, rewritten every ``every`` steps and left behind at the end.
         label: Shown beside the progress bar.
         every: Steps between checkpoints.
+        after: Told the number of updates after each of them, before a checkpoint is written.
 
     Returns:
         Mean loss over each block of ``every`` steps.
@@ -77,6 +79,8 @@ def train(
             generator = torch.Generator().manual_seed(seed * 1_000_003 + training.step)
             block += training.update(loss_of(training.step, generator))
             bar.update()
+            if after is not None:
+                after(training.step)
             if training.step % every == 0 or training.step == schedule.steps:
                 training.losses.append(block / ((training.step - 1) % every + 1))
                 block = 0.0

@@ -10,6 +10,7 @@ import pytest
 from memdet import models
 from memdet.io_utils import weights_root
 from memdet.models.closed_form.catalogue import CLOSED_FORM
+from memdet.models.names import PLANTED_FILES
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ def test_names_need_no_torch(code):
 
 
 def test_names_are_those_of_closed_forms_and_of_shipped_weights():
-    planted = {path.parent.name for path in weights_root().glob("*/model_index.json")}
+    planted = {path.parent.name for name in PLANTED_FILES for path in weights_root().glob(f"*/{name}")}
     assert set(models.model_names()) == planted | set(CLOSED_FORM)
     assert len(planted) >= 5
 

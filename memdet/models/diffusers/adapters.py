@@ -64,12 +64,22 @@ def read_adapters(options: LoadOptions, directory: Path) -> tuple[Adapter, ...]:
     adapters = (*loras, *(Adapter("textual inversion", path, token=token) for path, token in tokens))
     for adapter in adapters:
         _check(adapter)
-    if loras and (missing := [name for name in ("peft", "accelerate") if find_spec(name) is None]):
+    if loras:
+        require_lora_packages()
+    return adapters
+
+
+def require_lora_packages() -> None:
+    """Refuse to go on without the packages by which diffusers puts a LoRA on a network.
+
+    Raises:
+        UserError: One is not there.
+    """
+    if missing := [name for name in ("peft", "accelerate") if find_spec(name) is None]:
         raise UserError(
             f"`lora` needs {' and '.join(missing)}, by which diffusers puts a LoRA on a network: {_INSTALL}",
             parameters=("lora",),
         )
-    return adapters
 
 
 def check_beside(found: Iterable[tuple[str, Kind]], where: str, options: LoadOptions) -> None:

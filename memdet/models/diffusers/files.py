@@ -26,11 +26,17 @@ class ModelFiles:
         directory: Of the model.
         components: Folders in it that are loaded; without any, the weights lie in the directory itself.
         beside: Further files, adapters say, by the name under which they count.
+        trained_on: Folders that tell of training images, of which one can say that they are all; ``directory`` if None.
     """
 
     def __init__(
-        self, directory: Path, components: Iterable[str] = (), beside: Mapping[str, Path] | None = None
+        self,
+        directory: Path,
+        components: Iterable[str] = (),
+        beside: Mapping[str, Path] | None = None,
+        trained_on: tuple[Path, ...] | None = None,
     ) -> None:
+        self._trained_on = (directory,) if trained_on is None else trained_on
         self._directory, self._components, self._beside = directory, tuple(components), dict(beside or {})
         self._seen = self._look()
         self._digests: dict[str, str] = {}
@@ -62,7 +68,7 @@ class ModelFiles:
         for name in self._seen:
             if name not in self._digests:
                 self._digests[name] = self._read(name, hashlib.sha256()).hexdigest()
-        images = training_images_digest(self._directory)
+        images = training_images_digest(self._trained_on[0]) if len(self._trained_on) == 1 else ""
         return self._digests | ({TRAINING_IMAGES: images} if images else {})
 
     def fingerprint(self, text: str = "") -> str:

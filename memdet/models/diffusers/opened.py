@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memdet.models.diffusers.adapters import Adapter
+from memdet.models.diffusers.lora_folders import training_folder
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,14 @@ class Opened:
         """Files outside the directory that decide what the model answers, by a name that says how they are used."""
         adapters = {f"{number}. {one.label}": one.path for number, one in enumerate(self.adapters, 1)}
         return {**dict(self.extra), **adapters}
+
+    @property
+    def trained_on(self) -> tuple[Path, ...]:
+        """Folders that tell of training images: those of the adapters' trainings, or the model's own without any.
+
+        An adapter was trained on further images, so that what the base was trained on is not all.
+        """
+        return tuple(dict.fromkeys(training_folder(one.path) for one in self.adapters)) or (self.directory,)
 
     def clear(self) -> None:
         """Remove a temporary directory."""

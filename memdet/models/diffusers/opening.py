@@ -11,8 +11,9 @@ from memdet.models.diffusers.adapters import Kind, check_beside, kind_of_file, r
 from memdet.models.diffusers.checkpoints import advice_on, networks_in, place_on_base
 from memdet.models.diffusers.directory import ANY_PIPELINE, INDEX_FILE, read_index, weights_in
 from memdet.models.diffusers.hub import components_of, fetch_model, fetch_part
+from memdet.models.diffusers.lora_folders import CARD_FILE, lora_with_base, training_folder
 from memdet.models.diffusers.opened import Opened
-from memdet.models.load_options import OPTIONS, LoadOptions
+from memdet.models.load_options import NONE, OPTIONS, LoadOptions
 
 Find = Callable[[str], Path | None]
 Check = Callable[[Path], None]
@@ -31,6 +32,7 @@ def open_model(reference: str, options: LoadOptions, find: Find, check: Check, *
     Raises:
         UserError: No such model, or not one that memdet reads.
     """
+    reference, options, told = _on_its_base(reference, options, find)
     if options.base is None:
         opened = _whole(reference, options, find, check, offline)
     else:
@@ -38,7 +40,29 @@ def open_model(reference: str, options: LoadOptions, find: Find, check: Check, *
     if (opened.directory / INDEX_FILE).is_file():
         check_beside(_adapters_in(opened.directory), reference, options)
     places = opened.directory if not opened.is_temporary else (find(reference) or Path())
-    return replace(opened, adapters=read_adapters(options, places))
+    return replace(opened, adapters=read_adapters(options, places), remarks=(*told, *opened.remarks))
+
+
+def _on_its_base(reference: str, options: LoadOptions, find: Find) -> tuple[str, LoadOptions, tuple[str, ...]]:
+    """What is meant by a folder that holds a LoRA and names its base: the base, with the LoRA before all others.
+
+    Returns:
+        Reference, options and a remark on it; as they were of anything else.
+    """
+    path = _local(reference, options, find) if options.base is None else None
+    found = None if path is None else lora_with_base(path)
+    if found is None:
+        return reference, options, ()
+    lora, base = found
+    card = training_folder(lora) / CARD_FILE
+    try:
+        find(base)
+    except UserError as error:
+        raise UserError(f"{card} names a base that is not there: {error}") from error
+    if options.lora == (NONE,):
+        return base, replace(options, subfolder=None), (f"the base that {card} names, {base}, without {lora.name}",)
+    more = replace(options, subfolder=None, lora=(str(lora), *options.lora))
+    return base, more, (f"{lora.name} on the base that {card} names, {base}",)
 
 
 def _whole(reference: str, options: LoadOptions, find: Find, check: Check, offline: bool) -> Opened:

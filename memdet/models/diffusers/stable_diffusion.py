@@ -73,7 +73,7 @@ class StableDiffusionModel(ScoreModel):
         self._opened = opened
         self.device, self.dtype, self._directory = torch.device(device), dtype, directory
         self._classes = check_directory(directory)
-        self._files = ModelFiles(directory, self._classes, opened.beside)
+        self._files = ModelFiles(directory, self._classes, opened.beside, opened.trained_on)
         require_safetensors(directory, [part for part in _NETWORKS if part in self._classes], _PIPELINE)
         self._unet = self._load_network("unet")
         self._text_encoder = self._load_network("text_encoder")
@@ -136,8 +136,11 @@ class StableDiffusionModel(ScoreModel):
             return encoded(self._autoencoder(), images).to(self.dtype)
 
     def training_images(self) -> Tensor:
-        """All training images, as :func:`read_training_images` reads them."""
-        return read_training_images(self._directory).to(self.device, self.dtype)
+        """All training images, as :func:`read_training_images` reads them; of an adapter, as its training tells."""
+        folder, *others = self._opened.trained_on
+        if others:
+            raise NotApplicableError(f"{self.name} has adapters of several trainings, and nothing tells of all images")
+        return read_training_images(folder).to(self.device, self.dtype)
 
     def attention(self, x: Tensor, t: int, condition: Condition) -> tuple[Tensor, list[AttentionLayer]]:
         """Network output, and the cross-attention of every layer on the way to it."""

@@ -1,0 +1,1 @@
+"""Fine-tunes of a planted Stable Diffusion pipeline by LoRA, with planted repetition."""
