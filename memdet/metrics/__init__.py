@@ -15,6 +15,7 @@ from memdet.metrics._distributions import average_ranks, student_sf
 from memdet.metrics._fewer_draws import FewerDraws, auroc_of_draws
 from memdet.metrics._means import mean_interval
 from memdet.metrics._operating import RateEvaluation, evaluate_rates
+from memdet.metrics._over_sets import Means, Ranks, SetAreas, SetScores, bootstrap_sets, ranks_of, tau_between
 from memdet.metrics._pairs import (
     PairedTests,
     delong,
@@ -36,8 +37,12 @@ __all__ = [
     "Evaluation",
     "FewerDraws",
     "Interval",
+    "Means",
     "PairedTests",
+    "Ranks",
     "RateEvaluation",
+    "SetAreas",
+    "SetScores",
     "Threshold",
     "Ties",
     "VarianceSplit",
@@ -48,6 +53,7 @@ __all__ = [
     "auroc_interval",
     "auroc_of_draws",
     "authenticity",
+    "bootstrap_sets",
     "conformal_threshold",
     "data_copying",
     "delong",
@@ -64,10 +70,12 @@ __all__ = [
     "paired_permutation",
     "paired_tests",
     "permutation_above_half",
+    "ranks_of",
     "realised_fpr",
     "roc_curve",
     "share_interval",
     "student_sf",
+    "tau_between",
     "tie_groups",
     "tpr_at_fpr",
     "variance_split",
