@@ -7,11 +7,15 @@ import io
 import json
 import math
 import os
+import re
 import shutil
+import struct
 import tempfile
 import unicodedata
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,14 +30,48 @@ def weights_root() -> Path:
     return Path(str(files("memdet"))) / "zoo" / "weights"
 
 
+def damaged_weights(name: str) -> Path | None:
+    """The first file of a planted model that is not the one that ships with memdet; None where all are.
+
+    Files that ``zoo/SHA256SUMS`` does not list are not looked at, nor are those that are missing, of which every reader
+    tells. A file is read once, and again when it changed.
+
+    Args:
+        name: Of the model, a folder of :func:`weights_root`.
+
+    Example:
+        >>> damaged_weights("toy-2d"), damaged_weights("no-such-model")
+        (None, None)
+    """
+    for file, expected in shipped_checksums().items():
+        if file.startswith(f"{name}/") and (path := weights_root() / file).is_file():
+            known = path.stat()
+            if _digest_at(path, known.st_mtime_ns, known.st_size) != expected:
+                return path
+    return None
+
+
+@cache
+def shipped_checksums() -> dict[str, str]:
+    """SHA-256 of the files of all planted models, by their path from :func:`weights_root`."""
+    lines = (Path(__file__).parent / "zoo" / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    return {name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
+
+
+@lru_cache(maxsize=256)
+def _digest_at(path: Path, changed: int, size: int) -> str:
+    return sha256_of(path)
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, directories: bool = True) -> Iterator[Path]:
     """Write a file all or nothing: what is written to the path that this gives takes the place of ``path`` at the end.
 
-    Where the block raises, the old file stays and nothing is left behind. Directories are made.
+    Where the block raises, the old file stays and nothing is left behind.
 
     Args:
         path: The file to make or replace.
+        directories: Whether directories are made.
 
     Yields:
         A path beside it, of the same suffix, that does not exist yet.
@@ -45,13 +83,38 @@ def replacing(path: Path) -> Iterator[Path]:
         >>> [file.name for file in folder.iterdir()], (folder / "a.txt").read_text()
         (['a.txt'], 'whole')
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if directories:
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}-{os.getpid()}.partial{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished_files(directory: Path) -> None:
+    """Remove what :func:`replacing` left in a directory when its process was killed.
+
+    Args:
+        directory: Nobody else writes there.
+
+    Example:
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name in (".a-12.partial.txt", "a.txt"):
+        ...     _ = (folder / name).write_text("some")
+        >>> remove_unfinished_files(folder)
+        >>> [file.name for file in folder.iterdir()]
+        ['a.txt']
+    """
+    for file in directory.glob(".*"):
+        if is_unfinished_file(file):
+            file.unlink(missing_ok=True)
+
+
+def is_unfinished_file(path: Path) -> bool:
+    """Whether a path is one that :func:`replacing` gives."""
+    return re.fullmatch(r"\..+-\d+\.partial(\.\w+)?", path.name) is not None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -108,6 +171,27 @@ def pixels_of_png(data: bytes) -> NDArray[np.uint8]:
 
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image)
+
+
+def is_whole_png(data: bytes) -> bool:
+    """Whether bytes are a PNG whose parts all have the checksums that they state.
+
+    Example:
+        >>> import numpy as np
+        >>> whole = png_bytes(np.zeros((2, 2), np.uint8))
+        >>> is_whole_png(whole), is_whole_png(whole[:-1]), is_whole_png(b"")
+        (True, False, False)
+    """
+    if data[:8] != b"\x89PNG\r\n\x1a\n":
+        return False
+    place, kind = 8, b""
+    while kind != b"IEND" and place + 12 <= len(data):
+        (length,), kind = struct.unpack_from(">I", data, place), data[place + 4 : place + 8]
+        end = place + 8 + length
+        if data[end : end + 4] != struct.pack(">I", zlib.crc32(data[place + 4 : end])):
+            return False
+        place = end + 4
+    return kind == b"IEND" and place == len(data)
 
 
 def file_above(path: Path) -> Path | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from memdet.cli.signals import EndedError, heard
 from memdet.errors import UserError
 from memdet.io_utils import printable
 
@@ -60,7 +61,7 @@ def group() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 an item or a gate failed, 2 wrong usage or bad input."""
+    """Run the command line and exit: 0 done, 1 an item or a gate failed, 2 wrong usage, 128 + n signal n."""
     # Third-party chatter that would bury the table; a user's own settings win.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
@@ -71,7 +72,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str] | None) -> int:
     try:
-        result: Any = group.main(args=arguments, prog_name="memdet", standalone_mode=False)
+        with heard():
+            result: Any = group.main(args=arguments, prog_name="memdet", standalone_mode=False)
+    except EndedError as signal:
+        click.echo(f"memdet: ended by {signal.name}; the same command resumes a run", err=True)
+        return signal.status
     except UserError as error:
         return _complain(_with_flags(error))
     except click.exceptions.Abort:

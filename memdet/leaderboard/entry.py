@@ -20,6 +20,7 @@ from memdet.results.checks import STATUSES, check_keys
 from memdet.results.manifest import DetectorEntry, Manifest, SampleSetEntry
 from memdet.results.run import Run
 from memdet.results.schema import SCHEMA_VERSION, SCORES
+from memdet.results.store import ARROW_ERRORS
 from memdet.samplesets import SampleSet, load_sample_set, sample_set_ids
 from memdet.testing.check_detector import Finding
 
@@ -127,7 +128,7 @@ def findings_of(check: str, mistakes: Sequence[str], good: str) -> list[Finding]
 
 def _read_manifest(path: Path) -> Manifest:
     """The manifest, if it is as this memdet writes it."""
-    file, manifest = path / "run.json", Manifest.read(path)
+    file, manifest = path / "run.json", Manifest.read(path, checked=False)
     if manifest.schema_version != SCHEMA_VERSION:
         raise UserError(
             f"{file}: schema version {manifest.schema_version}, this memdet writes {SCHEMA_VERSION}: {AGAIN}"
@@ -156,7 +157,7 @@ def _check_columns(path: Path) -> None:
     file = path / "scores.parquet"
     try:
         stored = pq.read_schema(file).remove_metadata()
-    except (OSError, pa.ArrowInvalid):
+    except ARROW_ERRORS:
         stored = SCORES  # the next reader says what is wrong
     if not stored.equals(SCORES):
         wrong = [str(field) for field in stored if field not in list(SCORES)]

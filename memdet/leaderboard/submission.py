@@ -10,6 +10,8 @@ from memdet.detectors import detector_classes
 from memdet.errors import UserError
 from memdet.leaderboard.entry import Entry, check_files
 from memdet.leaderboard.submission_recompute import check_again
+from memdet.results.manifest import Manifest
+from memdet.results.store import require_whole_files
 from memdet.samplesets import SuiteSpec, load_suite, suite_names
 from memdet.testing.check_detector import Finding
 
@@ -38,7 +40,14 @@ def check_entry(path: Path, plugins: Sequence[Path] = ()) -> list[Finding]:
     findings += check_files(entry)
     if any(finding.status == "failed" for finding in findings):
         return [*findings, Finding("scores again", "skipped", "mend the above first")]
-    return findings + check_again(entry)
+    findings += check_again(entry)
+    if any(finding.status == "failed" for finding in findings):
+        return findings
+    try:  # last, since what is said of single rows tells more
+        require_whole_files(path, Manifest.read(path))
+    except UserError as error:
+        findings[0] = Finding("files", "failed", str(error))
+    return findings
 
 
 def place_of(path: Path, command: str, sample_sets: Sequence[str]) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from memdet.errors import UserError
-from memdet.io_utils import weights_root
+from memdet.io_utils import damaged_weights, weights_root
 from memdet.models.arguments import checked_device, checked_dtype, checked_name
 from memdet.models.base import ScoreModel
 from memdet.models.closed_form.catalogue import CLOSED_FORM
@@ -23,7 +23,6 @@ from memdet.torch_state import in_own_state
 
 if TYPE_CHECKING:
     from memdet.models.diffusers.opened import Opened
-
 
 @in_own_state
 def load_model(
@@ -126,6 +125,20 @@ def _check(directory: Path) -> None:
         captured.check_directory(directory, family_of(str(pipeline), str(directory)))
 
 
+def _whole(directory: Path) -> Path:
+    """A model's directory, of a planted one once the checksums of its files hold.
+
+    Raises:
+        UserError: A file that ships with memdet was changed.
+    """
+    place = directory.resolve()
+    if place.parent == weights_root().resolve() and (changed := damaged_weights(place.name)) is not None:
+        raise UserError(
+            f"{changed} differs from its checksum: reinstall memdet, or train it again: memdet zoo build {place.name}"
+        )
+    return directory
+
+
 def _shown(reference: str) -> str:
     """Name of a model: the last part of a path or hub id; of a checkpoint that ships with memdet, all of it."""
     ships = not Path(reference).is_absolute() and (weights_root() / reference).is_dir()
@@ -140,9 +153,9 @@ def _local_path(reference: str) -> Path | None:
     """
     planted, path = weights_root() / reference, Path(reference).expanduser()
     if any((planted / name).is_file() for name in PLANTED_FILES):
-        return planted
+        return _whole(planted)
     if path.exists():
-        return path
+        return _whole(path)
     if HUB_ID.fullmatch(reference):
         return None
     near = difflib.get_close_matches(reference, model_names(), n=3)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from memdet.io_utils import weights_root
+from memdet.errors import UserError
+from memdet.io_utils import damaged_weights, weights_root
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,17 @@ def training_of(model: str) -> dict[str, Training]:
     """What lies beside a model's weights about its conditions, read from ``items.parquet`` and ``images.parquet``.
 
     Empty where a model has no such files.
+
+    Raises:
+        UserError: A file that ships with memdet was changed.
     """
     directory = weights_root() / model
     if not directory.is_dir():
         directory = Path(model).expanduser()
     if not (directory / "items.parquet").is_file():
         return {}
+    if directory.parent == weights_root() and (changed := damaged_weights(model)) is not None:
+        raise UserError(f"{changed} differs from its checksum: reinstall memdet")
     items = pd.read_parquet(directory / "items.parquet")
     key = next((name for name in ("condition", "prompt") if name in items), None)
     if key is None:

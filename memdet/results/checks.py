@@ -5,7 +5,7 @@ A table is looked at in pieces. What is kept of them is one line an item and one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from memdet.errors import UserError
 from memdet.io_utils import printable
+from memdet.results.integrity import MEND
 from memdet.results.manifest import Manifest
 from memdet.results.schema import ROWS_AT_ONCE, SCORES
 
@@ -58,6 +59,7 @@ def check_scores(pieces: Iterable[pa.Table], manifest: Manifest, place: str, n_r
     for piece in pieces:
         for start in range(0, len(piece), ROWS_AT_ONCE):
             rows = piece.slice(start, ROWS_AT_ONCE).combine_chunks()
+            _check_text(rows, refuse)
             check_keys(rows, refuse)
             _check_values(rows, refuse)
             for (name, version), part in _by_set(rows):
@@ -68,6 +70,51 @@ def check_scores(pieces: Iterable[pa.Table], manifest: Manifest, place: str, n_r
                 sets[name, version].add(part)
     for of_set in sets.values():
         of_set.finish()
+    if not joined:
+        _check_all_there(manifest, {name: of_set for (name, _), of_set in sets.items()}, refuse)
+
+
+def check_items(items: pa.Table, pieces: Iterable[pa.Table], place: str) -> None:
+    """Refuse a table of items that lacks one of which there are scores.
+
+    Args:
+        items: With the columns of :data:`~memdet.results.schema.ITEMS`.
+        pieces: Of the score table, ``sample_set`` and ``item_id``.
+        place: What holds the items, as the message names it.
+
+    Raises:
+        UserError: Names the item.
+    """
+    keys = ["sample_set", "item_id"]
+    known = items.select(keys)
+    for piece in pieces:
+        scored = piece.group_by(keys, use_threads=False).aggregate([])
+        unknown = scored.join(known, keys, join_type="left anti", use_threads=False)
+        if len(unknown):
+            name, item = (unknown[key][0].as_py() for key in keys)
+            raise UserError(printable(f"{place} is damaged: it lacks item {item} of {name}, which has scores: {MEND}"))
+
+
+def _check_all_there(manifest: Manifest, sets: Mapping[str, _SetCheck], refuse: Refuse) -> None:
+    """Refuse a table without rows of what the manifest names, or with more seeds than it states."""
+    labels = {label for of_set in sets.values() for label, _ in of_set.groups}
+    for entry in manifest.settings.sample_sets:
+        if entry.id not in sets:
+            refuse(f"it has no rows of sample set {entry.id}, which run.json names")
+        seeds = len({seed for _, seed in sets[entry.id].groups})
+        if "seeds" in entry.model_fields_set and seeds > entry.seeds:
+            refuse(f"it has {seeds} seeds of {entry.id}, run.json says {entry.seeds}")
+    for detector in manifest.settings.detectors:
+        if detector.label not in labels and not detector.is_control:  # one of them may be of the other task
+            refuse(f"it has no rows of detector {detector.label}, which run.json names")
+
+
+def _check_text(rows: pa.Table, refuse: Refuse) -> None:
+    """Refuse text that is none: bytes that are not UTF-8."""
+    try:
+        rows.validate(full=True)
+    except pa.ArrowInvalid as error:
+        refuse((str(error).splitlines() or ["it is not valid"])[0])
 
 
 def check_keys(rows: pa.Table, refuse: Refuse) -> None:
@@ -143,9 +190,14 @@ class _SetCheck:
     def __init__(self, name: str, manifest: Manifest, n_rows: int, refuse: Refuse, joined: bool) -> None:
         self._name, self._refuse, self._joined = name, refuse, joined
         self._seeded = {entry.label: entry.seeded or joined for entry in manifest.settings.detectors}
+        self._versions = {
+            entry.label: entry.version
+            for entry in manifest.settings.detectors
+            if "version" in entry.model_fields_set and not joined
+        }
         self._marks_at_most = max(n_rows, _ALWAYS_MARKED)
         self._items = SCORES.empty_table().select(["item_id", *_OF_ITEM])  # a line each
-        self._groups: dict[tuple[str, int], int] = {}  # a number for each detector and seed
+        self.groups: dict[tuple[str, int], int] = {}  # a number for each detector and seed
         self._marks: Bools = np.zeros((0, 0), dtype=bool)  # [groups, items]: rows that are there
         self._n_rows = 0
 
@@ -153,7 +205,7 @@ class _SetCheck:
         """Take rows in; they are in one piece."""
         items, groups = self._items_of(rows), self._groups_of(rows)
         self._check_items(rows, items)
-        shape = len(self._groups), len(self._items)
+        shape = len(self.groups), len(self._items)
         if shape[0] * shape[1] > self._marks_at_most:  # a complete table has a row for each place
             self._refuse(f"{self._name} does not have every item for each of its {shape[0]} detectors and seeds")
         more = [(0, new - old) for new, old in zip(shape, self._marks.shape, strict=True)]
@@ -170,7 +222,7 @@ class _SetCheck:
 
     def finish(self) -> None:
         """Look at what only all rows tell."""
-        names = list(self._groups)
+        names = list(self.groups)
         if not self._marks.all():
             group, item = divmod(int(np.argmin(self._marks)), len(self._items))
             label, seed = names[group]
@@ -212,14 +264,24 @@ class _SetCheck:
         labels, codes = detectors.dictionary.to_pylist(), detectors.indices.to_numpy()
         if unknown := [label for label in labels if label not in self._seeded]:
             self._refuse(f"it has rows of detector {unknown[0]} on {self._name}, which the run does not name")
+        self._check_versions(rows, labels, codes)
         known, numbers = np.unique(seeds, return_inverse=True) if np.ptp(seeds) else (seeds[:1], 0)
         pairs = codes.astype(np.int64) * len(known) + numbers
         of_pair = np.zeros(len(labels) * len(known), dtype=np.int64)
         for pair in np.flatnonzero(np.bincount(pairs)).tolist():
             key = labels[pair // len(known)], int(known[pair % len(known)])
-            of_pair[pair] = self._groups.setdefault(key, len(self._groups))
+            of_pair[pair] = self.groups.setdefault(key, len(self.groups))
         of_rows: Numbers = of_pair[pairs]
         return of_rows
+
+    def _check_versions(self, rows: pa.Table, labels: list[str], codes: Numbers) -> None:
+        """Refuse rows of another version of a detector than the manifest's."""
+        known = np.array([self._versions.get(label, -1) for label in labels], np.int64)[codes]
+        other = (known >= 0) & (rows["detector_version"].to_numpy() != known)
+        if other.any():
+            index = int(other.argmax())
+            label, version = rows["detector"][index].as_py(), rows["detector_version"][index].as_py()
+            self._refuse(f"{self._name} has rows of {label} in version {version}, run.json says {known[index]}")
 
     def _check_items(self, rows: pa.Table, items: Numbers) -> None:
         """Refuse rows that say something else of an item than its first row."""

@@ -38,6 +38,16 @@ def described_differences(old: Settings, new: Settings) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def other_packages(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """Packages of which a run that goes on would have two versions, a phrase each; none that an older memdet left out.
+
+    Example:
+        >>> other_packages({"torch": "2.7.0", "numpy": "2.1.0"}, {"torch": "2.8.0", "numpy": "2.1.0"})
+        ['torch 2.7.0, now 2.8.0']
+    """
+    return [f"{name} {old[name]}, now {version}" for name, version in new.items() if old.get(name, version) != version]
+
+
 def changed_names(old: Mapping[str, str], new: Mapping[str, str]) -> str:
     """Names of what is in one alone or has another hash, in parentheses; the first few."""
     names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))

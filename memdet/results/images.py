@@ -9,11 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memdet.errors import UserError
+from memdet.io_utils import is_whole_png, printable
 from memdet.results.conditions import Source
+from memdet.results.integrity import digest_of_table
 from memdet.results.schema import IMAGES
-from memdet.results.store import write_table
+from memdet.results.store import ARROW_ERRORS, write_table
 
 FILE = "images.parquet"
+_DIGEST = b"memdet.sha256"
 UNDRAWN = b""
 """Kept in place of an image whose pixels are not finite numbers; it is tried again when images are made anew."""
 Key = tuple[str, str, str, int, float, int]
@@ -45,11 +48,22 @@ def read_images(directory: Path) -> dict[Key, bytes]:
     file = directory / FILE
     if not file.is_file():
         return {}
+
+    def refuse(what: str) -> UserError:
+        return UserError(printable(f"{file} is damaged: {what}; delete it, and the page makes its images again"))
+
     try:
-        columns = pq.read_table(file, schema=IMAGES).to_pydict()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{file} is damaged: {str(error).splitlines()[0]}; delete it") from None
-    *names, image = columns.values()
+        metadata = pq.read_schema(file).metadata or {}
+        table = pq.read_table(file, schema=IMAGES)
+        table.validate(full=True)
+    except ARROW_ERRORS as error:
+        raise refuse((str(error).splitlines() or [type(error).__name__])[0]) from None
+    if metadata.get(_DIGEST, digest := digest_of_table(table).encode()) != digest:
+        raise refuse("its SHA-256 is not that of what memdet wrote there")
+    *names, image = table.to_pydict().values()
+    for model, condition, png in zip(names[0], names[1], image, strict=True):
+        if png is None or (png != UNDRAWN and not is_whole_png(png)):
+            raise refuse(f"the image that {model} made of {condition!r} is no whole PNG")
     return dict(zip(zip(*names, strict=True), image, strict=True))
 
 
@@ -58,4 +72,5 @@ def write_images(directory: Path, kept: Mapping[Key, bytes]) -> None:
     if kept:
         columns = zip(*((*key, image) for key, image in kept.items()), strict=True)
         table = pa.table(dict(zip(IMAGES.names, map(list, columns), strict=True)), schema=IMAGES)
-        write_table(table, directory / FILE)
+        digest = {_DIGEST: digest_of_table(table)}
+        write_table(table.replace_schema_metadata(digest), directory / FILE)

@@ -5,24 +5,31 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from memdet.detectors.base import is_control
+from memdet.detectors.base import Access, is_control
 from memdet.errors import UserError
 from memdet.io_utils import printable, write_text
 from memdet.models.load_options import LoadOptions
+from memdet.results.integrity import CHECKSUM, MEND, OTHER_CONTENT, digest_of_content
 from memdet.results.labels import renamed_labels
 from memdet.results.schema import SCHEMA_VERSION
 
 FILE = "run.json"
-_MEND = "put a whole copy there, or make the run again"
 _KINDS = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "a truth value", type(None): "null"}
 
 
+Name = Annotated[str, Field(min_length=1)]
+Version = Annotated[int, Field(ge=0, lt=2**63)]
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Seconds = Annotated[float, Field(ge=0)]
+Dtype = Annotated[str, Field(pattern=r"^b?float(16|32|64)$")]
+
+
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
 
 class SampleSetEntry(_Part):
@@ -39,19 +46,19 @@ class SampleSetEntry(_Part):
         batch_size: Items at once, as planned.
     """
 
-    id: str
-    version: int = 1
+    id: Name
+    version: Version = 1
     content_hash: str = ""
     model: str | None = None
     model_hashes: dict[str, str] = {}
     model_files: dict[str, dict[str, str]] = {}
     items: dict[str, str] = {}
-    dtype: str = "float32"
-    steps: int | None = None
+    dtype: Dtype = "float32"
+    steps: Count | None = None
     guidance: float | None = None
-    noise: str | None = None
-    seeds: int = Field(default=1, ge=1)
-    batch_size: int | None = None
+    noise: Literal["shared", "per-item"] | None = None
+    seeds: int = Field(default=1, ge=1, le=1_000_000)
+    batch_size: Count | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -71,9 +78,9 @@ class DetectorEntry(_Part):
         code: Checksums of its code by file; empty for those of memdet, and in runs of an older memdet.
     """
 
-    label: str
-    version: int = 1
-    access: str = "score"
+    label: Name
+    version: Version = 1
+    access: Access = "score"
     seeded: bool = True
     code: dict[str, str] = {}
 
@@ -135,6 +142,23 @@ class LoadingEntry(_Part):
         return LoadOptions(**{name: getattr(self, name) for name in type(self).model_fields})
 
 
+class CallEntry(_Part):
+    """One of the calls that computed a run which was interrupted and continued.
+
+    Attributes:
+        started: When.
+        seconds: From its start to its last shard, or to the end.
+        python, platform, processor, workers: Where, and by how many processes.
+    """
+
+    started: str = ""
+    seconds: Seconds | None = None
+    python: str | None = None
+    platform: str | None = None
+    processor: str | None = None
+    workers: Count | None = None
+
+
 class Manifest(_Part):
     """What a run was: settings that must match to continue it, and the circumstances in which it was computed.
 
@@ -148,11 +172,13 @@ class Manifest(_Part):
         command, started, git_revision, packages, python, platform: What computed it, and since when.
         processor, cores, threads, workers, attention: On what, and how.
         halved: Items at once that fitted into memory, by sample set, where the planned batch did not.
-        seconds_total: From start to end.
+        seconds_total: From start to end; of a run that was continued the sum over its calls.
+        calls: That computed it, where they were several.
         seconds: By sample set and label.
         messages: Each distinct one once, by sample set and label; under ``model`` what a user should know of the
             models and the prompts.
         finished: Whether all is scored.
+        files: SHA-256 of the files of scores and items; empty in runs of an older memdet, and until it is finished.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -167,15 +193,17 @@ class Manifest(_Part):
     python: str | None = None
     platform: str | None = None
     processor: str | None = None
-    cores: int | None = None
-    threads: int | None = None
-    workers: int | None = None
+    cores: Count | None = None
+    threads: Count | None = None
+    workers: Count | None = None
     attention: str | None = None
-    halved: dict[str, int] = {}
-    seconds_total: float | None = None
-    seconds: dict[str, dict[str, float]] = {}
+    halved: dict[str, Count] = {}
+    seconds_total: Seconds | None = None
+    calls: list[CallEntry] = []
+    seconds: dict[str, dict[str, Seconds]] = {}
     messages: dict[str, dict[str, list[str]]] = {}
     finished: bool = False
+    files: dict[str, str] = {}
 
     def detector(self, label: str) -> DetectorEntry | None:
         """The entry of a label, if the run has it."""
@@ -229,14 +257,20 @@ class Manifest(_Part):
             for name in ("model_files", "items", "code"):
                 if not part.get(name, True):
                     del part[name]
-        for name in ("loading", "offline", "halved", "seconds_total"):
+        for name in ("loading", "offline", "halved", "seconds_total", "calls"):
             if not content[name]:
                 del content[name]
+        content[CHECKSUM] = digest_of_content(content)
         write_text(directory / FILE, json.dumps(content, indent=2) + "\n")
 
     @classmethod
-    def read(cls, directory: Path) -> Manifest:
+    def read(cls, directory: Path, *, checked: bool = True) -> Manifest:
         """Read ``run.json`` of any schema version so far, with the labels that it holds.
+
+        Args:
+            directory: Of the run.
+            checked: Whether its checksum must hold, where it has one. Leave it out only to list all mistakes and not
+                the first alone.
 
         Raises:
             UserError: Missing, damaged, or written by a newer memdet.
@@ -252,16 +286,19 @@ class Manifest(_Part):
                     f"{file} has schema version {version}, this memdet reads up to {SCHEMA_VERSION}: upgrade memdet"
                 )
             if problem := _missing_part(content):
-                raise UserError(f"{file} is damaged: {problem}: {_MEND}")
-            return cls.model_validate(content)
+                raise UserError(f"{file} is damaged: {problem}: {MEND}")
+            manifest = cls.model_validate(content)
+            if problem := _damage(content, checked=checked):
+                raise UserError(f"{file} is damaged: {problem}: {MEND}")
+            return manifest
         except ValidationError as error:
-            raise UserError(f"{file} is damaged: {_first_problem(error)}: {_MEND}") from None
+            raise UserError(f"{file} is damaged: {_first_problem(error)}: {MEND}") from None
         except RecursionError:
-            raise UserError(f"{file} is damaged: lists or objects within each other without end: {_MEND}") from None
+            raise UserError(f"{file} is damaged: lists or objects within each other without end: {MEND}") from None
         except OSError as error:
             raise UserError(f"{file} cannot be read: {error.strerror}") from None
         except ValueError as error:
-            raise UserError(f"{file} is damaged: {error}: {_MEND}") from None
+            raise UserError(f"{file} is damaged: {error}: {MEND}") from None
 
 
 def _plain(value: Any) -> Any:
@@ -286,6 +323,26 @@ def _missing_part(content: Any) -> str:
         return f"{FILE} lacks settings"
     settings = content["settings"]
     return f"{FILE} lacks settings.detectors" if isinstance(settings, dict) and "detectors" not in settings else ""
+
+
+def _damage(content: dict[str, Any], *, checked: bool) -> str:
+    """What shows that a manifest of the right form was changed; empty if nothing.
+
+    Checksum and files come together, so that neither can lose its name unseen.
+    """
+    for entries, name, what in (("sample_sets", "id", "sample set"), ("detectors", "label", "detector")):
+        names = [entry[name] for entry in content["settings"].get(entries, [])]
+        if twice := [one for one in names if names.count(one) > 1]:
+            return f"the run names {what} {printable(twice[0])} more than once"
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return "it holds half a character, which is no text"
+    if not checked or not {CHECKSUM, "files"} & content.keys():
+        return ""
+    if missing := {CHECKSUM, "files"} - content.keys():
+        return f"{FILE} lacks {missing.pop()}"
+    return "" if content[CHECKSUM] == digest_of_content(content) else OTHER_CONTENT
 
 
 def _first_problem(error: ValidationError) -> str:

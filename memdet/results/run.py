@@ -12,14 +12,14 @@ import pandas as pd
 import pyarrow as pa
 
 from memdet.errors import UserError
-from memdet.results.checks import check_scores
+from memdet.results.checks import check_items, check_scores
 from memdet.results.conditions import Source, sources_of
 from memdet.results.images import Key, read_images
 from memdet.results.manifest import DetectorEntry, Manifest
 from memdet.results.roc import RocCurve
-from memdet.results.schema import SCORES
+from memdet.results.schema import ITEMS, SCORES
 from memdet.results.scores import MeanScores, RunScores, ScoreTables, SetInRun, sets_of
-from memdet.results.store import SCORE_FILE, read_items, unfinished
+from memdet.results.store import ITEM_FILE, SCORE_FILE, read_items, require_whole_files, unfinished
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -72,8 +72,8 @@ class Run:
 
         Args:
             path: Run directory, as ``memdet run --out`` or ``memdet.evaluate(out=...)`` made it.
-            checked: Whether rows are held against each other and the manifest. Leave it out only of rows that this
-                process wrote, or to list all mistakes and not the first alone.
+            checked: Whether checksums must hold, where the run has them, and rows are held against each other and the
+                manifest. Leave it out only of what this process wrote, or to list all mistakes and not the first alone.
 
         Raises:
             UserError: There is no run, it is unfinished or damaged, or a newer memdet wrote it.
@@ -82,11 +82,13 @@ class Run:
             directory = Path(path).expanduser()
         except (TypeError, RuntimeError):  # no path; or the home of nobody
             raise UserError(f"{path!r} is no run: give a run directory, or a Run") from None
-        manifest = Manifest.read(directory)
-        renamed = manifest.renamed
-        manifest, scores = manifest.with_labels(renamed), RunScores(directory, renamed)
+        manifest = Manifest.read(directory, checked=checked)
         if not manifest.finished:
             raise unfinished(directory)
+        if checked:
+            require_whole_files(directory, manifest)
+        renamed = manifest.renamed
+        manifest, scores = manifest.with_labels(renamed), RunScores(directory, renamed)
         if checked:
             pieces = scores.pieces(SCORES.names)
             check_scores(pieces, manifest, str(directory / SCORE_FILE), scores.n_rows, joined=False)
@@ -154,7 +156,10 @@ class Run:
     @cached_property
     def sources(self) -> dict[str, Source]:
         """What the items were, by sample set."""
-        items = self._items if self.path is None else read_items(self.path)
+        if self.path is None:
+            return sources_of(self.manifest, self._items)
+        if (items := read_items(self.path)) is not None:
+            check_items(items, self._scores.pieces(ITEMS.names[:2]), str(self.path / ITEM_FILE))
         return sources_of(self.manifest, items)
 
     @cached_property

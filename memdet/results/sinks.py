@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
+import sys
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
-from pydantic import BaseModel
 
 from memdet.errors import UserError
-from memdet.io_utils import file_above, printable
-from memdet.results.differences import described_differences
-from memdet.results.manifest import FILE, Manifest
+from memdet.io_utils import file_above, is_unfinished_file, printable, remove_unfinished_files, sha256_of
+from memdet.results.differences import described_differences, other_packages
+from memdet.results.integrity import digest_of_content
+from memdet.results.lock import LOCK_FILE, DirectoryLock
+from memdet.results.manifest import FILE, CallEntry, Manifest
 from memdet.results.run import Run
 from memdet.results.schema import ITEMS, SCORES
-from memdet.results.store import ITEM_FILE, SCORE_FILE, write_table, write_tables
+from memdet.results.shards import DamagedShard, Notes, read_shard, write_shard
+from memdet.results.store import ITEM_FILE, SCORE_FILE, write_tables
 
-_NOTES = b"memdet"
-
-
-class Notes(BaseModel):
-    """What one unit of work says beside its rows.
-
-    Attributes:
-        sample_set: Of the unit.
-        seconds: Of each detector.
-        messages: Of detectors that have something to say.
-        halved: Items at once that fitted into memory, where the planned batch did not.
-    """
-
-    sample_set: str
-    seconds: dict[str, float] = {}
-    messages: dict[str, str] = {}
-    halved: int | None = None
+SHARDS, DAMAGED = "shards", "damaged"
+"""Folders of a run: of what is done so far, and of what was found there and does not count."""
 
 
 class Totals:
@@ -48,12 +37,14 @@ class Totals:
         seconds: By sample set and detector.
         messages: Each distinct one once, by sample set and detector.
         halved: The smallest batch that fitted, by sample set.
+        elapsed: Seconds from the start of each call of the run to its last shard.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, dict[str, float]] = {}
         self.messages: dict[str, dict[str, list[str]]] = {}
         self.halved: dict[str, int] = {}
+        self.elapsed: dict[int, float] = {}
 
     def add(self, notes: Notes) -> None:
         """Take the notes of one shard in."""
@@ -67,6 +58,7 @@ class Totals:
         if notes.halved is not None:
             known_size = self.halved.get(notes.sample_set, notes.halved)
             self.halved[notes.sample_set] = min(known_size, notes.halved)
+        self.elapsed[notes.call] = max(self.elapsed.get(notes.call, 0.0), notes.elapsed)
 
     def added_to(self, manifest: Manifest) -> Manifest:
         """The manifest of a finished run; what it says of the models stays."""
@@ -95,8 +87,13 @@ class Sink(ABC):
         """
 
     @abstractmethod
-    def has(self, unit: str) -> bool:
-        """Whether the shard of a unit is complete."""
+    def has(self, unit: str, expected: Callable[[], pa.Table]) -> bool:
+        """Whether the shard of a unit is there and is what it must be.
+
+        Args:
+            unit: Its name.
+            expected: Gives what its rows must be about, as for :func:`~memdet.results.shards.read_shard`.
+        """
 
     @abstractmethod
     def write_shard(self, unit: str, rows: pa.Table, notes: Notes) -> None:
@@ -107,19 +104,56 @@ class Sink(ABC):
         """Join the shards in the order of ``units``; add their notes to the manifest; keep what the items were."""
 
 
+@dataclass(frozen=True)
+class Share:
+    """What another process needs to write shards of a run that its caller holds open.
+
+    Attributes:
+        path: Run directory.
+        settings: Checksum of the run's settings.
+        call: Which call of the run it is, from 0.
+        start: Of the call, on the system's monotonic clock.
+    """
+
+    path: Path
+    settings: str = ""
+    call: int = 0
+    start: float = 0.0
+
+
 class RunDirectory(Sink):
     """Writes and resumes one run in a directory.
 
     Every file is written under a temporary name and renamed, so what exists is complete. A shard holds the rows of one
-    unit of work, and its notes in the file's metadata.
+    unit of work, and its notes in the file's metadata; it is checked before it counts. One that does not hold is put
+    into the folder ``damaged``, named on standard error and computed again.
 
     Args:
         path: Of the directory, made if missing.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._shards = path / "shards"
+        self.share = Share(path, start=time.monotonic())
+        self._shards, self._lock = path / SHARDS, DirectoryLock(path)
+        self._calls: list[CallEntry] = []
+        self._started = ""
+
+    @classmethod
+    def joined(cls, share: Share) -> RunDirectory:
+        """The directory of a run that the caller of this process holds open.
+
+        Raises:
+            UserError: It is gone.
+        """
+        directory = cls(share.path)
+        directory.share = share
+        directory._lock.watch()
+        return directory
+
+    @property
+    def path(self) -> Path:
+        """Of the directory."""
+        return self.share.path
 
     @contextmanager
     def open(self, manifest: Manifest) -> Iterator[bool]:
@@ -128,35 +162,77 @@ class RunDirectory(Sink):
             raise UserError(f"{self.path} is a file, not a directory: choose another place for the run")
         if (above := file_above(self.path)) is not None:
             raise UserError(f"{self.path}: {above} is a file, and nothing can lie below it: choose another place")
-        stored = Manifest.read(self.path) if (self.path / FILE).exists() else None
-        if stored is None and self.path.is_dir() and any(p.name != ".lock" for p in self.path.iterdir()):
+        self._refuse_other_files()
+        with self._writing():
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        try:
+            yield self._take_up(manifest)
+        finally:
+            self._lock.release()
+
+    def _refuse_other_files(self) -> None:
+        if (self.path / FILE).exists() or not self.path.is_dir():
+            return
+        if any(one.name != LOCK_FILE and not is_unfinished_file(one) for one in self.path.iterdir()):
             raise UserError(f"{self.path} holds other files and no run: choose a new directory")
+
+    def _take_up(self, manifest: Manifest) -> bool:
+        """Whether the run is finished already, once the directory is locked."""
+        stored = Manifest.read(self.path) if (self.path / FILE).exists() else None
         if stored is not None and (changed := described_differences(stored.settings, manifest.settings)):
             way = "choose a new directory for other detectors, sets or options"
             way += f", or repeat its command: {stored.command}" if stored.command else ""
             raise UserError(printable(f"{self.path} holds a run of other settings ({'; '.join(changed)}): {way}"))
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock")
-        try:
-            with lock.acquire(timeout=0):
-                if stored is None:
-                    manifest.write(self.path)
-                self._shards.mkdir(exist_ok=True)
-                yield stored is not None and stored.finished and (self.path / SCORE_FILE).exists()
-        except Timeout:
-            raise UserError(f"{self.path} is in use by another process") from None
-        finally:
-            if (self.path / SCORE_FILE).exists():
-                (self.path / ".lock").unlink(missing_ok=True)
+        if stored is not None and stored.finished and (self.path / SCORE_FILE).exists():
+            shutil.rmtree(self._shards, ignore_errors=True)
+            return True
+        with self._writing():
+            for folder in (self.path, self._shards):
+                remove_unfinished_files(folder)
+            done = stored is not None and self._shards.is_dir() and any(self._shards.iterdir())
+        if stored is not None and done and (changed := other_packages(stored.packages, manifest.packages)):
+            raise UserError(
+                f"{self.path} was begun with other packages ({'; '.join(changed)}), and scores of both would mix: "
+                "install those again and repeat the command, or choose a new directory"
+            )
+        # A run that lost its scores starts again: nothing of what its first calls computed is left.
+        self._calls = list(stored.calls) if stored is not None and done else []
+        self._started = stored.started if stored is not None and done else manifest.started
+        here = {name: getattr(manifest, name) for name in CallEntry.model_fields if name != "seconds"}
+        self._calls.append(CallEntry(**here | {"started": manifest.started}))
+        with self._writing():
+            settings = manifest.settings if stored is None else stored.settings
+            begun = {"settings": settings, "started": self._started, "calls": self._calls}
+            manifest.model_copy(update=begun).write(self.path)
+            self._shards.mkdir(exist_ok=True)
+        digest = digest_of_content(settings.model_dump(mode="json"))
+        self.share = Share(self.path, digest, len(self._calls) - 1, self.share.start)
+        return False
 
-    def has(self, unit: str) -> bool:
-        """Whether the shard of a unit is complete."""
-        return self._file(unit).exists()
+    def has(self, unit: str, expected: Callable[[], pa.Table]) -> bool:
+        """Whether the shard of a unit counts; one that does not is put aside. See :meth:`Sink.has`."""
+        if not os.path.lexists(self._file(unit)):
+            return False
+        try:
+            read_shard(self._file(unit), unit, self.share.settings, expected)
+        except DamagedShard as why:
+            place = self._put_aside(unit)
+            text = f"memdet: {self._file(unit)} does not count ({why}): it is now {place}, and is computed again"
+            print(printable(text), file=sys.stderr)
+            return False
+        return True
 
     def write_shard(self, unit: str, rows: pa.Table, notes: Notes) -> None:
-        """Store the rows of one unit of work, all or nothing."""
-        metadata = {_NOTES: json.dumps(notes.model_dump(exclude_none=True))}
-        write_table(rows.replace_schema_metadata(metadata), self._file(unit))
+        """Store the rows of one unit of work, all or nothing.
+
+        Raises:
+            UserError: The directory was deleted or moved, or the disk takes nothing.
+        """
+        own = {"unit": unit, "settings": self.share.settings, "call": self.share.call}
+        with self._writing():
+            elapsed = round(time.monotonic() - self.share.start, 3)
+            write_shard(self._file(unit), rows, notes.model_copy(update=own | {"elapsed": max(0.0, elapsed)}))
 
     def finish(self, units: Iterable[str], manifest: Manifest, items: Iterable[pa.Table]) -> Run:
         """Join the shards; only ``ROWS_AT_ONCE`` rows are held, and the largest shard's."""
@@ -164,16 +240,65 @@ class RunDirectory(Sink):
 
         def rows() -> Iterator[pa.Table]:
             for unit in units:
-                with pq.ParquetFile(self._file(unit)) as shard:
-                    totals.add(Notes.model_validate_json(shard.schema_arrow.metadata[_NOTES]))
-                    for group in range(shard.num_row_groups):
-                        yield shard.read_row_group(group, use_threads=False).replace_schema_metadata(None)
+                try:
+                    of_unit, notes = read_shard(self._file(unit), unit, self.share.settings)
+                except DamagedShard as why:
+                    raise UserError(
+                        printable(
+                            f"{self._file(unit)} was damaged since it was written ({why}): it is now "
+                            f"{self._put_aside(unit)}, the same command computes it again"
+                        )
+                    ) from None
+                totals.add(notes)
+                yield of_unit
 
-        write_tables(items, ITEMS, self.path / ITEM_FILE)
-        write_tables(rows(), SCORES, self.path / SCORE_FILE)
-        totals.added_to(manifest).write(self.path)
-        shutil.rmtree(self._shards)
+        with self._writing():
+            write_tables(items, ITEMS, self.path / ITEM_FILE)
+            write_tables(rows(), SCORES, self.path / SCORE_FILE)
+            files = {name: sha256_of(self.path / name) for name in (SCORE_FILE, ITEM_FILE)}
+            whole = totals.added_to(manifest).model_copy(update={"files": files})
+            self._with_calls(whole, totals).write(self.path)
+        shutil.rmtree(self._shards, ignore_errors=True)
         return Run.load(self.path, checked=False)  # its rows were made here
+
+    def _with_calls(self, manifest: Manifest, totals: Totals) -> Manifest:
+        """The manifest with the time of earlier calls, where there were some."""
+        if len(self._calls) < 2:
+            return manifest
+        of_calls = [round(totals.elapsed.get(number, 0.0), 1) for number in range(len(self._calls))]
+        of_calls[-1] = manifest.seconds_total or of_calls[-1]
+        calls = [
+            one.model_copy(update={"seconds": seconds}) for one, seconds in zip(self._calls, of_calls, strict=True)
+        ]
+        whole = {"seconds_total": round(sum(of_calls), 1), "calls": calls, "started": self._started}
+        return manifest.model_copy(update=whole)
+
+    def _put_aside(self, unit: str) -> Path:
+        """Move a shard to where it is kept and not read; gives the place."""
+        folder = self.path / DAMAGED
+        names = (f"{unit}{'' if number == 1 else f'-{number}'}.parquet" for number in count(1))
+        place = next(folder / name for name in names if not os.path.lexists(folder / name))
+        with self._writing():
+            folder.mkdir(exist_ok=True)
+            self._file(unit).rename(place)
+        return place
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Mistakes of the disk as one line, and none of them where the directory itself is gone."""
+        self._lock.require_place()
+        try:
+            yield
+        except OSError as error:
+            self._lock.require_place()
+            why = error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
+            where = error.filename or self.path
+            raise UserError(
+                printable(
+                    f"{where} cannot be written or read ({why}): what is done is kept; mend that, and the same command "
+                    "resumes"
+                )
+            ) from error
 
     def _file(self, unit: str) -> Path:
         return self._shards / f"{unit}.parquet"
@@ -195,7 +320,7 @@ class RunInMemory(Sink):
         """Start the run."""
         yield False
 
-    def has(self, unit: str) -> bool:
+    def has(self, unit: str, expected: Callable[[], pa.Table]) -> bool:
         """Whether the shard of a unit is there."""
         return unit in self._kept
 

@@ -11,11 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memdet.errors import UserError
-from memdet.io_utils import replacing
+from memdet.io_utils import printable, replacing
+from memdet.results.integrity import MEND, require_whole
 from memdet.results.manifest import FILE, Manifest
 from memdet.results.schema import ITEMS, ROWS_AT_ONCE, SCORES
 
 SCORE_FILE, ITEM_FILE = "scores.parquet", "items.parquet"
+ARROW_ERRORS = (pa.ArrowException, ValueError, LookupError, TypeError, ArithmeticError, MemoryError, OSError)
+"""What Arrow raises of a damaged file."""
 
 
 def read_scores(directory: Path) -> pa.Table:
@@ -29,6 +32,19 @@ def read_scores(directory: Path) -> pa.Table:
         stored = pq.read_schema(file)
         table = pq.read_table(file, schema=pa.schema([field for field in SCORES if field.name in stored.names]))
         return current_columns(table, SCORES.names)
+
+
+def require_whole_files(directory: Path, manifest: Manifest) -> None:
+    """Refuse a run whose scores or items are not those that its manifest has the checksums of.
+
+    Items may be missing, as they are from an entry of the leaderboard.
+
+    Raises:
+        UserError: Names the file.
+    """
+    require_whole(_score_file(directory), manifest.files.get(SCORE_FILE))
+    if (directory / ITEM_FILE).is_file():
+        require_whole(directory / ITEM_FILE, manifest.files.get(ITEM_FILE))
 
 
 def scan_scores(directory: Path, columns: Sequence[str], sample_set: str | None = None) -> Iterator[pa.Table]:
@@ -74,7 +90,13 @@ def read_items(directory: Path) -> pa.Table | None:
     if not file.is_file():
         return None
     with _naming(file):
-        return pq.read_table(file, schema=ITEMS)
+        items = pq.read_table(file, schema=ITEMS)
+        items.validate(full=True)
+        if missing := [name for name in ITEMS.names if items[name].null_count]:
+            raise ValueError(f"{missing[0]} is missing in a row")
+        if (n := len(items.group_by(ITEMS.names[:2]).aggregate([]))) != len(items):
+            raise ValueError(f"it has {len(items)} rows of {n} items")
+        return items
 
 
 def current_columns(table: pa.Table, columns: Sequence[str]) -> pa.Table:
@@ -91,7 +113,13 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 def write_tables(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:
     """Write tables one below the other in a Parquet file, all or nothing; ``ROWS_AT_ONCE`` rows are a row group."""
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+    with replacing(path) as temporary:
+        write_groups(tables, schema, temporary)
+
+
+def write_groups(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:
+    """As :func:`write_tables`, but not all or nothing."""
+    with pq.ParquetWriter(path, schema) as writer:
         for group in _in_groups(tables, schema):
             writer.write_table(group)
 
@@ -129,6 +157,6 @@ def _naming(file: Path) -> Iterator[None]:
     """Arrow's and the disk's mistakes as one line that names the file."""
     try:
         yield
-    except (ValueError, KeyError, OSError) as error:  # Arrow's mistakes are among them
-        told = f"{file} is damaged: {str(error).splitlines()[0]}"
-        raise UserError(f"{told}: put a whole copy there, or make the run again") from None
+    except ARROW_ERRORS as error:
+        told = f"{file} is damaged: {(str(error).splitlines() or [type(error).__name__])[0]}"
+        raise UserError(printable(f"{told}: {MEND}")) from None

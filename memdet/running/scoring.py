@@ -21,7 +21,8 @@ from memdet.probing.branch_policy import rows_of_calls
 from memdet.probing.from_sample_set import dev_items, items_of, items_of_whole
 from memdet.results.memory import give_back_memory
 from memdet.results.schema import ITEMS, ROWS_AT_ONCE, SCORES
-from memdet.results.sinks import Notes, Sink
+from memdet.results.shards import SCORED, Notes
+from memdet.results.sinks import Sink
 from memdet.running.batch_size import batch_of
 from memdet.running.memory import OutOfMemoryError, is_out_of_memory
 from memdet.running.options import RunOptions
@@ -132,7 +133,8 @@ class Work:
         Raises:
             OutOfMemoryError: Not even one item fits.
         """
-        if sink.has(unit.name):
+        part = self._tables[sample_set].iloc[unit.rows]
+        if sink.has(unit.name, lambda: _about(self._sets[sample_set], part, unit)):
             return
         owner = (sample_set, unit.model, unit.seed, unit.whole)
         if owner != self._owner:
@@ -140,7 +142,6 @@ class Work:
             self._owner, self._memory, self._dev = owner, SeedMemory(), None
             self._repeats.begin(unit.model, unit.seed)
         of_set, model = self._sets[sample_set], self._models[unit.model]
-        part = self._tables[sample_set].iloc[unit.rows]
         if self._dev is None and not unit.whole:
             self._dev = dev_items(of_set, [unit.model], model)
         planned, fits = len(part), self._fits.get((sample_set, unit.model), len(part))
@@ -256,31 +257,34 @@ def give_back_device_memory(model: ScoreModel) -> None:
 
 def _shard(sample_set: SampleSet, part: pd.DataFrame, unit: Unit, found: Sequence[Scored]) -> pa.Table:
     """Rows of the score table, a detector after the other."""
-    n = len(part)
-    of_items = {
-        "item_id": pa.array(part["item_id"].tolist(), pa.string()),
-        "cluster": pa.array(part["cluster"].tolist(), pa.string()),
-        "stratum": pa.array(part["stratum"].tolist(), pa.string()),
-        "extraction": pa.array(part["extraction"].tolist(), pa.float64()),
-        "label": pa.array(part["label"].tolist(), pa.int64()),
+    n, about = len(part), _about(sample_set, part, unit)
+    columns = {
+        "score": pa.array([score for scored in found for score in scored.scores], pa.float64()),
+        "status": pa.array([status for scored in found for status in scored.statuses], pa.string()),
     }
+    for name in ("forwards", "jvps", "vjps"):
+        costs = np.array([getattr(scored.cost, name) for scored in found], np.float64)
+        columns[name] = pa.array(np.repeat(costs, n), pa.float64())
+    return pa.table([columns[name] if name in SCORED else about[name] for name in SCORES.names], schema=SCORES)
+
+
+def _about(sample_set: SampleSet, part: pd.DataFrame, unit: Unit) -> pa.Table:
+    """What the rows of a unit are about: all columns that are known before it is computed."""
+    fields = [field for field in SCORES if field.name not in SCORED]
+    of_items = {f.name: pa.array(part[f.name].tolist(), f.type) for f in fields if f.name in part}
     blocks = []
-    for detector, scored in zip(unit.detectors, found, strict=True):
+    for detector in unit.detectors:
         same: dict[str, Any] = {
             "sample_set": sample_set.id,
             "sample_set_version": sample_set.version,
             "detector": detector.label,
             "detector_version": detector.info.version,
             "seed": unit.seed,
-            "forwards": scored.cost.forwards,
-            "jvps": scored.cost.jvps,
-            "vjps": scored.cost.vjps,
         }
         columns = of_items | {
-            name: pa.repeat(pa.scalar(value, SCORES.field(name).type), n) for name, value in same.items()
+            name: pa.repeat(pa.scalar(value, SCORES.field(name).type), len(part)) for name, value in same.items()
         }
-        columns |= {"score": pa.array(scored.scores, pa.float64()), "status": pa.array(scored.statuses, pa.string())}
-        blocks.append(pa.table([columns[name] for name in SCORES.names], schema=SCORES))
+        blocks.append(pa.table([columns[field.name] for field in fields], schema=pa.schema(fields)))
     return pa.concat_tables(blocks)
 
 

@@ -24,7 +24,7 @@ from memdet.errors import UserError
 from memdet.models import ScoreModel
 from memdet.models.own_file import is_own_file
 from memdet.results.manifest import Manifest
-from memdet.results.sinks import RunDirectory
+from memdet.results.sinks import RunDirectory, Share
 from memdet.running.description import threads_of_worker
 from memdet.running.memory import keep_freed_memory
 from memdet.running.options import RunOptions
@@ -93,7 +93,7 @@ def compute_in_processes(
     sample_sets: Sequence[SampleSet],
     detectors: Sequence[Detector],
     options: RunOptions,
-    out: Path,
+    share: Share,
     plan: Mapping[str, Units],
 ) -> Iterator[tuple[str, int]]:
     """Compute the units of a run; every shard is written by the process that made it.
@@ -103,7 +103,7 @@ def compute_in_processes(
 
     Args:
         sample_sets, detectors, options: Of the run.
-        out: Run directory, which the caller holds open.
+        share: Of the run directory, which the caller holds open.
         plan: Units of each sample set.
 
     Yields:
@@ -117,12 +117,12 @@ def compute_in_processes(
         options.workers,
         mp_context=multiprocessing.get_context("spawn"),  # a fork of a process with threads can hang
         initializer=_start,
-        initargs=(pickle.dumps((sample_sets, detectors)), options, out),
+        initargs=(pickle.dumps((sample_sets, detectors)), options, share),
     )
     started: list[BaseProcess] = []
     try:
         running: dict[Future[None], list[tuple[str, range]]] = {}
-        with _readable_main():
+        with _readable_main(), _deaf_to_interrupts():
             for group in _groups(plan, options.workers):
                 running[pool.submit(_compute, group)] = group
                 if len(started) < options.workers:  # they are started as work comes, and forgotten when they end
@@ -133,6 +133,10 @@ def compute_in_processes(
     except BrokenProcessPool:
         pool.shutdown(cancel_futures=True)
         raise UserError(why_ended(process.exitcode for process in started), parameters=("workers",)) from None
+    except BaseException:  # nobody wants the rest: a shard is whole or not there
+        for process in started:
+            process.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -187,8 +191,21 @@ def _readable_main() -> Iterator[None]:
         main.__file__ = file
 
 
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Inside, processes that start hear no interrupt from the keyboard, which goes to all: their caller does."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @in_own_state
-def _start(work: bytes, options: RunOptions, out: Path) -> None:
+def _start(work: bytes, options: RunOptions, share: Share) -> None:
     """Make this process ready. What fails is kept for :func:`_compute`, whose caller hears of it."""
     global _work, _directory, _failed
     threading.Thread(target=_end_with_caller, daemon=True).start()
@@ -206,8 +223,8 @@ def _start(work: bytes, options: RunOptions, out: Path) -> None:
         return
     try:
         models = load_models(sample_sets, options)
-        _check_alike(models, out)
-        _work, _directory = Work(sample_sets, detectors, options, models), RunDirectory(out)
+        _check_alike(models, share.path)
+        _work, _directory = Work(sample_sets, detectors, options, models), RunDirectory.joined(share)
     except Exception as error:
         _failed = error
 

@@ -20,6 +20,11 @@ def read_manifest(path: Path) -> dict:
     return json.loads((path / "run.json").read_text())
 
 
+def write_older(file: Path, content: dict) -> None:
+    """Write ``run.json`` as a memdet that kept no checksums of the run's files did."""
+    file.write_text(json.dumps({name: value for name, value in content.items() if name not in {"files", "checksum"}}))
+
+
 def write_run(
     path: Path,
     scores: dict[str, np.ndarray],

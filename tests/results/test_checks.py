@@ -218,9 +218,9 @@ def test_checking_takes_little():
     path = ROOT / "results" / "controlled" / "reference"
     seconds = {True: [], False: []}
     for checked in (True, False) * 3:
-        start = time.perf_counter()
+        start = time.process_time()
         Run.load(path, checked=checked)
-        seconds[checked].append(time.perf_counter() - start)
+        seconds[checked].append(time.process_time() - start)
     assert min(seconds[True]) - min(seconds[False]) < 0.5
 
 

@@ -19,6 +19,7 @@ from memdet.running import RunOptions, generations, run
 from memdet.running.generations import generate, make_images
 from memdet.samplesets import Fetcher, Protocol, load_samples_file
 from tests.helpers.lora import needs_peft, write_lora
+from tests.helpers.runs import write_older
 
 PROTOCOL = {"noise": "shared", "steps": 2, "guidance": 3.0}
 
@@ -121,7 +122,7 @@ def test_a_run_that_says_nothing_of_its_options_gets_no_images_of_the_base(
     path = tmp_path / "run" / "run.json"
     content = json.loads(path.read_text())
     del content["loading"]
-    path.write_text(json.dumps(content))
+    write_older(path, content)
     with pytest.raises(UserError, match=words):
         make_images(tmp_path / "run", Run.load(tmp_path / "run").sources.values(), 1, progress=False)
 

@@ -25,7 +25,7 @@ from memdet.running import RunOptions, run
 from memdet.running.generations import make_images
 from memdet.samplesets import load_sample_set
 from memdet.user_code import code_of
-from tests.helpers.runs import read_manifest
+from tests.helpers.runs import read_manifest, write_older
 
 PLUGIN = """
 from memdet import Detector, DetectorInfo
@@ -204,7 +204,7 @@ def test_a_run_that_kept_no_checksum_of_a_plugin_is_read_and_not_continued(tmp_p
     assert content["settings"]["detectors"][0].pop("code").keys() == {"mine.py"}
     for of_set in content["settings"]["sample_sets"]:
         assert of_set.pop("items").keys() == {"test"}
-    file.write_text(json.dumps(content))
+    write_older(file, content)
     assert np.array_equal(Run.load(tmp_path / "run").score_rows()["score"].to_numpy(), first)
     assert "detector mine: of its code then no checksum was kept" in refusal(score, mine(path), tmp_path / "run")
 
@@ -216,7 +216,7 @@ def test_a_run_of_an_older_memdet_goes_on_where_nothing_differs(tmp_path):
     content = json.loads(file.read_text())
     for of_set in content["settings"]["sample_sets"]:
         del of_set["items"]
-    file.write_text(json.dumps(content))
+    write_older(file, content)
     assert np.array_equal(score(detector, tmp_path / "run"), first)
 
 
