@@ -26,6 +26,7 @@ from memdet.metrics._pairs import (
 )
 from memdet.metrics._placements import effective_number
 from memdet.metrics._proportion import share_interval
+from memdet.metrics._psychometric import PsychometricCurve, psychometric_curve
 from memdet.metrics._ties import Ties, area_ties, tie_groups
 from memdet.metrics._variance import VarianceSplit, variance_split
 
@@ -39,6 +40,7 @@ __all__ = [
     "Interval",
     "Means",
     "PairedTests",
+    "PsychometricCurve",
     "Ranks",
     "RateEvaluation",
     "SetAreas",
@@ -70,6 +72,7 @@ __all__ = [
     "paired_permutation",
     "paired_tests",
     "permutation_above_half",
+    "psychometric_curve",
     "ranks_of",
     "realised_fpr",
     "roc_curve",

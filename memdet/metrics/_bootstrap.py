@@ -245,19 +245,26 @@ def gain(
     return Interval(float(found.areas[0]), float(low[0]), float(high[0]))
 
 
-def resample(labels: Ints, clusters: Names, draws: int, seed: int) -> Iterator[Floats]:
+def resample(labels: Ints, clusters: Names, draws: int, seed: int, *, groups: Ints | None = None) -> Iterator[Floats]:
     """Blocks of bootstrap weights ``[draws, n]``: how often each item was drawn, clusters kept whole.
 
     As many clusters as there are, within each label. Where a cluster holds both labels, all are drawn from one pot, and
     a draw that lacks a label is made again. Both labels are present. One block of floats is held at a time, and the
     small integers that it is made of.
+
+    Args:
+        labels, clusters: ``[n]``.
+        draws: How many.
+        seed: Of the generator.
+        groups: ``[n]``, numbers of the groups within which clusters are drawn, each of one label; the labels if None.
     """
     rng = np.random.default_rng(seed)
     n = len(labels)
+    groups = labels if groups is None else groups
     _, family = np.unique(clusters, return_inverse=True)
-    mixed = len(np.intersect1d(family[labels == 0], family[labels == 1])) > 0
+    mixed = len(np.unique(np.column_stack([family, groups]), axis=0)) > len(np.unique(family))
     pots = []
-    for members in [np.arange(n)] if mixed else [np.flatnonzero(labels == label) for label in (0, 1)]:
+    for members in [np.arange(n)] if mixed else [np.flatnonzero(groups == group) for group in np.unique(groups)]:
         _, of_pot = np.unique(family[members], return_inverse=True)
         pots.append((members, of_pot))
     size, held = max(1, WEIGHTS_DRAWN // max(1, n)), max(1, WEIGHTS_HELD // max(1, n))

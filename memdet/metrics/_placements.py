@@ -129,6 +129,17 @@ def by_cluster(flagged: Floats, rate: float, where: Layout) -> Floats:
     return moved.astype(np.float64)
 
 
+def positive_placements(scores: Floats, labels: Ints) -> Floats:
+    """The share of negatives below each positive, ties counting half, ``[rows, positives]``; both labels are present.
+
+    Args:
+        scores: ``[rows, n]``.
+        labels: ``[n]``.
+    """
+    placed: Floats = _twice_beaten(scores, labels)[:, labels == 1] / (2 * int((labels == 0).sum()))
+    return placed
+
+
 def _twice_beaten(scores: Floats, labels: Ints) -> Ints:
     """Twice the number of items of the other label that score below each, ties counting half, ``[rows, n]``."""
     order = np.argsort(scores, axis=1)
