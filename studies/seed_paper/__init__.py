@@ -6,6 +6,14 @@
 - ``toy``: Figure 1, trajectories in the plane on ``toy-2d``.
 - ``verdicts``: rules with fixed bounds that say of each claim whether it holds.
 - ``figures`` and ``page``: what is drawn and written of the numbers.
+
+``memdet reproduce seed-paper --world NAME`` poses the claims on all models of a world, and stores
+``docs/figures/seed-paper-NAME.json``.
+
+- ``worlds``: which there are, from the specs of sample sets.
+- ``measure_world``: whole Jacobians of networks that predict noise, v or flow, in one scale.
+- ``claims``: a number for each claim with its interval, and the rule that says whether it holds.
+- ``page_worlds``: the table of claims by world.
 """
 
 PARTS = ("toy-2d", "fashion-pixel", "tiny-sd-a")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from memdet.metrics import auroc, delong, evaluate_scores
 from memdet.models import ScoreModel
 from memdet.probing import Context, Items, Probe, SeedMemory
 from memdet.samplesets import Protocol, SampleSet
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GROUPS = ("memorized", "other")
 PIXEL_STEPS, PIXEL_GUIDANCE = 100, 5.0
@@ -43,7 +46,7 @@ def measure_pixel(model: ScoreModel, items: int, seed: int, advance: Callable[[]
     conditions = [PIXEL_CLASSES["memorized"]] * items + [PIXEL_CLASSES["other"]] * items
     found: dict[int, list[Floats]] = {}
     context = context_of(seed, steps=PIXEL_STEPS, guidance=PIXEL_GUIDANCE)
-    for part in _slices(len(names)):
+    for part in slices(len(names)):
         probe = probe_of(model, names[part], conditions[part], labels[part], context)
         for index in (0, PIXEL_STEPS - 1):
             t = probe.timesteps[index]
@@ -97,14 +100,12 @@ def measure_tiny(
         seed: Of the noise.
         advance: Called after each whole Jacobian of a batch.
     """
-    test = sample_set.items[sample_set.items["split"] == "test"]
-    rows = [*test[test["label"] == 1].index[:items], *test[test["label"] == 0].index[:items]]
-    frame = test.loc[rows]
+    frame = first_items(sample_set.items[sample_set.items["split"] == "test"], items)
     protocol = sample_set.protocol
     own_noise = context_of(seed, steps=protocol.steps, guidance=protocol.guidance)
     noises = {"per-item": (own_noise, SeedMemory()), "protocol": (Context(protocol, seed), SeedMemory())}
     found: dict[tuple[str, int], list[Json]] = {}
-    for part in _slices(len(frame)):
+    for part in slices(len(frame)):
         chosen = frame.iloc[part]
         ids, conditions, labels = (chosen[name].tolist() for name in ("item_id", "condition", "label"))
         for noise, (context, memory) in noises.items():
@@ -179,9 +180,14 @@ def _identity_numbers(place: Json, members: dict[str, NDArray[np.bool_]]) -> Jso
     return row
 
 
+def first_items(table: pd.DataFrame, items: int) -> pd.DataFrame:
+    """The first rows of each label, so many or all there are, memorized ones first."""
+    return table.loc[[*table[table["label"] == 1].index[:items], *table[table["label"] == 0].index[:items]]]
+
+
 def batches(items: int) -> int:
     """How many slices the probes take for so many items a group."""
-    return len(list(_slices(2 * items)))
+    return len(list(slices(2 * items)))
 
 
 def probe_of(
@@ -206,7 +212,8 @@ def settings_of(model: ScoreModel, seed: int, **others: Any) -> Json:
     return {"model": model.name, "fingerprint": model.fingerprint(), "seed": seed, "torch": torch.__version__, **others}
 
 
-def _slices(count: int) -> Iterator[slice]:
+def slices(count: int) -> Iterator[slice]:
+    """Batches of so many items."""
     return (slice(start, start + _BATCH) for start in range(0, count, _BATCH))
 
 
@@ -216,8 +223,8 @@ def quartiles(values: Floats) -> Json:
     return {"low": rounded(low), "median": rounded(median), "high": rounded(high)}
 
 
-def rounded(values: Any) -> Any:
-    """Five significant digits, in lists as in arrays; None for what is undefined."""
+def rounded(values: Any, digits: int = 5) -> Any:
+    """So many significant digits, in lists as in arrays; None for what is undefined."""
     if isinstance(values, list | tuple | np.ndarray):
-        return [rounded(value) for value in values]
-    return float(f"{float(values):.5g}") if np.isfinite(values) else None
+        return [rounded(value, digits) for value in values]
+    return float(f"{float(values):.{digits}g}") if np.isfinite(values) else None

@@ -12,6 +12,7 @@ from memdet.tables.numbers import number
 from memdet.tables.table import Table, left, right
 from studies.seed_paper import PARTS
 from studies.seed_paper.measure import Json
+from studies.seed_paper.page_worlds import render_worlds
 from studies.seed_paper.toy import RADIUS, SEPARATES
 from studies.seed_paper.verdicts import (
     RANKS,
@@ -49,7 +50,8 @@ middle half of the items.
     memdet reproduce seed-paper
 
 measures and draws again, in about ten minutes of one core (`pip install 'memdet[figures]'` brings matplotlib). `--from
-docs/figures/seed-paper.json` draws from the stored numbers, `--only NAME` measures one model."""
+docs/figures/seed-paper.json` draws from the stored numbers, `--only NAME` measures one model. `--world NAME` poses the
+claims on all models of a world instead, and adds it to a table of claims by world at the end of this page."""
 
 
 def read_document(path: Path) -> Json:
@@ -77,8 +79,8 @@ def write_document(document: Json) -> str:
     return _dumped(document, 0) + "\n"
 
 
-def render_page(document: Json) -> str:
-    """The page in Markdown, from stored numbers alone."""
+def render_page(document: Json, worlds: Sequence[Json] = ()) -> str:
+    """The page in Markdown, from stored numbers alone: those of the figures, and those of worlds."""
     parts = document["parts"]
     blocks = [_INTRODUCTION]
     if "toy-2d" in parts:
@@ -87,7 +89,9 @@ def render_page(document: Json) -> str:
         blocks += _pixel(parts["fashion-pixel"])
     if "tiny-sd-a" in parts:
         blocks += _identities(parts["tiny-sd-a"]) + _gap(parts["tiny-sd-a"])
-    blocks += ["## Measured with", "\n".join(_measured_with(parts))]
+    if parts:
+        blocks += ["## Measured with", "\n".join(_measured_with(parts))]
+    blocks += render_worlds(worlds)
     return "\n\n".join(blocks) + "\n"
 
 

@@ -84,6 +84,10 @@ def test_measuring_one_model_keeps_the_others(cli, tmp_path):
         (["--from", "nowhere.json"], ["nowhere.json", "cannot be read"]),
         (["--from", __file__], ["test_reproduce.py", "no file of numbers"]),
         (["--from", STORED, "--only", "toy-2d"], ["--from", "--only"]),
+        (["--from", STORED, "--world", "grey"], ["--from", "--world"]),
+        (["--world", "gray"], ["--world 'gray'", "known worlds: ", "grey"]),
+        (["--world", "grey", "--only", "toy-2d"], ["--only 'toy-2d'", "tiny-sd-a, tiny-sd-b"]),
+        (["--times", "4"], ["--times", "--world"]),
     ],
 )
 def test_bad_input(arguments, words, refused, tmp_path):

@@ -14,6 +14,7 @@ from memdet.samplesets import load_sample_set
 from studies.seed_paper.figures import FIGURES, save_figures
 from studies.seed_paper.measure import identities, measure_pixel, measure_tiny, pixel_numbers, tiny_numbers
 from studies.seed_paper.page import PARTS, read_document, render_page, write_document
+from studies.seed_paper.page_worlds import read_worlds
 from studies.seed_paper.toy import measure_toy
 from studies.seed_paper.verdicts import FAILS, HOLDS, MIXED, judge_gap, judge_identity, judge_pixel, judge_toy
 
@@ -169,7 +170,7 @@ def test_verdict_on_the_gap(gain, p, outcome, word):
 
 def test_the_committed_page_is_that_of_the_committed_numbers(document):
     assert set(document["parts"]) == set(PARTS)
-    assert (DOCS / "seed-paper.md").read_text() == render_page(document)
+    assert (DOCS / "seed-paper.md").read_text() == render_page(document, read_worlds(DOCS / "figures"))
     assert STORED.read_text() == write_document(document)
     assert {path.name for path in (DOCS / "figures").glob("seed-figure-*.png")} == set(FIGURES)
 
