@@ -19,8 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.mark.parametrize("way", ["both-branches", "both-products", "overlap"])
 def test_a_record_is_written(way, tmp_path, monkeypatch):
     threads = torch.get_num_threads()
+    monkeypatch.setattr(forwards, "BATCHES", 2)  # one is generated while another is finished
     out = tmp_path / "record.json"
-    options = ["--batch-size", "2", "--threads", str(threads), "--rounds", "3", "--out", str(out)]
+    options = ["--batch-size", "2", "--threads", str(threads), "--rounds", "2", "--out", str(out)]
     monkeypatch.setattr("sys.argv", ["forwards", way, *options])
     forwards.main()  # which compares the scores of both ways itself
     record = json.loads(out.read_text())

@@ -312,17 +312,25 @@ def mixture_world(images=False):
     return World(mixture(means=NEAR_MEANS, stds=EQUAL_STDS), test, dev, OfNearMixture)
 
 
-def network_world(name, steps):
-    """Two memorized and one other test item of a planted model, and four dev items, in double precision."""
+def network_world(name, steps, size=None):
+    """Two memorized and one other test item of a planted model, and four dev items, in double precision.
+
+    With a ``size`` latents have it, and images are the middle of their own: a network takes any.
+    """
     images = name == "fashion-pixel-generated"
     sample_set = load_sample_set(name)
     model = load_model(sample_set.items["model"].iloc[0], dtype=torch.float64)
+    if size:
+        model.latent_shape = (model.latent_shape[0], size, size)
     parts = {}
     for split, counts in (("test", (1, 2)), ("dev", (2, 2))):
         frame = sample_set.items[sample_set.items["split"] == split]
         chosen = [frame[frame["label"] == label].head(count) for label, count in enumerate(counts)]
         rows = [row for part in chosen for row in part.itertuples()]
         pictures = torch.tensor(np.stack([row.image for row in rows])) if images else None
+        if images and size:
+            start = (pictures.shape[-1] - size) // 2
+            pictures = pictures[..., start : start + size, start : start + size].contiguous()
         names = [row.item_id for row in rows]
         parts[split] = Items(
             names, [row.condition for row in rows], names, [row.label for row in rows], not images, pictures
