@@ -149,15 +149,19 @@ def _make_images(run: Run, sources: list[Source], images: int | None, quiet: boo
 
 
 def _write_leaderboard(root: Path, out: Path) -> None:
-    from memdet.leaderboard.board import leaderboard_json, leaderboard_rows
+    from memdet.leaderboard.board import chosen_entries, leaderboard_json, rows_of_tables
     from memdet.leaderboard.markdown import leaderboard_markdown
     from memdet.leaderboard.page import leaderboard_html
+    from memdet.leaderboard.ranking import world_ranking
+    from memdet.leaderboard.ranking_text import ranking_json
 
-    rows = leaderboard_rows(root)
+    tables = chosen_entries(root)
+    rows = rows_of_tables(tables)
+    ranking = world_ranking(tables, rows)
     files = {
-        "leaderboard.json": leaderboard_json(rows),
-        "leaderboard.md": leaderboard_markdown(rows),
-        "leaderboard.html": leaderboard_html(root),
+        "leaderboard.json": leaderboard_json(rows, None if ranking is None else ranking_json(ranking)),
+        "leaderboard.md": leaderboard_markdown(rows, ranking),
+        "leaderboard.html": leaderboard_html(root, tables),
     }
     for name, text in files.items():
         write_text(out / name, text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from memdet.results.images import Key
 from memdet.results.manifest import DetectorEntry, Manifest, SampleSetEntry, Settings
 from memdet.results.run import Run, SetKey, status_of
 from memdet.results.schema import SCORES
+from memdet.results.store import read_items
 from memdet.tables.rows import Row, set_rows
 from memdet.tables.set_statistics import common_seeds
 
@@ -37,6 +38,7 @@ class BoardEntry:
         scores: Rows of the score table.
         seconds: An item and seed.
         messages: What the detector said.
+        conditions: What each item asks, by item id; empty where the run does not know it.
     """
 
     run: str
@@ -46,6 +48,7 @@ class BoardEntry:
     scores: pd.DataFrame
     seconds: float | None
     messages: list[str]
+    conditions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -108,7 +111,12 @@ def leaderboard_rows(root: Path) -> list[Row]:
     Raises:
         UserError: No run, a damaged one, or runs whose items, protocols or models differ under one name and version.
     """
-    return [row for key, entries in chosen_entries(root).items() for row in _table(key, entries)]
+    return rows_of_tables(chosen_entries(root))
+
+
+def rows_of_tables(tables: Tables) -> list[Row]:
+    """The rows of :func:`leaderboard_rows`, of what stands on the board."""
+    return [row for key, entries in tables.items() for row in _table(key, entries)]
 
 
 def chosen_entries(root: Path) -> Tables:
@@ -170,14 +178,30 @@ def joined(tables: Tables, name: str, images: Mapping[Key, bytes] | None = None)
     return Run.from_tables(manifest, table, name=name, images=images)
 
 
-def leaderboard_json(rows: Sequence[dict[str, Any]]) -> str:
-    """``{"schema_version": ..., "rows": [...]}``, a line a row."""
-    lines = ",\n".join("  " + json.dumps(row, allow_nan=False) for row in rows)
-    return f'{{\n "schema_version": {SCHEMA_VERSION},\n "rows": [\n{lines}\n ]\n}}\n'
+def leaderboard_json(rows: Sequence[dict[str, Any]], ranking: Mapping[str, Any] | None = None) -> str:
+    """``{"schema_version": ..., "rows": [...]}``, a line a row, and where there is one the ``"ranking"``.
+
+    Args:
+        rows: From :func:`leaderboard_rows`.
+        ranking: From :func:`~memdet.leaderboard.ranking_text.ranking_json`; its lists are written a line an element.
+    """
+    parts = [f' "schema_version": {SCHEMA_VERSION}', f' "rows": [\n{_lines(rows, "  ")}\n ]']
+    if ranking is not None:
+        lists = (f"  {json.dumps(name)}: [\n{_lines(part, '   ')}\n  ]" for name, part in ranking.items())
+        parts.append(' "ranking": {\n' + ",\n".join(lists) + "\n }")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _lines(parts: Sequence[Any], indent: str) -> str:
+    return ",\n".join(indent + json.dumps(part, allow_nan=False) for part in parts)
 
 
 def _entries(run: Run, name: str) -> Iterator[tuple[SetKey, BoardEntry]]:
     manifest = run.manifest
+    items = None if run.path is None else read_items(run.path)
+    conditions: dict[str, dict[str, str]] = {}
+    for of_item in [] if items is None else items.to_pylist():
+        conditions.setdefault(of_item["sample_set"], {})[of_item["item_id"]] = of_item["condition"]
     for key in run.sets:
         tables = run.tables(key)
         of_set = manifest.sample_set(key[0])
@@ -196,6 +220,7 @@ def _entries(run: Run, name: str) -> Iterator[tuple[SetKey, BoardEntry]]:
                     scores=scores.sort_values(["seed", "item_id"]),  # runs may order items differently
                     seconds=None if total is None else total / len(scores),
                     messages=manifest.messages_of(key[0], entry.label),
+                    conditions=conditions.get(key[0], {}),
                 ),
             )
 

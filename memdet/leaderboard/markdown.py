@@ -8,10 +8,12 @@ from itertools import groupby
 
 from memdet.detectors.base import is_control
 from memdet.detectors.registry import is_outdated
+from memdet.leaderboard.cells import spec_of
 from memdet.leaderboard.headlines import headlines_markdown
+from memdet.leaderboard.ranking import WorldRanking
+from memdet.leaderboard.ranking_text import ranking_markdown
 from memdet.page.render import ONE_ANSWER
 from memdet.results.scale import scale_sentence
-from memdet.samplesets import SampleSetSpec, load_spec, sample_set_ids
 from memdet.tables.formats import markdown
 from memdet.tables.numbers import UNDEFINED, number
 from memdet.tables.rows import Row
@@ -39,7 +41,7 @@ see [docs/submitting.md](../docs/submitting.md). The numbers are also in `leader
 
 {scale}{one_answer}
 That page is `leaderboard.html`. Here, read a column, not a row. Detectors stand in the order of their cost, the
-cheapest first.
+cheapest first.{over_worlds}
 
 - **bold**: the highest AUROC of a set, and every one whose interval reaches it
 - *italics*: not shown to beat the best control, which never calls the model (the interval of the gain reaches 0)
@@ -51,6 +53,8 @@ cheapest first.
 - cost: network forwards (F) and Jacobian products (JVP, VJP) an item, over all its seeds, where they are most
 """
 
+ASKED_ALL_THE_SAME = " What a mean over questions says stands in [Ranking over worlds](#ranking-over-worlds)."
+
 _LEGEND = f"""\
 {INTERVALS} {GROUP}
 gain: AUROC minus that of the table's best control. rank corr.: Spearman, scores against the measured share of copies.
@@ -59,11 +63,12 @@ ms / item: likewise, standalone, on the machine that the run's `run.json` names.
 run: where the scores are."""
 
 
-def leaderboard_markdown(rows: Sequence[Row]) -> str:
-    """An overview, what each sample set asks, and a table for each version of each.
+def leaderboard_markdown(rows: Sequence[Row], ranking: WorldRanking | None = None) -> str:
+    """An overview, what each sample set asks, the ranking over worlds, and a table for each version of each set.
 
     Args:
         rows: From :func:`~memdet.leaderboard.board.leaderboard_rows`.
+        ranking: Of these rows, from :func:`~memdet.leaderboard.ranking.world_ranking`.
     """
     tables = {key: list(group) for key, group in groupby(rows, key=_key)}
     newest = dict(sorted(tables))
@@ -73,15 +78,18 @@ def leaderboard_markdown(rows: Sequence[Row]) -> str:
     run_on = Counter(row["detector"] for key in current for row in tables[key])
     controls = {row["detector"] for key in current for row in tables[key] if is_control(row["access"])}
     common = controls | {label for label, sets in run_on.items() if 2 * sets >= len(current)}
-    specs = [spec for key in tables if (spec := _spec(key)) is not None]
+    specs = [spec for key in tables if (spec := spec_of(key)) is not None]
     scale = scale_sentence(spec.model for spec in specs)
-    parts = [INTRODUCTION.format(scale=scale and f"{scale}\n\n", one_answer=ONE_ANSWER)]
+    over_worlds = "" if ranking is None else ASKED_ALL_THE_SAME
+    parts = [INTRODUCTION.format(scale=scale and f"{scale}\n\n", one_answer=ONE_ANSWER, over_worlds=over_worlds)]
     for title, keys in (
         ("Sets of prompts", prompts),
         ("Sets of class labels, images and closed forms", others),
     ):
         if keys:
             parts += [f"## {title}\n", _overview(keys, tables, common) + "\n", _questions(keys, tables) + "\n"]
+    if ranking is not None:
+        parts.append(ranking_markdown(ranking))
     if headlines := headlines_markdown(rows):
         parts.append(headlines)
     if len(common) < len(run_on):
@@ -215,19 +223,11 @@ def _common_prefix(names: Sequence[str]) -> str:
     return "".join(part + "-" for part in first[:same])
 
 
-def _spec(key: Key) -> SampleSetSpec | None:
-    """Spec of this version, if memdet has it."""
-    if key[0] not in sample_set_ids():
-        return None
-    spec = load_spec(key[0])
-    return spec if spec.version == key[1] else None
-
-
 def _question(key: Key) -> str:
-    spec = _spec(key)
+    spec = spec_of(key)
     return f"{spec.title}." if spec else "A sample set that this version of memdet does not have."
 
 
 def _has_prompts(key: Key) -> bool:
-    spec = _spec(key)
+    spec = spec_of(key)
     return spec is not None and spec.columns.prompt is not None

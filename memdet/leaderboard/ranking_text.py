@@ -1,0 +1,126 @@
+"""The ranking over worlds, as a section of the leaderboard and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from memdet.leaderboard.board import rounded
+from memdet.leaderboard.cells import Cell
+from memdet.leaderboard.ranking import CellFigures, Standing, WorldRanking
+from memdet.tables.formats import markdown
+from memdet.tables.numbers import UNDEFINED, bounded, counted, number, signed
+from memdet.tables.table import Table, left, right
+
+_TEXT = """\
+## Ranking over worlds
+
+The gain over the best control, averaged over the models of a world, then over the worlds that ask a question, then over
+questions, each counted the same ([rules](../docs/statistics.md#ranking-over-worlds)). {worlds}
+
+- rank: among the {ranked} detectors that have scores for every question of every world, controls (\\*) among them; all
+  intervals hold together with probability .95
+- gain: 0 where a detector does not apply, since a control is all that is left there; its 95 % interval is for one
+  detector by itself
+- a question: AUROC, the mean over its worlds; °: does not apply to all of its sets; -: to none
+- worst cell: where the gain is lowest
+- tau: the standard deviation of the true AUROC from world to world (DerSimonian and Laird), of the question where it is
+  largest; -: no question in two worlds
+"""
+
+
+def ranking_markdown(ranking: WorldRanking) -> str:
+    """The section: who is ranked where, and who is not and why.
+
+    Args:
+        ranking: From :func:`~memdet.leaderboard.ranking.world_ranking`.
+    """
+    ranked = [one for one in ranking.standings if one.rank is not None]
+    questions = list(ranking.worlds)
+    columns = (*left("detector"), *right("rank", "gain", *questions), *left("worst cell"), *right("tau"))
+    table = Table(columns, [_line(one, ranking) for one in ranked])
+    parts = [_TEXT.format(worlds=_worlds_sentence(ranking), ranked=len(ranked)), markdown.draw(table) + "\n"]
+    return "\n".join([*parts, *(f"{sentence}\n" for sentence in (_unranked(ranking), _left_out(ranking)) if sentence)])
+
+
+def ranking_json(ranking: WorldRanking) -> dict[str, list[dict[str, Any]]]:
+    """``cells``, ``left_out`` and ``detectors`` as what JSON can say, numbers rounded as in the rows.
+
+    Args:
+        ranking: From :func:`~memdet.leaderboard.ranking.world_ranking`.
+    """
+    detectors = [
+        {
+            "detector": one.detector,
+            "rank": one.rank and one.rank[0],
+            "rank_low": one.rank and one.rank[1],
+            "rank_high": one.rank and one.rank[2],
+            "gain": one.gain and one.gain.value,
+            "gain_low": one.gain and one.gain.low,
+            "gain_high": one.gain and one.gain.high,
+            "cells": [
+                {"question": cell.question, "world": cell.world, "auroc": figures.auroc, "gain": figures.gain}
+                for cell, figures in zip(ranking.cells, one.cells, strict=True)
+            ],
+            "tau": one.tau,
+        }
+        for one in ranking.standings
+    ]
+    cells = [
+        {"question": cell.question, "world": cell.world, "sample_sets": [list(key) for key in cell.sets]}
+        for cell in ranking.cells
+    ]
+    left_out = [{"sample_set": name, "sample_set_version": version} for name, version in ranking.left_out]
+    return {"cells": cells, "left_out": left_out, "detectors": [rounded(one) for one in detectors]}
+
+
+def _line(one: Standing, ranking: WorldRanking) -> list[str]:
+    assert one.gain is not None
+    assert one.rank is not None
+    rank, *bounds = one.rank
+    known = list(zip(one.cells, ranking.cells, strict=True))
+    worst, where = min(known, key=lambda pair: pair[0].gain or 0.0)
+    return [
+        one.detector + (r" \*" if one.control else ""),
+        f"{rank} [{bounds[0]}, {bounds[1]}]",
+        bounded(signed(one.gain.value), one.gain.low, one.gain.high, signed),
+        *(_of_question(question, known) for question in ranking.worlds),
+        f"{where.question}, {where.world}: {signed(worst.gain or 0.0)}",
+        _tau(one),
+    ]
+
+
+def _of_question(question: str, known: list[tuple[CellFigures, Cell]]) -> str:
+    of_one = [(figures, cell) for figures, cell in known if cell.question == question]
+    aurocs = [figures.auroc for figures, _ in of_one if figures.auroc is not None]
+    if not aurocs:
+        return UNDEFINED
+    everywhere = all(figures.applies == len(cell.sets) for figures, cell in of_one)
+    return number(sum(aurocs) / len(aurocs)) + ("" if everywhere else "°")
+
+
+def _tau(one: Standing) -> str:
+    if not one.tau:
+        return UNDEFINED
+    question = max(one.tau, key=lambda name: one.tau[name])
+    return f"{number(one.tau[question])} ({question})"
+
+
+def _worlds_sentence(ranking: WorldRanking) -> str:
+    asked = (f"{question} {len(worlds)} ({', '.join(worlds)})" for question, worlds in ranking.worlds.items())
+    return f"Worlds behind each question: {', '.join(asked)}."
+
+
+def _unranked(ranking: WorldRanking) -> str:
+    known = {one.detector: sum(of_cell.gain is not None for of_cell in one.cells) for one in ranking.standings}
+    names = [f"`{one.detector}` {known[one.detector]}" for one in ranking.standings if one.rank is None]
+    if not names:
+        return ""
+    cells = counted(len(ranking.cells), "cell")
+    return (
+        f"Not ranked, since scores are missing or average other noise seeds; of {cells} they have: {', '.join(names)}."
+    )
+
+
+def _left_out(ranking: WorldRanking) -> str:
+    names = ", ".join(f"{name} v{version}" for name, version in ranking.left_out)
+    return f"Sets that take no part so far, with too few detectors or clusters: {names}." if names else ""
