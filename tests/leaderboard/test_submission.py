@@ -136,6 +136,7 @@ def test_the_detectors_of_a_batch_share_its_evaluations(good, monkeypatch):
             super().__init__(model, items, *arguments, **options)
 
     monkeypatch.setattr(submission_recompute, "Probe", Noted)
+    monkeypatch.setattr(submission_recompute, "validate", lambda detector: [])
     check_entry(good[0], [good[1]])
     for name in SETS:
         known = set(load_sample_set(name).items["item_id"])

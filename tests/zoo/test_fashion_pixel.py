@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from diffusers import DDIMPipeline
+from diffusers import DDIMPipeline, UNet2DModel
 from safetensors.torch import load_file
 
 import memdet.zoo as zoo
@@ -27,6 +27,7 @@ from memdet.zoo.fashion_pixel.second_order import asymmetry, jacobian, second_or
 from memdet.zoo.images import to_tensor
 from memdet.zoo.training import Schedule
 
+fashion_pixel_unet = fashion_pixel.make_unet
 SMALL_PIXEL = {
     "memorized": Group(labels=1, variants=1, copies=6, garment="trouser"),
     "broad": Group(labels=1, variants=12, copies=1, garment="t-shirt"),
@@ -243,8 +244,15 @@ MINIATURE = replace(
 )
 
 
+def narrow_unet(labels):
+    """The network of the recipe with a quarter of its channels."""
+    config = fashion_pixel_unet(labels).config
+    return UNet2DModel.from_config(config | {"block_out_channels": (8, 16, 16), "norm_num_groups": 4})
+
+
 @pytest.fixture
 def small_recipe(monkeypatch, small_files):
+    monkeypatch.setattr(fashion_pixel, "make_unet", narrow_unet)
     monkeypatch.setattr(pixel_extraction, "STEPS", 2)
     monkeypatch.setattr(fashion_pixel, "SMALL", MINIATURE, raising=False)
     monkeypatch.setitem(zoo.RECIPES, "small-pixel", "memdet.zoo.fashion_pixel.recipe:SMALL")
@@ -260,7 +268,7 @@ def test_build_and_verify(tmp_path, small_recipe, monkeypatch):
     out = tmp_path / "out"
     figures = zoo.build("small-pixel", out)
     assert not (out / "training").exists()
-    assert sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) < 6e6
+    assert sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) < 4e5
     assert json.loads((out / "labels.json").read_text()) == load_model(out).conditions
     weights = load_file(out / "unet" / "diffusion_pytorch_model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
