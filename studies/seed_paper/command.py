@@ -88,8 +88,14 @@ def _pose_on_world(world: str, extent: Extent, only: tuple[str, ...], out: Path)
     from studies.seed_paper.page_worlds import WORLD_SCHEMA_VERSION, file_of, read_world, read_worlds
     from studies.seed_paper.worlds import sets_of
 
-    sets = [load_sample_set(name) for name in sets_of(world)]
-    by_model = {model: given for given in sets for model in given.items["model"].unique().tolist()}
+    by_model: dict[str, SampleSet] = {}
+    for given in map(load_sample_set, sets_of(world)):
+        for model in given.items["model"].unique().tolist():
+            if model in by_model:
+                raise UserError(
+                    f"{by_model[model].id} and {given.id} ask the same of {model}: a model has one such set"
+                )
+            by_model[model] = given
     _check_names(only, by_model)
     numbers, path = out / "figures" / "seed-paper.json", file_of(out / "figures", world)
     document = read_document(numbers) if numbers.exists() else {"schema_version": SCHEMA_VERSION, "parts": {}}

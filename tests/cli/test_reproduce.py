@@ -76,6 +76,47 @@ def test_measuring_one_model_keeps_the_others(cli, tmp_path):
     assert found["parts"]["toy-2d"]["settings"]["draws"] == 240
 
 
+@pytest.fixture
+def small_world(monkeypatch):
+    """One whose models are closed forms; no spec names it."""
+    from studies.seed_paper import worlds
+
+    monkeypatch.setattr(worlds, "worlds", lambda: {"small": ["mixture-2d"], "twice": ["mixture-2d", "mixture-2d"]})
+
+
+@pytest.mark.slow
+def test_a_world_is_one_command_and_leaves_figures_and_other_worlds(cli, small_world, tmp_path):
+    figures = tmp_path / "figures"
+    figures.mkdir()
+    (figures / "seed-paper.json").write_text(STORED.read_text())
+    code, _, err = cli(*COMMAND, "--world", "small", "--items", "4", "--times", "4", "--out", tmp_path)
+    assert code == 0, err
+    found = json.loads((figures / "seed-paper-small.json").read_text())
+    data = found["models"]["mixture-2d"]["data"]
+    assert data["labels"] == [1] * 4 + [0] * 4
+    assert [place["t"] for place in data["places"]] == [981, 581, 201, 1]
+    for place in data["places"]:  # one component under each condition
+        alpha, sigma = place["alpha"], place["sigma"]
+        wanted = [-(sigma**2) / (alpha**2 * tau**2 + sigma**2) for tau in (0.02, 1.0) for _ in range(4)]
+        assert place["smallest"] == pytest.approx(wanted, rel=1e-3)
+    other = json.dumps(found | {"world": "another"})
+    (figures / "seed-paper-another.json").write_text(other)
+    assert cli(*COMMAND, "--world", "small", "--items", "2", "--only", "mixture-2d", "--out", tmp_path)[0] == 0
+    page = (tmp_path / "seed-paper.md").read_text()
+    assert "| claim | when | number | another | small |" in page
+    assert page.startswith(
+        (STORED.parents[1] / "seed-paper.md").read_text().split("## The claims by world")[0].rstrip()
+    )
+    assert (figures / "seed-paper.json").read_text() == STORED.read_text()
+    assert (figures / "seed-paper-another.json").read_text() == other
+    assert not list(figures.glob("*.png"))
+
+
+def test_two_sets_that_ask_one_model_the_same_are_refused(small_world, refused, tmp_path):
+    words = ["mixture-2d and mixture-2d ask the same of mixture-2d"]
+    refused(*COMMAND, "--world", "twice", "--out", tmp_path / "out", words=words, untouched=tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
