@@ -134,7 +134,7 @@ def chosen_entries(root: Path) -> Tables:
                 continue
             tables.setdefault(key, {}).setdefault(entry.label, []).append(entry)
     found = {}
-    for key in sorted(tables, key=_natural):
+    for key in sorted(tables, key=lambda key: natural(*key)):
         common = _common_seeds(tables[key])
         chosen = [min(entries, key=lambda entry: entry.rank(common)) for entries in tables[key].values()]
         found[key] = sorted(chosen, key=BoardEntry.place)
@@ -273,9 +273,15 @@ def _items(entry: BoardEntry) -> set[tuple[str, int, str]]:
     return set(kept.itertuples(index=False, name=None))
 
 
-def _natural(key: SetKey) -> list[tuple[int, str]]:
-    """Numbers within a name in the order of their size."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", f"{key[0]} {key[1]}")]
+def natural(*names: object) -> list[tuple[int, str]]:
+    """A key by which names are sorted, numbers within them in the order of their size.
+
+    Example:
+        >>> sorted(["several-10", "several-3"], key=natural)
+        ['several-3', 'several-10']
+    """
+    text = " ".join(map(str, names))
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def rounded(value: Any) -> Any:

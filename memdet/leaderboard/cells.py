@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from memdet.detectors.base import is_control
+from memdet.leaderboard.board import natural
 from memdet.results.run import SetKey
 from memdet.samplesets import SampleSetSpec, load_spec, sample_set_ids
 from memdet.samplesets.evidence import joined_clusters, same_text
@@ -82,7 +83,7 @@ def cells_of(specs: Mapping[SetKey, SampleSetSpec]) -> list[Cell]:
     for key, spec in specs.items():
         found.setdefault((str(spec.question), str(spec.world)), []).append(key)
     worlds = Counter(question for question, _ in found)
-    order = sorted(found, key=lambda cell: (-worlds[cell[0]], cell))
+    order = sorted(found, key=lambda cell: (-worlds[cell[0]], natural(*cell)))
     return [Cell(question, world, tuple(sorted(found[question, world]))) for question, world in order]
 
 

@@ -262,6 +262,14 @@ def test_variants_under_another_guidance_and_membership_are_no_cell():
     assert not {"mixture-2d", "fashion-pixel-generated"} & asking
 
 
+def test_questions_that_many_worlds_ask_are_first_and_numbers_are_in_order(ask):
+    asked = [("a", "several-10"), ("a", "several-3"), ("b", "verbatim"), ("a", "verbatim"), ("a", "narrow")]
+    for place, (world, question) in enumerate(asked):
+        ask(f"set-{place}", world, question)
+    cells = cells_of(asking_specs([(f"set-{place}", 1) for place in range(5)]))
+    assert [cell.question for cell in cells] == ["verbatim", "verbatim", "narrow", "several-3", "several-10"]
+
+
 # How it is shown
 
 
