@@ -34,6 +34,23 @@ def _detectors(plugins: tuple[Path, ...]) -> list[dict[str, Any]]:
     ]
 
 
+def _mitigations(plugins: tuple[Path, ...]) -> list[dict[str, Any]]:
+    from memdet.mitigation import mitigation_classes
+
+    infos = [cls.info for cls in mitigation_classes(plugins).values()]
+    return [
+        {
+            "name": info.name,
+            "access": info.access,
+            "year": info.year,
+            "fidelity": "control" if info.is_control else info.fidelity,
+            "cost": info.cost,
+            "title": info.title,
+        }
+        for info in sorted(infos, key=lambda info: (not info.is_control, info.name))
+    ]
+
+
 def _samples(plugins: tuple[Path, ...]) -> list[dict[str, Any]]:
     from memdet.samplesets import load_spec, sample_set_ids
 
@@ -52,13 +69,20 @@ def _suites(plugins: tuple[Path, ...]) -> list[dict[str, Any]]:
 
     suites = [load_suite(name) for name in suite_names()]
     return [
-        {"name": s.name, "sample_sets": len(s.sample_sets), "detectors": len(s.detectors), "title": s.title}
+        {
+            "name": s.name,
+            "sample_sets": len(s.sample_sets),
+            "detectors": len(s.detectors),
+            "mitigations": len(s.mitigations),
+            "title": s.title,
+        }
         for s in suites
     ]
 
 
 _KINDS: dict[str, Callable[[tuple[Path, ...]], list[dict[str, Any]]]] = {
     "detectors": _detectors,
+    "mitigations": _mitigations,
     "samples": _samples,
     "models": _models,
     "suites": _suites,

@@ -112,6 +112,8 @@ def command(given: Given) -> int:
 
     fetcher = Fetcher(given.files, given.offline)
     suite = load_suite(given.suite) if given.suite else None
+    if suite is not None and suite.mitigations:
+        raise UserError(f"suite {suite.name} lists mitigations: `memdet mitigate --suite {suite.name}` runs it")
     detectors, sets = _detectors(given, suite), _sample_sets(given, suite, fetcher)
     batch_size = options.batch_size_of(given.batch_size)
     options.check_form(given.form, FORMATS)

@@ -61,7 +61,7 @@ def place_of(path: Path, command: str, sample_sets: Sequence[str]) -> Path:
     """
     words = shlex.split(command)
     named = next((after for word, after in zip(words, words[1:], strict=False) if word == "--suite"), None)
-    suites = [load_suite(name) for name in suite_names()]
+    suites = [suite for name in suite_names() if (suite := load_suite(name)).detectors]
     fitting = [suite for suite in suites if set(sample_sets) <= set(suite.sample_sets)]
     if not fitting:
         raise UserError(

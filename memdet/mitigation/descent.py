@@ -83,4 +83,5 @@ def descend(
 
 def norms(tensor: Tensor) -> Tensor:
     """Euclidean norm of each row, ``[n]``."""
-    return tensor.flatten(1).norm(dim=1)
+    found: Tensor = tensor.flatten(1).norm(dim=1)
+    return found

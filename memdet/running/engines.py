@@ -51,6 +51,6 @@ def compute(job: Job) -> Iterator[tuple[str, int]]:
                     job.work.compute(name, job.work.plan[name][index], job.sink)
                     yield name, 1
     elif isinstance(job.sink, RunDirectory):
-        yield from compute_in_processes(job.sample_sets, job.detectors, options, job.sink.share, job.work.plan)
+        yield from compute_in_processes(job.sample_sets, job.detectors, options, job.sink.share, job.work)
     else:
         raise UserError(f"{options.workers} workers need a run directory to share their work: give `out`")

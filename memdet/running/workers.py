@@ -94,7 +94,7 @@ def compute_in_processes(
     detectors: Sequence[Detector],
     options: RunOptions,
     share: Share,
-    plan: Mapping[str, Units],
+    work: Work,
 ) -> Iterator[tuple[str, int]]:
     """Compute the units of a run; every shard is written by the process that made it.
 
@@ -104,7 +104,7 @@ def compute_in_processes(
     Args:
         sample_sets, detectors, options: Of the run.
         share: Of the run directory, which the caller holds open.
-        plan: Units of each sample set.
+        work: What computes the units in this process; each of the others makes its own, of the same class.
 
     Yields:
         The sample set of what has been finished, and how many units it was.
@@ -117,13 +117,13 @@ def compute_in_processes(
         options.workers,
         mp_context=multiprocessing.get_context("spawn"),  # a fork of a process with threads can hang
         initializer=_start,
-        initargs=(pickle.dumps((sample_sets, detectors)), options, share),
+        initargs=(pickle.dumps((sample_sets, detectors, type(work))), options, share),
     )
     started: list[BaseProcess] = []
     try:
         running: dict[Future[None], list[tuple[str, range]]] = {}
         with _readable_main(), _deaf_to_interrupts():
-            for group in _groups(plan, options.workers):
+            for group in _groups(work.plan, options.workers):
                 running[pool.submit(_compute, group)] = group
                 if len(started) < options.workers:  # they are started as work comes, and forgotten when they end
                     started = [*{*started, *multiprocessing.active_children()}.difference(before)]
@@ -212,7 +212,7 @@ def _start(work: bytes, options: RunOptions, share: Share) -> None:
     keep_freed_memory()
     torch.set_num_threads(threads_of_worker(options.workers))
     try:
-        sample_sets, detectors = pickle.loads(work)
+        sample_sets, detectors, kind = pickle.loads(work)
     except UserError as error:
         _failed = error
         return
@@ -224,7 +224,7 @@ def _start(work: bytes, options: RunOptions, share: Share) -> None:
     try:
         models = load_models(sample_sets, options)
         _check_alike(models, share.path)
-        _work, _directory = Work(sample_sets, detectors, options, models), RunDirectory.joined(share)
+        _work, _directory = kind(sample_sets, detectors, options, models), RunDirectory.joined(share)
     except Exception as error:
         _failed = error
 

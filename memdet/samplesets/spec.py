@@ -272,13 +272,20 @@ class SampleSetSpec(_Strict):
 
 
 class SuiteSpec(_Strict):
-    """A named list of sample sets and detectors."""
+    """A named list of sample sets, and of the detectors or mitigations that are run on them."""
 
     name: Slug
     title: Text
     sample_sets: list[Text] = Field(min_length=1)
-    detectors: list[Text] = Field(min_length=1)
+    detectors: list[Text] = []
+    mitigations: list[Text] = []
     seeds: int | None = Field(default=None, ge=1, description="Instead of each protocol's own number.")
+
+    @model_validator(mode="after")
+    def _run_one_kind(self) -> SuiteSpec:
+        if bool(self.detectors) == bool(self.mitigations):
+            raise ValueError("a suite lists detectors or mitigations, one of the two")
+        return self
 
 
 PARTS: dict[str, type[BaseModel]] = {

@@ -64,7 +64,7 @@ class RandomisedCaption(Mitigation):
         """What is asked for in place of each item's caption."""
         known = sampler.model.vocabulary() if self.change == "tokens" else ()
         draw: dict[str, Callable[[np.random.Generator, str], str]] = {
-            "tokens": lambda random, _: known[random.integers(len(known))],
+            "tokens": lambda random, _: known[int(random.integers(len(known)))],
             "numbers": lambda random, _: str(random.integers(LARGEST)),
             "repeat": lambda random, caption: str(random.choice(caption.split(" "))),
         }

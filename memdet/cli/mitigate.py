@@ -1,0 +1,119 @@
+"""``memdet mitigate``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from memdet.cli import options
+from memdet.errors import UserError
+
+if TYPE_CHECKING:
+    from memdet.samplesets import SuiteSpec
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the command line says; the help of each option says what it means."""
+
+    spec: str | None
+    suite: str | None
+    names: tuple[str, ...]
+    seeds: int | None
+    items: int | None
+    steps: int | None
+    guidance: float | None
+    device: str
+    dtype: str
+    batch_size: str
+    out: Path | None
+    workers: int
+    plugins: tuple[Path, ...]
+    form: str
+    quiet: bool
+
+
+@click.command("mitigate")
+@click.argument("spec", metavar="[SPEC]", required=False)
+@click.option("--suite", help="A named list of sample sets and mitigations: mitigation.")
+@click.option(
+    "--method",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="name or name@option=value, or * for all; can be repeated. none and reseed are always there.",
+)
+@click.option("--seeds", type=click.IntRange(min=1), help="Noise seeds 0 to N-1.  [default: the protocol's]")
+@click.option("--items", type=click.IntRange(min=1), metavar="N", help="The first N of each label.  [default: all]")
+@options.steps("Of the trajectory, instead of the protocol's.")
+@options.guidance("Classifier-free guidance, instead of the protocol's.")
+@options.device
+@options.dtype
+@options.batch_size("Items at once: a number, or auto. A batch that does not fit into memory is halved.")
+@options.out("Run directory.  [default: runs/mitigate-SET]", made="directory")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; CPU only.")
+@options.plugins("Python file with mitigations.")
+@options.open_form("table, markdown or json.")
+@options.quiet
+@options.into(Given)
+def command(given: Given) -> int:
+    """Generate with mitigations and show what is still given back, and what it costs.
+
+    SPEC is a sample set of planted captions. The same command resumes an interrupted run.
+    """
+    if (given.spec is None) == (given.suite is None):
+        raise UserError("name one sample set, such as tiny-sd-a-verbatim, or --suite mitigation")
+
+    from memdet.mitigating.text import FORMATS
+    from memdet.samplesets import load_suite
+
+    options.check_form(given.form, FORMATS)
+    suite = load_suite(given.suite) if given.suite else None
+    sets = suite.sample_sets if suite else [str(given.spec)]
+    if given.out is not None and len(sets) > 1:
+        raise UserError(f"--out is the directory of one sample set, and the suite has {len(sets)}: leave it out")
+    failed = [_run_one(given, suite, name) for name in sets]
+    return int(any(failed))
+
+
+def _run_one(given: Given, suite: SuiteSpec | None, name: str) -> bool:
+    """One sample set; whether something went wrong."""
+    import torch
+
+    from memdet.mitigating.measures import measure
+    from memdet.mitigating.run import first_of_each_label, mitigate
+    from memdet.mitigating.text import FORMATS, Comparison
+    from memdet.mitigation import make_mitigations, mitigation_classes
+    from memdet.running import RunOptions
+    from memdet.running.memory import keep_freed_memory
+    from memdet.samplesets import load_sample_set
+
+    sample_set = load_sample_set(name).with_protocol(steps=given.steps, guidance=given.guidance)
+    if given.items is not None:
+        sample_set = first_of_each_label(sample_set, given.items)
+    wanted = list(given.names) or (list(suite.mitigations) if suite else ["*"])
+    mitigations = make_mitigations(wanted, mitigation_classes(given.plugins))
+    run_options = RunOptions(
+        seeds=given.seeds or (suite.seeds if suite else None),
+        device=options.device_of(given.device),
+        dtype=getattr(torch, given.dtype),
+        batch_size=options.batch_size_of(given.batch_size),
+        workers=given.workers,
+    )
+    if given.workers > 1 and run_options.device != "cpu":
+        raise UserError(
+            f"--workers {given.workers} is for the CPU; on {run_options.device} one process keeps the device busy"
+        )
+    keep_freed_memory()
+    target = given.out or Path("runs") / f"mitigate-{sample_set.id}"
+    invocation = shlex.join(["memdet", *sys.argv[1:]])
+    run = mitigate(sample_set, mitigations, target, run_options, command=invocation, progress=not given.quiet)
+    rows = measure(run)
+    click.echo(FORMATS[given.form](Comparison(run, rows)))
+    click.echo(f"Run directory: {target}", err=True)
+    return any(row.status in {"error", "nonfinite"} for row in rows)

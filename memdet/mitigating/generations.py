@@ -1,0 +1,152 @@
+"""What a run of mitigations generated, read from its directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from memdet.errors import UserError
+from memdet.io_utils import pixels_of_png
+from memdet.mitigating.planted import Rule, read_rule
+from memdet.results.manifest import Manifest
+from memdet.results.run import Run
+
+FILE = "generations.parquet"
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class OfMitigation:
+    """The generations of one mitigation.
+
+    Attributes:
+        label: Of the mitigation.
+        status: ``ok``, or what most of its rows are.
+        message: What it said.
+        own, nearest: Root mean square distances to the nearest own training image, and to that of any item, ``[items,
+            seeds]``; NaN where there is no generation.
+        images: PNGs, ``[items, seeds]``, empty where there is none.
+        forwards, jvps, vjps: Of one generation, on average.
+        seconds: Of one generation.
+    """
+
+    label: str
+    status: str
+    message: str
+    own: Floats
+    nearest: Floats
+    images: NDArray[np.object_]
+    forwards: float
+    jvps: float
+    vjps: float
+    seconds: float
+
+    def pixels(self) -> Floats:
+        """Grey pictures in [0, 1], ``[items, seeds, height, width]``.
+
+        Raises:
+            UserError: A picture could not be drawn, or is in colour.
+        """
+        if any(not data for data in self.images.ravel()):
+            raise UserError(f"{self.label}: a picture could not be drawn, since pixels are not finite numbers")
+        drawn = [pixels_of_png(data) for data in self.images.ravel()]
+        if drawn[0].ndim != 2:
+            raise UserError("generations are in colour, and the classifier that ships with memdet knows grey garments")
+        pictures: Floats = np.stack(drawn).reshape(*self.images.shape, *drawn[0].shape) / 255.0
+        return pictures
+
+
+@dataclass(frozen=True)
+class Generations:
+    """All that a run of mitigations on one sample set holds.
+
+    Attributes:
+        sample_set: Its id.
+        steps, guidance: Of the protocol.
+        rule: When a generation counts as a copy.
+        items: A row an item: ``item_id, condition, label, cluster``.
+        seeds: Noise seeds.
+        mitigations: In the order of the run.
+    """
+
+    sample_set: str
+    steps: int
+    guidance: float
+    rule: Rule
+    items: pd.DataFrame
+    seeds: tuple[int, ...]
+    mitigations: tuple[OfMitigation, ...]
+
+    @classmethod
+    def load(cls, directory: Path) -> Generations:
+        """Read a finished run of mitigations.
+
+        Raises:
+            UserError: No such run, unfinished, or a file is damaged.
+        """
+        manifest = Manifest.read(directory)
+        run = Run.load(directory)
+        if not (directory / FILE).is_file():
+            raise UserError(f"{directory} holds no run of mitigations: {FILE} is missing")
+        try:
+            pictures = pq.read_table(directory / FILE).to_pandas()
+        except (pa.ArrowInvalid, OSError) as error:
+            why = str(error).splitlines()[0]
+            raise UserError(f"{directory / FILE} is damaged: {why}; make the run again") from None
+        entry = manifest.settings.sample_sets[0]
+        scores = pd.read_parquet(directory / "scores.parquet")
+        items = scores.drop_duplicates("item_id")[["item_id", "label", "cluster"]].reset_index(drop=True)
+        known = run.items.set_index("item_id") if run.items is not None else None
+        items["condition"] = (
+            [str(known.loc[item, "condition"]) for item in items["item_id"]] if known is not None else ""
+        )
+        seeds = tuple(sorted(scores["seed"].unique().tolist()))
+        found = tuple(
+            _of(detector.label, scores, pictures, items["item_id"].tolist(), seeds, manifest, entry.id)
+            for detector in manifest.settings.detectors
+        )
+        model = next(iter(entry.model_hashes))
+        assert entry.steps is not None
+        assert entry.guidance is not None
+        return cls(entry.id, entry.steps, entry.guidance, read_rule(model), items, seeds, found)
+
+    def of(self, label: str) -> OfMitigation | None:
+        """The generations of a mitigation, if the run has it."""
+        return next((one for one in self.mitigations if one.label == label), None)
+
+
+def _of(  # one mitigation is found by all of these
+    label: str,
+    scores: pd.DataFrame,
+    pictures: pd.DataFrame,
+    items: list[str],
+    seeds: tuple[int, ...],
+    manifest: Manifest,
+    sample_set: str,
+) -> OfMitigation:
+    rows = scores[scores["detector"] == label]
+    own = pictures[pictures["mitigation"] == label]
+    tables = {name: own.pivot(index="item_id", columns="seed", values=name).loc[items, list(seeds)] for name in _KEPT}
+    bad = rows.loc[rows["status"] != "ok", "status"]
+    seconds = manifest.seconds.get(sample_set, {}).get(label, float("nan"))
+    return OfMitigation(
+        label=label,
+        status="ok" if bad.empty else str(bad.mode().iloc[0]),
+        message="; ".join(manifest.messages_of(sample_set, label)),
+        own=tables["own"].to_numpy(np.float64),
+        nearest=tables["nearest"].to_numpy(np.float64),
+        images=tables["image"].to_numpy(object),
+        forwards=float(rows["forwards"].mean()),
+        jvps=float(rows["jvps"].mean()),
+        vjps=float(rows["vjps"].mean()),
+        seconds=seconds / len(rows),
+    )
+
+
+_KEPT = ("own", "nearest", "image")

@@ -1,0 +1,162 @@
+"""A comparison of mitigations as text: for a terminal of 80 places, in Markdown and as JSON."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from memdet.io_utils import json_text
+from memdet.metrics import Interval
+from memdet.mitigating.generations import Generations
+from memdet.mitigating.measures import KINDS, Measured
+from memdet.mitigation.registry import COMPARED
+from memdet.tables.formats import markdown, text
+from memdet.tables.numbers import UNDEFINED, bounded, count, counted, number, p_value, percent, quantity, signed
+from memdet.tables.table import Block, Table, left, notes_by_message, right
+
+SCHEMA_VERSION = 1
+PLACES = 80  # of a terminal
+_NAME = 26
+_FRONT = "*"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run of mitigations and what it shows.
+
+    Attributes:
+        run: The generations.
+        rows: A row a mitigation.
+    """
+
+    run: Generations
+    rows: Sequence[Measured]
+
+
+def to_text(found: Comparison) -> str:
+    """Two tables and what to make of them, in 80 places."""
+    return text.document(_blocks(found, _NAME))
+
+
+def to_markdown(found: Comparison) -> str:
+    """The same in Markdown."""
+    return markdown.document(_blocks(found, None))
+
+
+def to_json(found: Comparison) -> str:
+    """All numbers in full precision; what is undefined is null."""
+    run = found.run
+    content: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "sample_set": run.sample_set,
+        "steps": run.steps,
+        "guidance": run.guidance,
+        "seeds": len(run.seeds),
+        "items": {kind: int((run.items["label"] == label).sum()) for kind, label in KINDS.items()},
+        "rule": asdict(run.rule),
+        "mitigations": [_plain(row) for row in found.rows],
+    }
+    return json_text(content)
+
+
+FORMATS: dict[str, Callable[[Comparison], str]] = {"table": to_text, "markdown": to_markdown, "json": to_json}
+
+
+def _plain(row: Measured) -> dict[str, Any]:
+    content = asdict(row)
+    content["kernel"] = None if row.kernel is None else row.kernel._asdict()
+    return content
+
+
+def _blocks(found: Comparison, width: int | None) -> list[Block]:
+    said = notes_by_message((row.label, row.message) for row in found.rows)
+    notes = [*_sentences(found), *said]
+    lines = notes if width is None else [textwrap.fill(note, PLACES) for note in notes]
+    separator = "\n" if width is not None else "\n\n"
+    return [_title(found.run), _extraction(found.rows, width), _utility(found.rows, width), separator.join(lines)]
+
+
+def _title(run: Generations) -> str:
+    memorized, ordinary = (int((run.items["label"] == label).sum()) for label in KINDS.values())
+    return (
+        f"{run.sample_set}: {counted(memorized, 'memorized caption')} and {ordinary} ordinary, "
+        f"{counted(len(run.seeds), 'noise seed')}"
+    )
+
+
+def _extraction(rows: Sequence[Measured], width: int | None) -> Table:
+    headers = [part for label in COMPARED for part in (f"- {label}", "p")]
+    columns = (*left("mitigation"), *right("copies [95 %]", *headers))
+    return Table(columns, [[_name(row, width), _share(row.copied), *_against(row)] for row in rows])
+
+
+def _against(row: Measured) -> list[str]:
+    cells = []
+    for label in COMPARED:
+        difference = (row.against or {}).get(label)
+        adjusted = (row.adjusted or {}).get(label)
+        cells += [
+            UNDEFINED if difference is None else signed(difference.interval.value),
+            UNDEFINED if adjusted is None else p_value(adjusted),
+        ]
+    return cells
+
+
+def _utility(rows: Sequence[Measured], width: int | None) -> Table:
+    columns = (*left("mitigation"), *right("right", "ord.", "div.", "ord.", "KID (s.e.)", "F", "VJP", "s"))
+    return Table(columns, [[_name(row, width), *_useful(row)] for row in rows])
+
+
+def _useful(row: Measured) -> list[str]:
+    right_ = [_value((row.faithful or {}).get(kind)) for kind in KINDS]
+    diverse = [_value((row.diverse or {}).get(kind)) for kind in KINDS]
+    kernel = UNDEFINED
+    if row.kernel is not None:
+        kernel = f"{number(row.kernel.value, places=2)} ({number(row.kernel.error, places=2)})"
+    cost = [UNDEFINED if value is None else count(round(value, 1)) for value in (row.forwards, row.vjps)]
+    seconds = UNDEFINED if row.seconds is None else quantity(row.seconds)
+    return [*right_, *diverse, kernel, *cost, seconds]
+
+
+def _name(row: Measured, width: int | None) -> str:
+    if width is None:
+        return f"{row.label} {_FRONT}" if row.on_front else row.label
+    return text.shortened(f"{_FRONT if row.on_front else ' '} {row.label}", width)
+
+
+def _share(share: Interval | None) -> str:
+    if share is None:
+        return UNDEFINED
+    low, high = max(0.0, share.low), min(1.0, share.high)
+    return bounded(_two(share.value), low, high, _two)
+
+
+def _value(share: Interval | None) -> str:
+    return UNDEFINED if share is None else _two(share.value)
+
+
+def _two(value: float) -> str:
+    return number(value, places=2)
+
+
+def _sentences(found: Comparison) -> list[str]:
+    """What the columns are, and what a reader must know of the rule."""
+    run = found.run
+    told = [
+        "Copies: share of the generations of memorized captions that lie nearer than "
+        f"{number(run.rule.threshold, places=4)} (root mean square, in latents) to the planted image. Its difference "
+        "from none and from reseed, which is another noise alone; p by a bootstrap over captions, after Holm.",
+        "Right: share that shows the garment of the caption, of memorized and of ordinary captions, by the "
+        "garment-classifier. Div.: mean distance of two seeds of a caption. KID: from ordinary generations to those of "
+        "memorized captions. F, VJP, s: of one generation.",
+        "*: on the front of copies against right, where no other one does better in both.",
+    ]
+    if (run.steps, run.guidance) != (run.rule.steps, run.rule.guidance):
+        told.append(
+            f"The threshold was set at {run.rule.steps} steps and guidance {run.rule.guidance:g}, where "
+            f"{percent(0.01)} of the generations of captions that were never trained lie so near to any image; here "
+            f"are {run.steps} and {run.guidance:g}."
+        )
+    return told
