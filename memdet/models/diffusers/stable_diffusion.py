@@ -153,9 +153,6 @@ class StableDiffusionModel(ScoreModel):
         tokens = self._tokenizer(prompts, truncation=True, max_length=self._tokens).input_ids
         return torch.tensor([len(row) - 1 for row in tokens], device=self.device)
 
-    def are_cut(self, conditions: Sequence[str]) -> list[bool]:
-        """Whether each prompt has more tokens than the model reads, so that its end is not read."""
-        with quiet():  # the tokenizer warns of what is asked here
     def vocabulary(self) -> Sequence[str]:
         """Text of every token of the tokenizer but the special ones."""
         return words_of(self._tokenizer)
@@ -164,6 +161,9 @@ class StableDiffusionModel(ScoreModel):
         """The cross-attention layers of the UNet, in the order of its modules."""
         return cross_attention_of(self._unet, self.name)
 
+    def are_cut(self, conditions: Sequence[str]) -> list[bool]:
+        """Whether each prompt has more tokens than the model reads, so that its end is not read."""
+        with quiet():  # the tokenizer warns of what is asked here
             tokens = self._tokenizer(expanded(conditions, self._tokenizer)).input_ids
         return [len(row) > self._tokens for row in tokens]
 
@@ -201,9 +201,6 @@ class StableDiffusionModel(ScoreModel):
     def _load_network(self, component: str) -> Any:
         return load_network(self._directory, component, self._classes[component], self.device, self.dtype)
 
-    def _load_vae(self) -> Any:
-        """The autoencoder in the model's dtype, or in float32 where float16 would overflow."""
-        if self.dtype != torch.float16:
     def _autoencoder(self) -> Any:
         """The pipeline's autoencoder, loaded when it is first needed.
 
@@ -216,6 +213,9 @@ class StableDiffusionModel(ScoreModel):
             self._vae = self._load_vae()
         return self._vae
 
+    def _load_vae(self) -> Any:
+        """The autoencoder in the model's dtype, or in float32 where float16 would overflow."""
+        if self.dtype != torch.float16:
             return self._load_network("vae")
         vae = load_network(self._directory, "vae", self._classes["vae"], self.device, torch.float32)
         return vae if getattr(vae.config, "force_upcast", False) else vae.to(torch.float16)
