@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,10 +31,22 @@ class Given:
     by_stratum: bool
     by_time: bool
     by_draws: bool
+    by_dose: bool
     leaderboard: bool
     images: int | None
     quiet: bool
     out: Path | None
+
+    @property
+    def tables(self) -> list[str]:
+        """Options that ask for another table than that of all items."""
+        asked = {
+            "--by-stratum": self.by_stratum,
+            "--by-time": self.by_time,
+            "--by-draws": self.by_draws,
+            "--by-dose": self.by_dose,
+        }
+        return [name for name, given in asked.items() if given]
 
 
 @click.command("report")
@@ -42,6 +55,7 @@ class Given:
 @click.option("--by-stratum", is_flag=True, help="A table for each stratum of memorized items.")
 @click.option("--by-time", is_flag=True, help="AUROC of detectors of one time, a column a time, in Markdown.")
 @click.option("--by-draws", is_flag=True, help="AUROC of scores that average 1, 2, 4 ... noise draws, and its spread.")
+@click.option("--by-dose", is_flag=True, help="AUROC by copies, and the extraction rate at which it reaches .75.")
 @click.option(
     "--leaderboard",
     is_flag=True,
@@ -62,7 +76,7 @@ def command(given: Given) -> int:
     A directory of runs, such as results, stands for all runs below it.
     """
     if given.leaderboard:
-        if len(given.runs) > 1 or given.by_stratum or given.by_time or given.by_draws:
+        if len(given.runs) > 1 or given.tables:
             raise UserError(
                 "--leaderboard takes one directory of runs and nothing else: memdet report results --leaderboard"
             )
@@ -75,13 +89,13 @@ def command(given: Given) -> int:
     if given.form != "html":
         if given.images is not None:
             raise UserError("--images belongs to --format html")
-        show(_by_draws(found, given) if given.by_draws else _table(found, given), given.out)
+        show(_text(found, given), given.out)
         return 0
     if given.out is None:
         raise UserError("--format html writes one file: add --out FILE.html")
-    if given.by_stratum or given.by_time or given.by_draws:
+    if given.tables:
         raise UserError(
-            "--by-stratum, --by-time and --by-draws are tables; the page shows strata and costs in its plots"
+            f"{given.tables[0]} makes tables, and --format html the page, which shows strata and costs in its plots"
         )
     if given.out.is_dir():
         raise UserError(f"--out {given.out} is a directory: name a file in it")
@@ -94,15 +108,39 @@ def command(given: Given) -> int:
     return 1 if undrawn else 0
 
 
-def _by_draws(runs: list[Path], given: Given) -> str:
+def _text(runs: list[Path], given: Given) -> str:
+    if not (given.by_draws or given.by_dose):
+        return _table(runs, given)
+    own = "--by-dose" if given.by_dose else "--by-draws"
+    if others := [name for name in given.tables if name != own]:
+        raise UserError(f"{own} is a table of its own: leave out {' and '.join(others)}")
+    return (_by_dose if given.by_dose else _by_draws)(runs, given.form)
+
+
+def _by_draws(runs: list[Path], form: str) -> str:
     from memdet.tables.by_draws import FORMATS as render
     from memdet.tables.by_draws import draw_rows
 
-    if given.by_stratum or given.by_time:
-        raise UserError("--by-draws is a table of its own: leave out --by-stratum and --by-time")
-    if given.form not in render:
-        raise UserError(f"--by-draws is drawn as {', '.join(render)}, not as {given.form}")
-    return render[given.form](draw_rows(runs))
+    _check_form("--by-draws", form, render)
+    return render[form](draw_rows(runs))
+
+
+def _by_dose(runs: list[Path], form: str) -> str:
+    from memdet.tables.by_dose import FORMATS as render
+    from memdet.tables.by_dose import dose_responses, dose_rows
+
+    _check_form("--by-dose", form, render)
+    found, left_out = dose_responses(runs)
+    if not found:
+        raise UserError(f"there is no sample set of doses: {' '.join(left_out)}")
+    for line in left_out:
+        click.echo(f"memdet: {line}", err=True)
+    return render[form](dose_rows(found))
+
+
+def _check_form(option: str, form: str, forms: Collection[str]) -> None:
+    if form not in forms:
+        raise UserError(f"{option} is drawn as {', '.join(forms)}, not as {form}")
 
 
 def _table(runs: list[Path], given: Given) -> str:

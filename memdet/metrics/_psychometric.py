@@ -71,8 +71,8 @@ def psychometric_curve(  # items and draws as evaluate_scores has them, and what
     one below the target of the lower percentile's resample, and at the first one that reaches it of the upper's.
 
     An end has clusters enough beyond it that the bounds of Clopper and Pearson, were all of them placed perfectly,
-    would leave out the target: of positives 13 at or below the upper end and 3 at or above the lower one, and 13 of
-    negatives.
+    would leave out the target .75: of positives 13 at rates from where the curve reaches it to the upper end, and 3
+    from the lower end to where it reaches it; and 13 of negatives.
 
     Resampled are clusters, of the negatives and of the positives of each stratum. With ``by_seed`` a resample has other
     noise draws too: how leaving out each draw moves the placements (a jackknife) is added up with random signs and
@@ -111,7 +111,8 @@ def psychometric_curve(  # items and draws as evaluate_scores has them, and what
     found = _by_rate(rates)
     once = np.ones((1, len(y)))
     (curve,) = _curves(_placed(s, y, once), once[:, y == 1], found)
-    moved = _moved(by_draw, layout(y, names))
+    where = layout(y, names)
+    moved = _moved(by_draw, where)
     rng, ends = np.random.default_rng([seed, 1]), []  # another stream than that of the items
     for weights in resample(y, names, draws, seed, groups=groups):
         placed = _placed(s, y, weights) + _students(rng, len(weights), len(moved)) @ moved
@@ -120,8 +121,8 @@ def psychometric_curve(  # items and draws as evaluate_scores has them, and what
     # Order statistics, since nothing lies between a rate and none.
     low = float(np.quantile(last, (1 - level) / 2, method="lower"))
     high = float(np.quantile(first, (1 + level) / 2, method="higher"))
-    value, last_below, first_above = _crossing(*curve, target)
-    few = _few(found, layout(y, names), target, level)
+    estimate = value, last_below, first_above = _crossing(*curve, target)
+    few = _few(found, where, estimate, target, level)
     crossing = Interval(value, min(low, last_below, few.low), max(high, first_above, few.high))
     return PsychometricCurve(found.rates, np.diff(np.append(found.starts, y.sum())), curve[1], crossing)
 
@@ -194,26 +195,34 @@ def _crossing(rates: Floats, curve: Floats, target: float) -> tuple[float, float
     return float(value), float(rates[last]), float(rates[first])
 
 
-def _few(found: _ByRate, where: Layout, target: float, level: float) -> Interval:
-    """Ends within which no interval may lie, since fewer items than it takes tell of what is beyond.
+def _few(found: _ByRate, where: Layout, estimate: tuple[float, float, float], target: float, level: float) -> Interval:
+    """Ends within which no interval may lie, since fewer clusters than it takes tell of what is beyond.
 
-    That the AUROC is above the target at a rate is told by the items up to it, and that it is below by those from it
-    on, at best all placed above all negatives, or below them. The bounds of Clopper and Pearson for as many trials as
-    clusters must then leave out the target.
+    That the curve is above the target at a rate is told by the items of the rates up to it at which it is above, and
+    that it is below by those from it on at which it is below: at best all placed above all negatives, or below them.
+    The bounds of Clopper and Pearson for as many trials must then leave out the target.
+
+    Args:
+        found: The positives.
+        where: The items.
+        estimate: From :func:`_crossing`.
+        target, level: Of the curve.
     """
+    value, last_below, first_above = estimate
     tail, family = np.log((1 - level) / 2), where.family[where.labels == 1][found.order]
     above, below = tail / np.log(target), tail / np.log(1 - target)
     if where.effective[0] < above:
-        return Interval(float("nan"), float("-inf"), float("inf"))
-    low, high = float("inf"), float("-inf")
-    ends = [*found.starts[1:], len(family)]
-    if effective_number(family[: ends[0]]) < above:
-        told = (rate for rate, end in zip(found.rates, ends, strict=True) if effective_number(family[:end]) >= above)
-        high = float(next(told, np.inf))
-    if effective_number(family[found.starts[-1] :]) < below:
-        known = zip(found.rates[::-1], found.starts[::-1], strict=True)
-        low = float(next((rate for rate, start in known if effective_number(family[start:]) >= below), -np.inf))
-    return Interval(float("nan"), low, high)
+        return Interval(value, float("-inf"), float("inf"))
+    starts, ends = found.starts, np.append(found.starts[1:], len(family))
+    first, last = (int(rows.sum()) for rows in (found.rates <= last_below, found.rates < first_above))
+    up_to = [effective_number(family[starts[first] : end]) for end in ends[first:]] if first < len(ends) else []
+    from_on = [effective_number(family[start : ends[last - 1]]) for start in starts[:last]]
+    told = [float(rate) for rate, n in zip(found.rates[first:], up_to, strict=True) if n >= above]
+    known = [float(rate) for rate, n in zip(found.rates[:last], from_on, strict=True) if n >= below]
+    # Enough at the very first rate tell that the curve is above it everywhere, and at the last that it is nowhere.
+    high = float("-inf") if told and told[0] == found.rates[0] else min(told, default=float("inf"))
+    low = float("inf") if known and known[-1] == found.rates[-1] else max(known, default=float("-inf"))
+    return Interval(value, low, high)
 
 
 def _moved(by_draw: Floats | None, where: Layout) -> Floats:

@@ -14,7 +14,7 @@ from memdet.results.scores import MeanScores
 from memdet.tables.formats import markdown, text
 from memdet.tables.formats.csv import to_csv
 from memdet.tables.numbers import bounded, defined, number
-from memdet.tables.rows import Row, Rows
+from memdet.tables.rows import Row, Rows, refuse_scan
 from memdet.tables.table import Table, left, right
 
 FIELDS = (
@@ -50,11 +50,12 @@ def draw_rows(runs: Iterable[Run | Path], counts: Sequence[int] | None = None) -
         :func:`~memdet.metrics.auroc_of_draws`. Undefined numbers are None.
 
     Raises:
-        UserError: No detector has scores of several noise seeds.
+        UserError: No detector has scores of several noise seeds, or a run is a scan, whose items have no labels.
     """
     rows = []
     for given in runs:
         run = Run.of(given)
+        refuse_scan(run)
         for key in run.sets:
             rows += [{"run": run.name} | row for row in _rows_of_set(run, key, counts)]
     if not rows:

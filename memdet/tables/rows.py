@@ -105,14 +105,23 @@ def rows_of(run: Run, *, by_stratum: bool = False) -> list[Row]:
     Raises:
         UserError: The run is a scan, whose items have no labels.
     """
-    if run.is_scan:
-        place = run.path or run.name
-        raise UserError(f"{place} holds a scan, whose prompts have no labels to report on: see its scan.html")
+    refuse_scan(run)
     rows = []
     for key, of_set in run.sets.items():
         for stratum in sorted(of_set.strata) if by_stratum and len(of_set.strata) > 1 else [None]:
             rows += [row | {"run": run.name} for row in set_rows(run, key, stratum)]
     return rows
+
+
+def refuse_scan(run: Run) -> None:
+    """Refuse a run whose items have no labels, of which no table tells.
+
+    Raises:
+        UserError: The run is a scan.
+    """
+    if run.is_scan:
+        place = run.path or run.name
+        raise UserError(f"{place} holds a scan, whose prompts have no labels to report on: see its scan.html")
 
 
 def set_rows(run: Run, key: SetKey, stratum: str | None = None) -> list[Row]:

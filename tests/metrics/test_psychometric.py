@@ -124,6 +124,9 @@ def test_few_items_prove_nothing():
     assert found(np.repeat([0.0, 0.5], 13), np.ones(26)).high == -np.inf
     assert found(np.repeat([0.0, 0.5], [20, 2]), np.full(22, -50.0)).low == 0.0
     assert found(np.repeat([0.0, 0.5], [20, 3]), np.full(23, -50.0)).low == np.inf
+    for n, high in ((12, 1.0), (13, 0.5)):  # however many there are at a rate of 0, which are not above the others
+        rates, scores = np.repeat([[0.0, 0.5, 1.0], [-20.5, 1.0, 1.0]], [40, n, 30], axis=1)
+        assert found(rates, scores).high == high
     others = np.arange(-12.0, 0.0)
     assert (found(np.repeat([0.0, 0.5], 20), np.ones(40)).low, found([0.0, 0.5] * 20, np.ones(40)).high) == (
         -np.inf,
