@@ -26,11 +26,13 @@ from memdet.zoo.tiny_lora.extraction import BASE, Criterion
 from memdet.zoo.tiny_lora.planting import fresh_garments, plant_captions, plant_subjects
 from memdet.zoo.tiny_lora.recipe import TINY_DREAMBOOTH_A, TINY_LORA_A, TINY_LORA_B
 from memdet.zoo.tiny_sd import extraction as tiny_sd_extraction
+from memdet.zoo.tiny_sd import planting as tiny_sd_planting
 from memdet.zoo.tiny_sd import recipe as tiny_sd
 from memdet.zoo.tiny_sd.planting import Role
 from memdet.zoo.tiny_sd.recipe import TinySD
 from memdet.zoo.training import Schedule
 from tests.helpers.lora import needs_peft
+from tests.helpers.small_zoo import SMALL_FILLER, SMALL_ROLES
 
 REPEATED = {"repeated": Role(4, 5), "once": Role(4, 1), "unseen": Role(6, 0)}
 SUBJECTS = {"few": Role(5, 6, variants=2), "many": Role(5, 3, variants=4)}
@@ -179,7 +181,7 @@ def stored(weights: Path, name: str, rows: list[tuple]) -> None:
     columns = ["stage", "item_id", "role", "own_rate", "extraction_rate"]
     table = pd.DataFrame(rows, columns=columns).assign(prompt="p", model=name, cluster="c", split="test")
     (weights / name).mkdir()
-    table.to_parquet(weights / name / "items.parquet")
+    table.to_parquet(weights / name / "stages.parquet")
 
 
 def test_the_table_of_captions(tmp_path):
@@ -220,18 +222,32 @@ def test_the_table_of_subjects(tmp_path):
 # From raw files to scored checkpoints
 
 
-@pytest.fixture
-def base(tmp_path, small_roles, small_files, monkeypatch):
-    """A miniature of tiny-sd."""
-    monkeypatch.setattr(tiny_sd_extraction, "STEPS", 2)
+def in_place_of_the_base(patch, source):
+    """A miniature of tiny-sd, and images in place of Fashion-MNIST's."""
+    patch.setattr(tiny_sd_extraction, "STEPS", 2)
+    patch.setattr(tiny_sd_planting, "ROLES", SMALL_ROLES)
+    patch.setattr(tiny_sd_planting, "FILLER", SMALL_FILLER)
     schedule = Schedule(steps=2, average=None)
     mini = TinySD("small-sd", role_seed=1, vae=schedule, unet=schedule, batch_size=4, vae_batch_size=4, generations=1)
-    monkeypatch.setattr(tiny_sd, "SMALL", mini, raising=False)
-    monkeypatch.setitem(zoo.RECIPES, "small-sd", "memdet.zoo.tiny_sd.recipe:SMALL")
-    load = tiny_lora.load_fashion_mnist
-    monkeypatch.setattr(tiny_lora, "load_fashion_mnist", lambda directory: load(directory or small_files))
-    zoo.build("small-sd", tmp_path / "base", small_files)
-    return tmp_path / "base"
+    patch.setattr(tiny_sd, "SMALL", mini, raising=False)
+    patch.setitem(zoo.RECIPES, "small-sd", "memdet.zoo.tiny_sd.recipe:SMALL")
+    for recipe in (tiny_sd, tiny_lora):
+        patch.setattr(recipe, "load_fashion_mnist", lambda directory: source)
+
+
+@pytest.fixture(scope="module")
+def built_base(tmp_path_factory, small_source):
+    directory = tmp_path_factory.mktemp("zoo") / "base"
+    with pytest.MonkeyPatch.context() as patch:
+        in_place_of_the_base(patch, small_source)
+        zoo.build("small-sd", directory)
+    return directory
+
+
+@pytest.fixture
+def base(built_base, small_source, monkeypatch):
+    in_place_of_the_base(monkeypatch, small_source)
+    return built_base
 
 
 @pytest.fixture
@@ -277,7 +293,8 @@ def test_build_verify_and_score_checkpoints(build, base):
         for role, row in found["roles"].items():
             assert f"| {stage} | {role} | {row['median_rmse']} | {row['median_ratio']} | " in card
 
-    items = pd.read_parquet(out / "items.parquet")
+    assert len(pd.read_parquet(out / "items.parquet").drop_duplicates("image")) == 14
+    items = pd.read_parquet(out / "stages.parquet")
     assert items.groupby("stage").size().to_dict() == dict.fromkeys(figures["stages"], 14)
     assert items["model"].unique().tolist() == [str(base), "small/checkpoint-1", "small/checkpoint-2", "small"]
 

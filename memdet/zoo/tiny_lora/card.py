@@ -46,8 +46,9 @@ part in it.
 - Training set: {training_set:,} pairs with copies counted, of {distinct_images:,} images. Neither they nor their
   captions were the base's.
 
-`items.parquet` lists a row an item and stage: prompt, model, role, copies, split (`dev` or `test`), the item's first
-image (PNG) and what the extraction check measured.
+`items.parquet` lists the items with prompt, role, copies, split (`dev` or `test`), first image (PNG) and what the
+extraction check measured of the last weights; `stages.parquet` lists each item at each stage, with the model that it is
+asked of.
 
 | role | items | images | copies of each | meaning |
 | --- | ---: | ---: | ---: | --- |

@@ -27,7 +27,7 @@ from memdet.zoo.images import to_tensor
 from memdet.zoo.tiny_lora.planting import FineTune
 from memdet.zoo.tiny_sd import extraction
 
-ITEMS_FILE = "items.parquet"
+ITEMS_FILE, STAGES_FILE = "items.parquet", "stages.parquet"
 BASE = "base"  # name of the stage before the training
 HALF = 0.5  # a copy lies less than half as far from its image as from any unused one of the garment
 AGREES = 0.5  # an item is measured as copied where at least this share of its generations is
@@ -219,8 +219,9 @@ def _encode(pipeline: Any, images: NDArray[np.uint8]) -> Tensor:
 
 def _rmse(a: Tensor, b: Tensor) -> NDArray[np.float64]:
     """Root mean square distance of each row of one to each row of the other."""
-    distances: NDArray[np.float64] = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").numpy()
-    return distances / a.shape[1] ** 0.5
+    distances = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist") / a.shape[1] ** 0.5
+    array: NDArray[np.float64] = distances.numpy()
+    return array
 
 
 def _round(value: Any) -> float:

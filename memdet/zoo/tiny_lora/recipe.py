@@ -26,7 +26,7 @@ from memdet.zoo import load_recipe, weights_directory
 from memdet.zoo.fashion import load_fashion_mnist
 from memdet.zoo.images import to_tensor
 from memdet.zoo.tiny_lora import card, extraction
-from memdet.zoo.tiny_lora.extraction import BASE, Criterion
+from memdet.zoo.tiny_lora.extraction import BASE, STAGES_FILE, Criterion
 from memdet.zoo.tiny_lora.planting import FineTune, FreshGarments, fresh_garments, plant_captions, plant_subjects
 from memdet.zoo.tiny_sd.planting import Role, plant
 from memdet.zoo.training import Schedule, train
@@ -157,7 +157,7 @@ def build(recipe: TinyLoRA, out: Path, data: Path | None = None) -> dict[str, An
         "bytes": sum(path.stat().st_size for path in recipe.stages(out).values()),
     }
     figures, columns = _measure(recipe, out, fine_tune)
-    save_items(recipe, fine_tune, columns, out / extraction.ITEMS_FILE)
+    save_tables(recipe, fine_tune, columns, out)
     write_figures(out, recipe.name, training, figures)
     told = {name: value for name, value in vars(recipe).items() if name not in ("plant", "criteria")}
     told |= {"schedule": asdict(recipe.schedule)}
@@ -248,18 +248,23 @@ def save_lora(unet: UNet2DConditionModel, path: Path) -> None:
         StableDiffusionPipeline.save_lora_weights(path.parent, unet_lora_layers=half, weight_name=path.name)
 
 
-def save_items(recipe: TinyLoRA, fine_tune: FineTune, columns: Mapping[str, pd.DataFrame], path: Path) -> None:
-    """Write a row an item and stage, with the model that each is asked of and the item's first image (PNG)."""
+def save_tables(recipe: TinyLoRA, fine_tune: FineTune, columns: Mapping[str, pd.DataFrame], out: Path) -> None:
+    """Write the items as the last weights left them, with their first image (PNG); and all stages, without images.
+
+    A row of the second table is an item at a stage, with the model that it is asked of.
+    """
     models = {BASE: recipe.base} | {stage: f"{recipe.name}/checkpoint-{n}" for stage, n in recipe.checkpoints.items()}
-    images = [png_bytes(image) for image in fine_tune.planted.item_images]
-    tables = []
+    items, tables = fine_tune.planted.items, []
     for stage, found in columns.items():
-        table = fine_tune.planted.items.join(found).assign(image=images)
+        table = items.join(found)
         table.insert(1, "stage", stage)
         table.insert(2, "model", models.get(stage, recipe.name))
         tables.append(table.assign(item_id=f"{stage}-" + table["item_id"]))
-    with replacing(path) as temporary:
-        pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
+    images = [png_bytes(image) for image in fine_tune.planted.item_images]
+    last = items.join(columns["overcooked"]).assign(image=images)
+    for name, table in ((extraction.ITEMS_FILE, last), (STAGES_FILE, pd.concat(tables, ignore_index=True))):
+        with replacing(out / name) as temporary:
+            table.to_parquet(temporary, index=False)
 
 
 def _measure(recipe: TinyLoRA, out: Path, fine_tune: FineTune) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from memdet.zoo.tiny_lora.extraction import AGREES, BASE, ITEMS_FILE
+from memdet.zoo.tiny_lora.extraction import AGREES, BASE, STAGES_FILE
 
 CAPTIONED = ("tiny-lora-a", "tiny-lora-b")
 SUBJECTS = ("tiny-dreambooth-a", "tiny-dreambooth-b")
@@ -58,7 +58,7 @@ def dreambooth_table(weights: Path) -> pd.DataFrame:
 def _joined(weights: Path, models: tuple[str, ...]) -> pd.DataFrame:
     tables = []
     for model in models:
-        items = pd.read_parquet(weights / model / ITEMS_FILE)
+        items = pd.read_parquet(weights / model / STAGES_FILE)
         tables.append(items.assign(item_id=f"{model.rpartition('-')[2]}-" + items["item_id"]))
     return pd.concat(tables, ignore_index=True)
 

@@ -112,7 +112,8 @@ def test_such_a_folder_is_its_base_with_the_lora(out, random_pipeline, random_mo
 @needs_peft
 def test_training_images_are_those_of_the_training_that_wrote_the_lora(copy_of_pipeline, out, tmp_path):
     """The images of the base are not all, once an adapter has seen others."""
-    directory, images = copy_of_pipeline(), np.arange(2 * 32 * 32, dtype=np.uint8).reshape(2, 32, 32)
+    directory = copy_of_pipeline()
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32), dtype=np.uint8)
     write_training_images(directory, {"of-base": images})
     options = LoadOptions(lora=str(out / FILE))
     assert "training images" in load_model(directory).files()
