@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from memdet.errors import UserError
-from memdet.io_utils import weights_root
+from memdet.io_utils import damaged_weights, weights_root
 from memdet.models.garments import CLASSES
 from memdet.torch_state import own_state
 
@@ -52,6 +52,8 @@ class GarmentClassifier:
 
     def __init__(self, directory: Path | None = None) -> None:
         file = (directory or weights_root() / NAME) / WEIGHTS
+        if directory is None and (damaged := damaged_weights(NAME)) is not None:
+            raise UserError(f"{damaged} is not the file that ships with memdet: reinstall memdet")
         self._network = GarmentNetwork()
         try:
             stored: dict[str, Any] = load_file(file)
