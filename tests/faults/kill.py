@@ -1,0 +1,127 @@
+"""Kills a run again and again, goes on with it, and looks whether anything was lost.
+
+``python -m tests.faults.kill --kills 50`` prints a line for each number of workers. Half of the kills with one worker
+come at a file operation of the run, the others once some shards are there; with two workers all come in that way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from tests.faults.small import small_run
+
+KEYS = ["sample_set", "item_id", "detector", "seed"]
+UNITS, OPERATIONS = 16, 130  # of an undisturbed run, about
+FILES = {"run.json", "scores.parquet", "items.parquet"}
+
+
+def forked(action: Callable[[], object]) -> int:
+    """Do something in another process that has all imports already; gives its id."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        action()
+        status = 0
+    except BaseException as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        status = 1
+    os._exit(status)
+
+
+def killed_at_operation(out: Path, number: int) -> int:
+    """A run that kills itself at a file operation below its directory, counted from 1; gives the process."""
+    left = [number]
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if event.startswith(("open", "os.", "shutil.")) and str(out) in repr(arguments):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def action() -> None:
+        sys.addaudithook(watch)
+        small_run(out)
+
+    return forked(action)
+
+
+def killed_at_shard(out: Path, number: int, workers: int) -> int:
+    """A run that is killed once it has some shards, and at the latest when it is finished; gives the process."""
+    child = forked(lambda: small_run(out, workers=workers))
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if len(list((out / "shards").glob("*.parquet"))) >= number:
+            os.kill(child, signal.SIGKILL)
+            return child
+        time.sleep(0.001)
+    return 0
+
+
+def ended(child: int) -> bool:
+    """Wait for a process; whether it was killed."""
+    return child > 0 and os.waitpid(child, 0)[1] == signal.SIGKILL
+
+
+def try_kills(kills: int, workers: int, seed: int = 0) -> dict[str, int]:
+    """Kill runs and go on with them.
+
+    Returns:
+        How many kills came before the end, and how many runs ended with other bytes, lost or doubled rows, other files.
+    """
+    folder, draw = Path(tempfile.mkdtemp(prefix="memdet-kill-")), random.Random(seed)
+    found = {"kills": 0, "other bytes": 0, "rows lost": 0, "rows doubled": 0, "other files": 0, "not resumed": 0}
+    try:
+        os.waitpid(forked(lambda: small_run(folder / "whole")), 0)
+        whole = (folder / "whole" / "scores.parquet").read_bytes()
+        expected = pq.read_metadata(folder / "whole" / "scores.parquet").num_rows
+        for number in range(kills):
+            out = folder / f"run-{number}"
+            if workers == 1 and number % 2:
+                child = killed_at_operation(out, draw.randint(1, OPERATIONS))
+            else:
+                child = killed_at_shard(out, draw.randint(0, UNITS), workers)
+            found["kills"] += ended(child)
+            _, status = os.waitpid(forked(lambda out=out: small_run(out, workers=workers)), 0)
+            if status or not (out / "scores.parquet").is_file():
+                found["not resumed"] += 1
+                continue
+            found["other files"] += {file.name for file in out.iterdir()} != FILES
+            if (out / "scores.parquet").read_bytes() != whole:
+                found["other bytes"] += 1
+                rows = pq.read_table(out / "scores.parquet", columns=KEYS, use_threads=False)
+                n_keys = len(rows.group_by(KEYS, use_threads=False).aggregate([]))
+                found["rows lost"] += expected - n_keys
+                found["rows doubled"] += len(rows) - n_keys
+            shutil.rmtree(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return found
+
+
+def main() -> int:
+    """Print what was found; 1 if anything was lost."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    given = parser.parse_args()
+    bad = 0
+    for workers in given.workers:
+        found = try_kills(given.kills, workers)
+        print(f"{workers} workers: " + ", ".join(f"{count} {name}" for name, count in found.items()))
+        bad += sum(found.values()) - found["kills"]
+    return int(bad > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
