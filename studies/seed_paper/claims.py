@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy import special
 
 from memdet.benching.numerics.table import rank_correlation
-from memdet.metrics import Interval, auroc_interval, mean_interval, paired_tests, share_interval
+from memdet.metrics import Interval, auroc_interval, paired_tests, share_interval
 from studies.seed_paper.measure import IDENTITIES, Floats, Json
 from studies.seed_paper.toy import SEPARATES
 from studies.seed_paper.verdicts import RANKS, RATIO, SIGNIFICANT
@@ -145,39 +145,50 @@ def _pair(data: Json, when: str, name: str) -> tuple[Floats, Floats]:
 
 
 def _ratio(when: str, name: str) -> Callable[[Json], Interval]:
-    """Mean of the norms over that of the traces; the interval is that of the linearised ratio."""
-
-    def measure(data: Json) -> Interval:
-        estimate, quantity = _pair(data, when, name)
-        ratio = float(estimate.mean() / quantity.mean())
-        moved = mean_interval((estimate - ratio * quantity) / quantity.mean(), np.array(data["clusters"], dtype=str))
-        return Interval(ratio, ratio + moved.low, ratio + moved.high)
-
-    return measure
+    return lambda data: ratio_interval(*_pair(data, when, name), data["clusters"])
 
 
 def _rank(when: str, name: str) -> Callable[[Json], Interval]:
     return lambda data: rank_interval(*_pair(data, when, name))
 
 
-def rank_interval(a: NDArray[np.float64], b: NDArray[np.float64]) -> Interval:
-    """Spearman's rank correlation with the interval of Bonett and Wright (Psychometrika 65, 2000).
+def ratio_interval(a: Floats, b: Floats, clusters: Sequence[str]) -> Interval:
+    """Mean of ``a`` over mean of ``b``, with Student's t and the variance of the linearised ratio, over clusters.
 
-    NaN where a side is constant; without bounds for fewer than four items.
+    Without bounds for a single cluster.
 
     Example:
-        >>> import numpy as np
+        >>> ratio_interval(np.array([2.0, 4.0]), np.array([1.0, 2.0]), ["a", "b"])
+        Interval(value=2.0, low=2.0, high=2.0)
+    """
+    ratio = float(a.mean() / b.mean())
+    _, family = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    moved = np.bincount(family, weights=(a - ratio * b) / b.sum())
+    k = len(moved)
+    if k < 2:
+        return Interval(ratio, float("nan"), float("nan"))
+    reach = float(special.stdtrit(k - 1, 0.975) * np.sqrt(k / (k - 1) * np.square(moved).sum()))
+    return Interval(ratio, ratio - reach, ratio + reach)
+
+
+def rank_interval(a: Floats, b: Floats) -> Interval:
+    """Spearman's rank correlation with the interval of Bonett and Wright (Psychometrika 65, 2000).
+
+    Fisher's transform of a perfect one has no end: its lower bound is that of half an exchange of neighbours less. NaN
+    where a side is constant; without bounds for fewer than four items.
+
+    Example:
         >>> found = rank_interval(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 3.0, 2.0, 4.0]))
         >>> round(found.value, 1), round(found.low, 2), found.high < 1
-        (0.8, -0.84, True)
+        (0.8, -0.82, True)
     """
-    value = rank_correlation(a, b)
-    if len(a) < 4:
+    value, n = rank_correlation(a, b), len(a)
+    if n < 4 or np.isnan(value):
         return Interval(value, float("nan"), float("nan"))
-    reach = _NORMAL * np.sqrt((1 + value**2 / 2) / (len(a) - 3))
-    with np.errstate(divide="ignore"):
-        centre = np.arctanh(np.clip(value, -1, 1))
-    return Interval(value, float(np.tanh(centre - reach)), float(np.tanh(centre + reach)))
+    reach = _NORMAL * np.sqrt((1 + value**2 / 2) / (n - 3))
+    most = 1 - 6 / (n * (n**2 - 1))
+    low, high = np.tanh(np.arctanh(np.clip(value, -most, most)) + np.array([-reach, reach]))
+    return Interval(value, min(value, float(low)), max(value, float(high)))
 
 
 CLAIMS = (

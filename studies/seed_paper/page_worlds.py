@@ -11,7 +11,7 @@ import numpy as np
 from memdet.errors import UserError
 from memdet.metrics import Interval
 from memdet.tables.formats import markdown
-from memdet.tables.numbers import bounded, defined, number
+from memdet.tables.numbers import bounded, defined, number, signed
 from memdet.tables.table import Table, left, right
 from studies.seed_paper.claims import CLAIMS, GAIN, KINDS, WHEN, Claim, Kind, area_of, outcome, over_models
 from studies.seed_paper.measure import GROUPS, Json
@@ -182,4 +182,5 @@ def _numbers(document: Json, claim: Claim) -> list[Interval]:
 
 def _shown(found: Interval, kind: Kind) -> str:
     bounds = (defined(found.low), defined(found.high))
-    return bounded(number(found.value, sign=kind is GAIN), *bounds, form=lambda end: number(end, places=2))
+    value = signed(found.value) if kind is GAIN else number(found.value)
+    return bounded(value, *bounds, form=lambda end: number(end, places=2))

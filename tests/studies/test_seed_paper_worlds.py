@@ -26,6 +26,7 @@ from studies.seed_paper.claims import (
     outcome,
     over_models,
     rank_interval,
+    ratio_interval,
 )
 from studies.seed_paper.measure_world import Extent, Steps, measure_model
 from studies.seed_paper.page import render_page, write_document
@@ -280,9 +281,24 @@ def test_identities_of_a_gaussian_hold_in_the_mean_and_not_from_item_to_item():
     assert outcome(rank.measure(data), rank.kind) == FAILS
 
 
+def test_the_interval_of_a_ratio_counts_clusters():
+    """A constant denominator leaves the mean, whose interval is Student's t."""
+    a, b = np.array([0.0, 2.0]), np.ones(2)
+    found = ratio_interval(a, b, ["a", "b"])
+    assert found.value == 1
+    assert found.high - 1 == 1 - found.low == pytest.approx(12.7062, rel=1e-5)  # t of one degree, standard error 1
+    twice = ratio_interval(np.repeat(a, 3), np.repeat(b, 3), ["a"] * 3 + ["b"] * 3)
+    assert twice.high == pytest.approx(found.high)
+    assert math.isnan(ratio_interval(a, b, ["a", "a"]).low)
+
+
 def test_the_interval_of_a_rank_correlation():
     none, perfect = np.arange(28.0), np.arange(28.0)
-    assert rank_interval(perfect, perfect) == Interval(1.0, 1.0, 1.0)
+    best = rank_interval(perfect, perfect)
+    assert (best.value, best.high) == (pytest.approx(1), pytest.approx(1))
+    assert 0.99 < best.low < 1
+    assert rank_interval(perfect[:4], perfect[:4]).low < 0  # four items prove nothing
+    assert rank_interval(perfect[:4], -perfect[:4]).high > 0
     found = rank_interval(none, np.tile([0.0, 1.0, 1.0, 0.0], 7))  # no correlation
     assert found.value == pytest.approx(0, abs=1e-12)
     assert found.high == pytest.approx(math.tanh(1.959964 / 5))
