@@ -24,7 +24,7 @@ BY_HAND = {
     "normal-bundle@rank=gap,scores=300": lambda one: -dimensions.normal_bundle(one, 300, 10),
     "normal-bundle@branch=null,rank=gap,scores=256,t=200": lambda one: -dimensions.normal_bundle(one, 256, 200, "null"),
     "normal-bundle@scores=256,threshold=0.8": lambda one: -dimensions.normal_bundle(one, 256, 10, threshold=0.8),
-    "normal-bundle@scores=64,threshold=0.8": lambda one: -dimensions.normal_bundle(one, 64, 10, threshold=0.8),
+    "normal-bundle@scores=64,threshold=0.2": lambda one: -dimensions.normal_bundle(one, 64, 10, threshold=0.2),
 }
 OF_MIXTURES = [text for text in BY_HAND if "scores=64" not in text]  # fewer than their 128 dimensions
 EXACT = {
@@ -85,7 +85,7 @@ OF_NETWORKS = [(text, images) for text in BY_HAND if text.startswith("ross") for
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("text", "images"), [*OF_NETWORKS, ("normal-bundle@scores=64,threshold=0.8", True)])
+@pytest.mark.parametrize(("text", "images"), [*OF_NETWORKS, ("normal-bundle@scores=64,threshold=0.2", True)])
 def test_a_network(networks, text, images):
     world = networks[images]
     expected = [BY_HAND[text](one) for one in world.singly("test", 1, "shared")]
