@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from memdet.extraction.compare import Match
 from memdet.extraction.result import PromptResult
 from memdet.extraction.text import copied_of, name_of
+from memdet.inert_page import upright_image
 
 PROMPTS, PAIRS = 24, 4
 _SIDE, _GAP, _TEXT = 96, 6, 14
@@ -63,8 +64,7 @@ def _nearest_first(matches: Sequence[Match]) -> list[Match]:
 
 def _tile(path: Path) -> Image.Image:
     """An image as a square of the sheet; the pixels of a small one stay sharp."""
-    with Image.open(path) as stored:
-        image = ImageOps.exif_transpose(stored).convert("RGB")
+    image = upright_image(path)
     method = Image.Resampling.NEAREST if max(image.size) <= _SIDE else Image.Resampling.LANCZOS
     return ImageOps.pad(image, (_SIDE, _SIDE), method=method, color=_PAPER)
 

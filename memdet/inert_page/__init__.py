@@ -9,7 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from memdet.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
 
 LARGEST_SIDE = 384
 _SMALL_SIDE = 64
@@ -51,16 +56,31 @@ def render(rooms: Sequence[str], template: str, filters: Mapping[str, Callable[.
     return environment.get_template(template).render(style=Markup(style), style_hash=digest, **values)
 
 
+def upright_image(path: Path) -> PillowImage:
+    """An image of a file in colour, turned as its camera was.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as stored:
+            return ImageOps.exif_transpose(stored).convert("RGB")
+    except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
+        raise UserError(
+            f"{path} holds no image that can be read ({why}): put a whole copy there, or remove it"
+        ) from None
+
+
 def picture(path: Path, largest: int = LARGEST_SIDE) -> Picture:
     """An image of a file; a small one stays exact, others are brought to ``largest`` pixels a side.
 
     Raises:
-        OSError: It cannot be read.
+        UserError: It cannot be read.
     """
-    from PIL import Image, ImageOps
-
-    with Image.open(path) as stored:
-        image = ImageOps.exif_transpose(stored).convert("RGB")
+    image = upright_image(path)
     small = max(image.size) <= _SMALL_SIDE
     image.thumbnail((largest, largest))
     buffer = io.BytesIO()

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from tests.faults.small import small_run
 
 KEYS = ["sample_set", "item_id", "detector", "seed"]
-UNITS, OPERATIONS = 16, 130  # of an undisturbed run, about
+UNITS = 16
 FILES = {"run.json", "scores.parquet", "items.parquet"}
 
 
@@ -40,19 +40,27 @@ def forked(action: Callable[[], object]) -> int:
     os._exit(status)
 
 
-def killed_at_operation(out: Path, number: int) -> int:
-    """A run that kills itself at a file operation below its directory, counted from 1; gives the process."""
-    left = [number]
+def killed_at_operation(out: Path, number: int, count: Path | None = None) -> int:
+    """A run that kills itself at a file operation below its directory, counted from 1; gives the process.
+
+    Args:
+        out: Directory of the run.
+        number: Of the operation; 0 lets it end.
+        count: File for the number of operations of a run that ended.
+    """
+    seen = [0]
 
     def watch(event: str, arguments: tuple[object, ...]) -> None:
         if event.startswith(("open", "os.", "shutil.")) and str(out) in repr(arguments):
-            left[0] -= 1
-            if left[0] == 0:
+            seen[0] += 1
+            if seen[0] == number:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def action() -> None:
         sys.addaudithook(watch)
         small_run(out)
+        if count is not None:
+            count.write_text(str(seen[0]))
 
     return forked(action)
 
@@ -82,15 +90,16 @@ def try_kills(kills: int, workers: int, seed: int = 0) -> dict[str, int]:
     folder, draw = Path(tempfile.mkdtemp(prefix="memdet-kill-")), random.Random(seed)
     found = {"kills": 0, "other bytes": 0, "rows lost": 0, "rows doubled": 0, "other files": 0, "not resumed": 0}
     try:
-        os.waitpid(forked(lambda: small_run(folder / "whole")), 0)
+        os.waitpid(killed_at_operation(folder / "whole", 0, folder / "operations"), 0)
+        operations = int((folder / "operations").read_text())
         whole = (folder / "whole" / "scores.parquet").read_bytes()
         expected = pq.read_metadata(folder / "whole" / "scores.parquet").num_rows
         for number in range(kills):
             out = folder / f"run-{number}"
             if workers == 1 and number % 2:
-                child = killed_at_operation(out, draw.randint(1, OPERATIONS))
+                child = killed_at_operation(out, draw.randint(1, operations))
             else:
-                child = killed_at_shard(out, draw.randint(0, UNITS), workers)
+                child = killed_at_shard(out, draw.randrange(UNITS), workers)
             found["kills"] += ended(child)
             _, status = os.waitpid(forked(lambda out=out: small_run(out, workers=workers)), 0)
             if status or not (out / "scores.parquet").is_file():

@@ -3,10 +3,13 @@
 import errno
 import os
 
+import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from memdet.errors import UserError
+from memdet.io_utils import png_bytes
 from memdet.results.images import read_images
 from tests.faults.conftest import UNITS_DONE, resume
 from tests.faults.flip import made_run
@@ -77,6 +80,34 @@ def test_a_shard_that_is_damaged_before_it_is_joined(begun, undisturbed, monkeyp
     resume(begun)
     assert (begun / "scores.parquet").read_bytes() == undisturbed
     assert [path.name for path in (begun / "damaged").iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize("size", [0, 20, 60])
+def test_a_picture_that_cannot_be_read_is_named(size, tmp_path):
+    from memdet.inert_page import picture
+
+    file = tmp_path / "one.png"
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32)).astype(np.uint8)
+    file.write_bytes(png_bytes(noise)[:size])
+    with pytest.raises(UserError, match=r"one\.png holds no image that can be read"):
+        picture(file)
+    with pytest.raises(UserError, match=r"two\.png holds no image that can be read \(No such file or directory\)"):
+        picture(tmp_path / "two.png")
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data.replace(b"IDAT", b"IDAX")])
+def test_a_training_image_of_a_page_that_cannot_be_read_is_named(damage, tmp_path):
+    from memdet.page.training import training_of
+
+    whole, file = png_bytes(np.arange(256, dtype=np.uint8).reshape(16, 16)), tmp_path / "items.parquet"
+    pd.DataFrame({"prompt": ["a"], "image": [whole]}).to_parquet(file)
+    assert training_of(str(tmp_path))["a"].images == [whole]
+    pd.DataFrame({"prompt": ["a"], "image": [damage(whole)]}).to_parquet(file)
+    with pytest.raises(UserError, match=r"items\.parquet is damaged: the image of 'a' is no whole PNG"):
+        training_of(str(tmp_path))
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"items\.parquet is damaged"):
+        training_of(str(tmp_path))
 
 
 def test_an_image_that_is_none_is_named(tmp_path):

@@ -163,7 +163,7 @@ def _read(path: Path) -> NDArray[np.uint8]:
             images = compositions.read_array(path)
         else:
             images = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, KeyError, lzma.LZMAError) as error:
+    except (OSError, ValueError, EOFError, LookupError, TypeError, SyntaxError, lzma.LZMAError) as error:
         raise UserError(f"{path} holds no training images that can be read: {error}") from error
     if images.dtype != np.uint8 or not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)):
         raise UserError(
