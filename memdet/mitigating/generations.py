@@ -16,6 +16,7 @@ from memdet.io_utils import pixels_of_png
 from memdet.mitigating.planted import Rule, read_rule
 from memdet.results.manifest import Manifest
 from memdet.results.run import Run
+from memdet.results.store import read_items
 
 FILE = "generations.parquet"
 Floats = NDArray[np.float64]
@@ -90,9 +91,9 @@ class Generations:
         Raises:
             UserError: No such run, unfinished, or a file is damaged.
         """
-        manifest = Manifest.read(directory)
-        run = Run.load(directory)
-        if not (directory / FILE).is_file():
+        run, described = Run.load(directory), read_items(directory)
+        manifest, scores = run.manifest, run.score_rows()
+        if described is None or not (directory / FILE).is_file():
             raise UserError(f"{directory} holds no run of mitigations: {FILE} is missing")
         try:
             pictures = pq.read_table(directory / FILE).to_pandas()
@@ -100,12 +101,9 @@ class Generations:
             why = str(error).splitlines()[0]
             raise UserError(f"{directory / FILE} is damaged: {why}; make the run again") from None
         entry = manifest.settings.sample_sets[0]
-        scores = pd.read_parquet(directory / "scores.parquet")
         items = scores.drop_duplicates("item_id")[["item_id", "label", "cluster"]].reset_index(drop=True)
-        known = run.items.set_index("item_id") if run.items is not None else None
-        items["condition"] = (
-            [str(known.loc[item, "condition"]) for item in items["item_id"]] if known is not None else ""
-        )
+        conditions = dict(zip(described["item_id"].to_pylist(), described["condition"].to_pylist(), strict=True))
+        items["condition"] = items["item_id"].map(conditions)
         seeds = tuple(sorted(scores["seed"].unique().tolist()))
         found = tuple(
             _of(detector.label, scores, pictures, items["item_id"].tolist(), seeds, manifest, entry.id)

@@ -54,7 +54,8 @@ def descend(
 ) -> Tensor:
     """Where Adam leads from a start, at most so many steps; an item stays where its loss has met the target.
 
-    The loss is looked at before each step, and not after the last.
+    The loss is looked at before each step, and not after the last. Half precision is kept in single meanwhile, whose
+    small steps it would round away.
 
     Args:
         sampler: The items.
@@ -65,12 +66,12 @@ def descend(
         target: Of the loss; None takes all steps.
         decay: Of the weights, for AdamW.
     """
-    value = start.detach().clone()
+    value = start.detach().to(torch.promote_types(start.dtype, torch.float32), copy=True)
     adam, rows = Adam(value, rate, decay), torch.arange(len(sampler), device=value.device)
     for _ in range(steps):
         part, moving = sampler.only(rows), value[rows].detach().requires_grad_(True)
         part.begin_graph()
-        losses = loss(part, moving)
+        losses = loss(part, moving.to(start.dtype))
         keep = torch.ones_like(losses, dtype=torch.bool) if target is None else losses.detach() > target
         if not keep.any():
             break
@@ -78,7 +79,7 @@ def descend(
         rows, slope, moving = rows[keep], slope[keep], moving.detach()[keep]
         value[rows] = adam.moved(moving, slope, rows)
     sampler.begin_graph()
-    return value
+    return value.to(start.dtype)
 
 
 def norms(tensor: Tensor) -> Tensor:

@@ -260,7 +260,9 @@ def test_sail_lowers_the_curvature_that_it_minimises():
 def test_sail_as_its_code_does_it(threshold):
     """The direction stays that of the first noise; candidates of one item descend side by side."""
     sampler = make_sampler(NAMES)
-    found = make_mitigation(f"sail2025@of=code,candidates=2,steps=3,threshold={threshold}", CLASSES).sample(sampler)
+    found = make_mitigation(f"sail2025@of=code,candidates=2,steps=3,rounds=20,threshold={threshold}", CLASSES).sample(
+        sampler
+    )
     rounds = []
 
     def one(plain, x, weights):

@@ -18,7 +18,6 @@ WEIGHT = {"eps": 0.05, "v": 0.01}
 THRESHOLD = {"eps": 8.2, "v": 5.0}
 """At which their code stops, for latents of 4 x 64 x 64."""
 RAISED = 0.1  # by which the threshold rises where no candidate has met it
-ROUNDS = 20
 
 
 class SharpnessAwareInitialisation(Mitigation):
@@ -45,6 +44,7 @@ class SharpnessAwareInitialisation(Mitigation):
             gives none for, and 8.2 for ``code``, 5 where the network predicts v. It is that of 4 x 64 x 64 latents; for
             others it is scaled as norms are, or their squares.
         candidates: Noises at once, for ``code``: the first is the item's own x_T.
+        rounds: How often others start, for ``code``; without a candidate that meets the threshold the best is taken.
     """
 
     info = MitigationInfo(
@@ -58,7 +58,7 @@ class SharpnessAwareInitialisation(Mitigation):
         deviation=(
             "the paper stops at thresholds that fit the loss of its code, without squares; for the loss that it prints "
             "there is none, and all steps are taken. In of=code the noises are those of the seed, a search ends after "
-            f"{ROUNDS} rounds with the best candidate, and thresholds are scaled to the number of latents."
+            "some rounds with the best candidate, and thresholds are scaled to the number of latents."
         ),
     )
     of: Literal["paper", "code"] = "paper"
@@ -68,6 +68,7 @@ class SharpnessAwareInitialisation(Mitigation):
     weight: Annotated[float, Field(ge=0)] | None = None
     threshold: PositiveFloat | None = None
     candidates: PositiveInt = 8
+    rounds: PositiveInt = 5
 
     def sample(self, sampler: Sampler) -> Tensor:
         """Clean latents, one an item.
@@ -107,7 +108,7 @@ class SharpnessAwareInitialisation(Mitigation):
         threshold = (THRESHOLD[kind] if self.threshold is None else self.threshold) * sampler.unit()
         found, rows = sampler.start().clone(), torch.arange(len(sampler))
         best = torch.full((len(sampler),), torch.inf, dtype=torch.float64)
-        for round_ in range(ROUNDS):
+        for round_ in range(self.rounds):
             for row in rows.tolist():
                 draws = range(round_ * self.candidates, (round_ + 1) * self.candidates)
                 one = sampler.only([row] * self.candidates)
@@ -118,7 +119,7 @@ class SharpnessAwareInitialisation(Mitigation):
             rows = rows[best[rows] > threshold + round_ * RAISED * sampler.unit()]
             if not len(rows):
                 return found
-        sampler.note(f"no candidate met the threshold in {ROUNDS} rounds; the best was taken")
+        sampler.note(f"no candidate met the threshold in {self.rounds} rounds; the best was taken")
         return found
 
     def _descended(self, candidates: Sampler, noises: Tensor, threshold: float) -> tuple[Tensor, float]:

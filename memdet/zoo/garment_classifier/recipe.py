@@ -68,12 +68,11 @@ def unseen(images: NDArray[np.uint8], models: tuple[str, ...] = MODELS) -> NDArr
         seen |= {part.tobytes() for image in known for part in (image[:, :half], image[:, half:])}
         table = pd.read_parquet(directory / "items.parquet")
         items |= set(table.get("source_index", pd.Series(dtype=int)).tolist())
-    blank = np.zeros((SIDE, half), dtype=np.uint8).tobytes()
+    seen.discard(np.zeros((SIDE, half), dtype=np.uint8).tobytes())  # half of many a narrow garment
     kept = [
         index
         for index, image in enumerate(padded)
-        if index not in items
-        and not any(part.tobytes() in seen - {blank} for part in (image[:, :half], image[:, half:]))
+        if index not in items and not any(part.tobytes() in seen for part in (image[:, :half], image[:, half:]))
     ]
     return np.array(kept)
 
