@@ -51,8 +51,9 @@ def test_weights_are_small_and_half(any_model):
 
 def test_all_weights_are_below_sixty_megabytes():
     names = {path.name for path in zoo.weights_directory("toy-2d").parent.iterdir()}
-    assert names == {*PARTS, "training-images"}
-    assert names <= {*zoo.recipe_names(), "training-images"}
+    beside = {"training-images", "garment-classifier"}  # which are no models
+    assert names == {*PARTS, *beside}
+    assert names <= {*zoo.recipe_names(), *beside}
     paths = zoo.weights_directory("toy-2d").parent.rglob("*")
     assert sum(path.stat().st_size for path in paths if path.is_file()) < 60e6
 
