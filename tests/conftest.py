@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,20 @@ def random_model(random_pipeline) -> ScoreModel:
     from memdet.models import load_model
 
     return load_model(random_pipeline)
+
+
+@cache
+def _training_images(directory: Path) -> torch.Tensor:
+    from memdet.models.diffusers.training_images import read_training_images
+
+    return read_training_images(directory)
+
+
+@pytest.fixture
+def training_images_read_once(monkeypatch) -> None:
+    """Spare those who make many probes of one planted model that each reads its training images anew."""
+    for module in ("stable_diffusion", "class_conditional"):
+        monkeypatch.setattr(f"memdet.models.diffusers.{module}.read_training_images", _training_images)
 
 
 @pytest.fixture
