@@ -63,8 +63,7 @@ of_mixture = cache(OfMixture)  # they remember their trajectories
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 5])
-@pytest.mark.parametrize("name", MIXTURES)
+@pytest.mark.parametrize(("name", "seed"), zip(MIXTURES, [0, 5], strict=True))
 @pytest.mark.parametrize("text", TWINS)
 def test_on_a_mixture(text, name, seed):
     conditions = MIXTURES[name]["conditions"]

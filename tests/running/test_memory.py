@@ -7,7 +7,7 @@ import pytest
 
 from memdet.results import memory
 
-# A block of 64 MiB is freed and taken again a hundred times; what counts is how many pages the system had to give.
+# A block of 64 MiB is freed and taken again fifty times; what counts is how many pages the system had to give.
 PROGRAM = """
 import resource
 import torch
@@ -15,7 +15,7 @@ from memdet.running.memory import keep_freed_memory
 
 if {keep}:
     assert keep_freed_memory()
-for _ in range(100):
+for _ in range(50):
     torch.ones(2**24)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 """
