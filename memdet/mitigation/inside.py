@@ -21,14 +21,15 @@ def rescaled_attention(layers: Layers, factor: float, blocked: Tensor) -> Iterat
         factor: Of the first token's logits.
         blocked: Tokens without attention, ``[batch, tokens]``; the batch is that of every call inside.
     """
-    before = {path: layer.processor for path, layer in layers.items()}
+    own: list[Any] = list(layers.values())  # of diffusers' class Attention
+    before = [layer.processor for layer in own]
     try:
-        for layer in layers.values():
+        for layer in own:
             layer.processor = _Rescaled(factor, blocked)
         yield
     finally:
-        for path, layer in layers.items():
-            layer.processor = before[path]  # type: ignore[assignment]  # an attribute of diffusers' layer, no module
+        for layer, processor in zip(own, before, strict=True):
+            layer.processor = processor
 
 
 class _Rescaled:
@@ -52,7 +53,8 @@ class _Rescaled:
         output: Tensor = attn.to_out[1](attn.to_out[0]((weights @ value).transpose(1, 2).flatten(2)))
         if attn.residual_connection:
             output = output + hidden_states
-        return output / attn.rescale_output_factor
+        scaled: Tensor = output / attn.rescale_output_factor
+        return scaled
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -41,7 +42,8 @@ class GarmentNetwork(nn.Module):
 class GarmentClassifier:
     """Tells which garment a grey picture of 32 x 32 shows.
 
-    It is trained on images that no planted model has seen; the card beside the weights has its accuracy.
+    It is trained on images that the planted models of such pictures have not seen; the card beside the weights has its
+    accuracy.
 
     Args:
         directory: With the weights; those that ship with memdet if not given.
@@ -58,7 +60,7 @@ class GarmentClassifier:
         try:
             stored: dict[str, Any] = load_file(file)
             self._network.load_state_dict({name: tensor.float() for name, tensor in stored.items()})
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, SafetensorError) as error:
             raise UserError(f"{file} cannot be read ({str(error).splitlines()[0]}): reinstall memdet") from None
         self._network.eval().requires_grad_(requires_grad=False)
 

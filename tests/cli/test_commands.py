@@ -91,11 +91,12 @@ def test_report_as_a_page(cli, finished, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"run", "page.html"}
 
 
-@pytest.mark.parametrize("kind", ["detectors", "samples", "models", "suites"])
+@pytest.mark.parametrize("kind", ["detectors", "mitigations", "samples", "models", "suites"])
 def test_list(kind, cli):
     rows = json.loads(cli("list", kind, "--format", "json")[1])
-    known = {"detectors": "jeon2025", "samples": "tiny-sd-a-verbatim", "models": "tiny-sd-a", "suites": "quick"}[kind]
-    assert known in {row.get("name", row.get("id")) for row in rows}
+    known = {"detectors": "jeon2025", "mitigations": "sail2025", "samples": "tiny-sd-a-verbatim"}
+    known |= {"models": "tiny-sd-a", "suites": "quick"}
+    assert known[kind] in {row.get("name", row.get("id")) for row in rows}
     text = cli("list", kind)[1]
     assert all(str(row.get("name", row.get("id"))) in text for row in rows)
 

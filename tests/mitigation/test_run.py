@@ -88,10 +88,11 @@ def test_workers_give_the_same_generations(planted, tmp_path):
 
 @pytest.mark.slow
 def test_a_directory_without_generations_is_no_run_of_mitigations(planted, tmp_path):
-    mitigate(planted, methods(), tmp_path, RunOptions(seeds=1), progress=False)
-    (tmp_path / FILE).unlink()
+    out = tmp_path / "run"
+    mitigate(planted, methods(), out, RunOptions(seeds=1), progress=False)
+    (out / FILE).unlink()
     with pytest.raises(UserError, match="holds no run of mitigations"):
-        Generations.load(tmp_path)
+        Generations.load(out)
 
 
 def test_a_set_of_which_nothing_was_planted_is_refused(tmp_path):
