@@ -150,7 +150,8 @@ generation shows what its caption names, and takes its last {32} features for th
 
 Trained on {figures["trained"]:,} images of the original training set of Fashion-MNIST (Xiao et al. 2017, MIT licence)
 that {" and ".join(MODELS)} have not seen in any part: neither half of them is half of a training image. (The
-pixel models of 16 x 16, which it does not judge, were trained on smaller versions of some.) Judged on {figures["held"]:,} further ones of them.
+pixel models of 16 x 16, which it does not judge, were trained on smaller versions of some.) Judged on
+{figures["held"]:,} further ones of them.
 
 | garment | accuracy |
 | --- | --- |
