@@ -24,6 +24,7 @@ from memdet.torch_state import in_own_state
 if TYPE_CHECKING:
     from memdet.models.diffusers.opened import Opened
 
+
 @in_own_state
 def load_model(
     reference: str | Path,
@@ -126,15 +127,16 @@ def _check(directory: Path) -> None:
 
 
 def _whole(directory: Path) -> Path:
-    """A model's directory, of a planted one once the checksums of its files hold.
+    """A model's directory, of a planted one or a checkpoint in it once the checksums of its files hold.
 
     Raises:
         UserError: A file that ships with memdet was changed.
     """
-    place = directory.resolve()
-    if place.parent == weights_root().resolve() and (changed := damaged_weights(place.name)) is not None:
+    place, root = directory.resolve(), weights_root().resolve()
+    name = place.relative_to(root).parts[0] if root in place.parents else None
+    if name is not None and (changed := damaged_weights(name)) is not None:
         raise UserError(
-            f"{changed} differs from its checksum: reinstall memdet, or train it again: memdet zoo build {place.name}"
+            f"{changed} differs from its checksum: reinstall memdet, or train it again: memdet zoo build {name}"
         )
     return directory
 

@@ -135,6 +135,16 @@ def test_training_images_are_those_of_the_training_that_wrote_the_lora(copy_of_p
     assert "training images" not in several.files()
 
 
+@pytest.mark.parametrize("name", ["planted", "planted/checkpoint-5"])
+def test_a_planted_lora_that_was_changed_is_refused(monkeypatch, tmp_path, name):
+    monkeypatch.setattr(load, "weights_root", lambda: tmp_path)
+    monkeypatch.setattr(load, "damaged_weights", lambda model: tmp_path / "changed" if model == "planted" else None)
+    (tmp_path / name).mkdir(parents=True)
+    save_file(LORA, tmp_path / name / FILE)
+    with pytest.raises(UserError, match=r"changed differs from its checksum.*memdet zoo build planted$"):
+        load_model(name)
+
+
 @needs_peft
 def test_a_planted_lora_and_its_checkpoints_have_names(out, monkeypatch, tmp_path):
     for module in (load, names):
