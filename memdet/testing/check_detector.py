@@ -168,7 +168,8 @@ def _shape(detector: Detector, bench: _Bench) -> str:
 
 
 def _determinism(detector: Detector, bench: _Bench) -> str:
-    first, found = bench.first(detector), []
+    first = bench.first(detector)
+    found: list[Tensor] = []
     with _global_random_states() as reseed:
         for seed in (0, 1):
             reseed(seed)
