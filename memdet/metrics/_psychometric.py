@@ -109,30 +109,29 @@ def psychometric_curve(  # items and draws as evaluate_scores has them, and what
         nothing = np.empty(0)
         return PsychometricCurve(nothing, np.empty(0, np.int64), nothing, Interval(*3 * (float("nan"),)))
     found = _by_rate(rates)
-    once = np.ones((1, len(y)))
-    (curve,) = _curves(_placed(s, y, once), once[:, y == 1], found)
+    curve = _curve(_placed(s, y, np.ones((1, len(y))))[0], found)
     where = layout(y, names)
     moved = _moved(by_draw, where)
     rng, ends = np.random.default_rng([seed, 1]), []  # another stream than that of the items
     for weights in resample(y, names, draws, seed, groups=groups):
         placed = _placed(s, y, weights) + _students(rng, len(weights), len(moved)) @ moved
-        ends += [_crossing(*one, target) for one in _curves(placed, weights[:, y == 1], found)]
-    _, last, first = np.transpose(ends)
+        ends.append(_ends(placed, weights[:, y == 1], found, target))
+    last, first = np.concatenate(ends, axis=1)
     # Order statistics, since nothing lies between a rate and none.
     low = float(np.quantile(last, (1 - level) / 2, method="lower"))
     high = float(np.quantile(first, (1 + level) / 2, method="higher"))
-    estimate = value, last_below, first_above = _crossing(*curve, target)
+    estimate = value, last_below, first_above = _crossing(found.rates, curve, target)
     few = _few(found, where, estimate, target, level)
     crossing = Interval(value, min(low, last_below, few.low), max(high, first_above, few.high))
-    return PsychometricCurve(found.rates, np.diff(np.append(found.starts, y.sum())), curve[1], crossing)
+    return PsychometricCurve(found.rates, np.diff(np.append(found.starts, y.sum())), curve, crossing)
 
 
 def _validated_rates(extraction: ArrayLike, labels: Ints) -> Floats:
     """Rates of the positives, ``[m]``."""
-    rates = np.asarray(extraction, dtype=np.float64)
-    if rates.shape != labels.shape:
-        raise ValueError(f"extraction needs shape {labels.shape}, got {rates.shape}")
-    rates = rates[labels == 1]
+    given = np.asarray(extraction, dtype=np.float64)
+    if given.shape != labels.shape:
+        raise ValueError(f"extraction needs shape {labels.shape}, got {given.shape}")
+    rates: Floats = given[labels == 1]
     if not ((rates >= 0) & (rates <= 1)).all():  # nor is NaN
         raise ValueError("the extraction of a positive is a rate in [0, 1], and that of each is known")
     return rates
@@ -167,19 +166,40 @@ def _placed(scores: Floats, labels: Ints, weights: Floats) -> Floats:
     return placed
 
 
-def _curves(placed: Floats, weights: Floats, found: _ByRate) -> list[tuple[Floats, Floats]]:
-    """Rates that were drawn, and the rising curve at each, a pair a row of placements and weights ``[rows, m]``."""
+def _curve(placed: Floats, found: _ByRate) -> Floats:
+    """The rising curve at each rate, of placements ``[m]``."""
     from scipy.optimize import isotonic_regression  # which takes longer to import than a table to print
 
-    weights = weights[:, found.order]
-    counts = np.add.reduceat(weights, found.starts, axis=1)
-    sums = np.add.reduceat(weights * placed[:, found.order], found.starts, axis=1)
-    curves = []
-    for total, count in zip(sums, counts, strict=True):
-        drawn = count > 0
-        means = total[drawn] / count[drawn]
-        curves.append((found.rates[drawn], isotonic_regression(means, weights=count[drawn]).x))
-    return curves
+    counts = np.diff(np.append(found.starts, len(placed)))
+    means = np.add.reduceat(placed[found.order], found.starts) / counts
+    curve: Floats = isotonic_regression(means, weights=counts).x
+    return curve
+
+
+def _ends(placed: Floats, weights: Floats, found: _ByRate, target: float) -> tuple[Floats, Floats]:
+    """Last rate below the target and first that reaches it, ``[rows]``, of curves that are not made for it.
+
+    A rising curve reaches the target at a rate where sums of weighted placements less the target, taken from the lowest
+    rate, are nowhere lower from there on than at some rate before (the switching relation of Groeneboom, 1985).
+
+    Args:
+        placed, weights: ``[rows, m]``, of the positives.
+        found: Their rates, of which those that were not drawn are no ends.
+        target: Of the curve.
+
+    Returns:
+        ``-inf`` twice where all rates reach it, ``inf`` twice where none does.
+    """
+    weights, excess = weights[:, found.order], (weights * (placed - target))[:, found.order]
+    drawn = np.add.reduceat(weights, found.starts, axis=1) > 0
+    sums = np.zeros((len(placed), len(found.rates) + 1))
+    np.cumsum(np.add.reduceat(excess, found.starts, axis=1), axis=1, out=sums[:, 1:])
+    before = np.minimum.accumulate(sums[:, :-1], axis=1)
+    after = np.minimum.accumulate(sums[:, :0:-1], axis=1)[:, ::-1]
+    reached = after >= before - _SLACK * len(found.order)
+    last = np.where(drawn & ~reached, found.rates, -np.inf).max(axis=1)
+    first = np.where(drawn & reached, found.rates, np.inf).min(axis=1)
+    return np.where(np.isinf(first), np.inf, last), np.where(np.isinf(last), -np.inf, first)
 
 
 def _crossing(rates: Floats, curve: Floats, target: float) -> tuple[float, float, float]:

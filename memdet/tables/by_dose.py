@@ -275,7 +275,7 @@ def crossing(row: Row) -> str:
         'never [> .250]'
     """
     words = {"never": "never", "already": f"< {number(row['lowest_extraction'])}"}
-    said = words.get(row["reached"]) or number(row["extraction_at_75"])
+    said: str = words.get(row["reached"]) or number(row["extraction_at_75"])
     low, high = row["extraction_at_75_low"], row["extraction_at_75_high"]
     if (row["reached"] == "never" and low == row["highest_extraction"]) or (
         row["reached"] == "already" and high == row["lowest_extraction"]
@@ -285,7 +285,8 @@ def crossing(row: Row) -> str:
         return bounded(said, low, high)
     if low is None and high is None:
         return f"{said} [no bound]"
-    return f"{said} [{f'< {number(high)}' if low is None else f'> {number(low)}'}]"
+    bound = f"< {number(high)}" if low is None else f"> {number(low)}"
+    return f"{said} [{bound}]"
 
 
 def tables_of(rows: Rows) -> list[Table]:

@@ -6,6 +6,7 @@ from scipy import special
 from sklearn.isotonic import isotonic_regression
 
 from memdet.metrics import auroc, psychometric_curve
+from memdet.metrics._psychometric import _by_rate, _ends
 
 OTHERS = 120
 DOSES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)  # mean extraction rates
@@ -151,6 +152,26 @@ def test_draws_that_agree_add_nothing():
     scores, labels, rates, strata, _ = made(np.random.default_rng(8), 2.2)
     alone = curve_of(scores, labels, rates, strata)
     assert curve_of(scores, labels, rates, strata, np.column_stack([scores] * 4)).crossing == alone.crossing
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_ends_are_those_of_the_isotonic_regression(seed):
+    """Found without making a curve; with weights of 0, as in a resample, and means that are the target exactly."""
+    rng = np.random.default_rng(seed)
+    rates, placed = np.sort(rng.integers(0, 6, 15)) / 5, np.clip(rng.integers(0, 5, (40, 15)) / 4 + 0.25, 0, 1)
+    placed += np.linspace(-0.5, 0.2, 15) * rng.integers(0, 2)
+    weights = rng.integers(0, 2, (40, 15)).astype(float) * rng.integers(1, 4, 15)
+    weights[:, 7] += 1
+    lasts, firsts = _ends(placed, weights, _by_rate(rates), 0.75)
+    for of_row, weight, last, first in zip(placed, weights, lasts, firsts, strict=True):
+        kept = weight > 0
+        distinct, place = np.unique(rates[kept], return_inverse=True)
+        counts = np.bincount(place, weights=weight[kept])
+        means = np.bincount(place, weights=(weight * of_row)[kept]) / counts
+        reached = isotonic_regression(means, sample_weight=counts) >= 0.75 - 1e-12
+        below, above = distinct[~reached], distinct[reached]
+        assert last == (np.inf if not len(above) else below.max(initial=-np.inf))
+        assert first == (-np.inf if not len(below) else above.min(initial=np.inf))
 
 
 def test_without_a_label_there_is_no_curve():
