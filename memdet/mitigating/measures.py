@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from memdet.metrics import Interval, holm, mean_interval
+from memdet.metrics import Interval, holm, mean_interval, share_interval
 from memdet.metrics._kernel_distance import KernelDistance, kernel_distance
 from memdet.metrics._paired_means import PairedDifference, paired_difference
 from memdet.mitigating.generations import Generations, OfMitigation
@@ -37,7 +37,7 @@ class Measured:
         faithful: Share of generations that show what the caption names, of memorized and of ordinary captions.
         diverse: Mean distance of the pairs of seeds of a caption, likewise; None of one seed.
         kernel: Squared distance from the generations of ordinary captions without mitigation to those of memorized ones
-            with it; None where there is one caption of either.
+            with it, of features whose mean square over the former is 1; None where there is one caption of either.
         forwards, jvps, vjps, seconds: Of one generation.
         on_front: Whether no other mitigation copies less and is as faithful on memorized captions, or copies as little
             and is more so.
@@ -165,15 +165,15 @@ def _measured(run: Generations, one: OfMitigation, judged: dict[str, _Judged]) -
     for kind, label in KINDS.items():
         rows = labels == label
         if (told := rows & (named != None)).any():  # noqa: E711  # of each item
-            faithful[kind] = mean_interval(right[told], clusters[told])
+            faithful[kind] = _share(right[told], clusters[told])
         if rows.any() and len(run.seeds) > 1:
             diverse[kind] = mean_interval(diversity(own.pictures[rows]), clusters[rows])
     return Measured(
         one.label,
         is_control,
         message=one.message,
-        copied=mean_interval(copied, clusters[memorized]) if memorized.any() else None,
-        copied_any=mean_interval(copied_any, clusters[memorized]) if memorized.any() else None,
+        copied=_share(copied, clusters[memorized]) if memorized.any() else None,
+        copied_any=_share(copied_any, clusters[memorized]) if memorized.any() else None,
         against=against,
         faithful=faithful,
         diverse=diverse or None,
@@ -185,16 +185,28 @@ def _measured(run: Generations, one: OfMitigation, judged: dict[str, _Judged]) -
     )
 
 
+def _share(values: Floats, clusters: NDArray[np.str_]) -> Interval:
+    """Mean of zeros and ones, ``[items, seeds]``; where all are alike, a bootstrap of captions knows no other answer.
+
+    Its interval is then that of so many captions that all agree.
+    """
+    if values.min() != values.max():
+        return mean_interval(values, clusters)
+    k = len(set(clusters.tolist()))
+    return share_interval(k if values.max() == 1 else 0, k)
+
+
 def _kernel(
     own: _Judged, plain: _Judged | None, labels: NDArray[np.int64], clusters: NDArray[np.str_]
 ) -> KernelDistance | None:
     memorized, ordinary = labels == 1, labels == 0
     if plain is None or min(len(set(clusters[rows])) for rows in (memorized, ordinary)) < 2:
         return None
-    seeds = own.features.shape[1]
+    seeds, reference = own.features.shape[1], plain.features[ordinary]
+    size = float(np.sqrt(np.square(reference).mean())) or 1.0  # features have no unit, and the kernel has
     return kernel_distance(
-        own.features[memorized].reshape(-1, FEATURES),
-        plain.features[ordinary].reshape(-1, FEATURES),
+        own.features[memorized].reshape(-1, FEATURES) / size,
+        reference.reshape(-1, FEATURES) / size,
         np.repeat(clusters[memorized], seeds),
         np.repeat(clusters[ordinary], seeds),
     )

@@ -83,6 +83,16 @@ def test_a_copier_is_found_in_every_generation_and_one_that_copies_others_only_t
     assert 0.35 < rows["reseed"].copied.value < 0.65
 
 
+def test_captions_that_all_agree_leave_some_doubt():
+    """Wilson's interval of 60 captions, and not a bootstrap's, whose ends would meet."""
+    rows, _ = standard()
+    for label, value in (("none", 1.0), ("ignores", 0.0)):
+        found = rows[label].copied
+        assert (found.low, found.high) == pytest.approx(
+            sorted([value, abs(value - 1.96**2 / (60 + 1.96**2))]), abs=1e-3
+        )
+
+
 def test_a_distance_at_the_threshold_is_no_copy():
     assert copied_share(np.array([[0.0999, 0.1, 0.1001]]), 0.1).tolist() == [[1.0, 0.0, 0.0]]
 
