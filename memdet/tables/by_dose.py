@@ -315,7 +315,7 @@ def _of_detector(rows: list[Row], of_run: str) -> Table:
 
 
 def _name(row: Row) -> str:
-    return row["detector"] + (" *" if is_control(row["access"]) else "")
+    return str(row["detector"]) + (" *" if is_control(row["access"]) else "")
 
 
 FORMATS: dict[str, Callable[[Rows], str]] = {
