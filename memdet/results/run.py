@@ -83,12 +83,12 @@ class Run:
         except (TypeError, RuntimeError):  # no path; or the home of nobody
             raise UserError(f"{path!r} is no run: give a run directory, or a Run") from None
         manifest = Manifest.read(directory, checked=checked)
-        if not manifest.finished:
-            raise unfinished(directory)
         if checked:
             require_whole_files(directory, manifest)
         renamed = manifest.renamed
-        manifest, scores = manifest.with_labels(renamed), RunScores(directory, renamed)
+        manifest, scores = manifest.with_labels(renamed), RunScores(directory, renamed)  # which names a damaged table
+        if not manifest.finished:
+            raise unfinished(directory)
         if checked:
             pieces = scores.pieces(SCORES.names)
             check_scores(pieces, manifest, str(directory / SCORE_FILE), scores.n_rows, joined=False)

@@ -63,7 +63,7 @@ of_mixture = cache(OfMixture)  # they remember their trajectories
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "seed"), zip(MIXTURES, [0, 5], strict=True))
+@pytest.mark.parametrize(("name", "seed"), list(zip(MIXTURES, [0, 5], strict=True)))
 @pytest.mark.parametrize("text", TWINS)
 def test_on_a_mixture(text, name, seed):
     conditions = MIXTURES[name]["conditions"]
