@@ -119,6 +119,6 @@ def cut_run(path: Path, run: Path, *, seeds=None, items=None, change=None) -> Pa
 
 def _write(path: Path, manifest, table: pa.Table) -> Path:
     path.mkdir(parents=True)
-    (path / "run.json").write_text(json.dumps(manifest))
+    write_older(path / "run.json", manifest)
     pq.write_table(table, path / "scores.parquet")
     return path
