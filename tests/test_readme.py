@@ -37,7 +37,9 @@ def test_findings_show_the_committed_run():
 
 @pytest.mark.slow
 def test_every_interval_of_the_findings_is_one_of_a_committed_run():
-    rows = [row for suite in ("controlled", "times", "headline", "few-step", "dear") for row in rows_of_committed(suite)]
+    rows = [
+        row for suite in ("controlled", "times", "headline", "few-step", "dear") for row in rows_of_committed(suite)
+    ]
     rows += report_rows([ROOT / "results" / "controlled" / "reference"], by_stratum=True)
     known = {interval(row, "auroc") for row in rows} | {interval(row, "tpr_at_1_fpr") for row in rows}
     known |= {interval(row, "auroc") for row in draw_rows([ROOT / "results" / "first-step" / "reference"], [1, 4, 16])}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from memdet.models.diffusers.joint_recording import record_attention_to_text
 from memdet.models.diffusers.opened import Opened
 from memdet.models.diffusers.parts import cross_attention_of, encoded, words_of
 from memdet.models.diffusers.pipeline import load_pipeline
-from memdet.models.diffusers.quiet import quiet
+from memdet.models.diffusers.reading import Reading, cut, readings
 from memdet.models.diffusers.recording import AttentionLayer, record_cross_attention, record_output
 from memdet.models.flow_schedule import FlowSchedule, Levels
 from memdet.models.images import in_unit_range
@@ -186,12 +187,13 @@ class CapturedModel(ScoreModel):
         return cross_attention_of(self._network, self.name)
 
     def are_cut(self, conditions: Sequence[str]) -> list[bool]:
-        """Whether each prompt has more tokens than the UNet's text encoders read."""
-        if not self._is_unet:
-            return super().are_cut(conditions)
-        with quiet():  # the tokenizer warns of what is asked here
-            tokens = self._tokens(conditions)
-        return [len(row) > self._pipeline.tokenizer.model_max_length for row in tokens]
+        """Whether each prompt has more tokens than any of the pipeline's text encoders reads."""
+        return cut(self._readings, conditions)
+
+    @cached_property
+    def _readings(self) -> list[Reading]:
+        most = self._family.most_tokens
+        return readings(self._pipeline, self._told, most and most(self._pipeline)) if self.takes_prompts else []
 
     def bottleneck(self, x: Tensor, t: int, condition: Condition) -> tuple[Tensor, Tensor]:
         """Network output, and the activation of a UNet's middle block, ``[batch, channels, height, width]``.

@@ -184,6 +184,20 @@ def test_what_a_unet_computes_on_the_way(model):
     assert model.are_cut([*texts, "a " * 100]) == [False, False, True]
 
 
+def test_a_prompt_is_cut_where_its_last_word_changes_nothing(model):
+    if not model.takes_prompts:
+        assert model.are_cut(["0", "1"]) == [False, False]
+        return
+    letters = model.family.name == "qwen-image"  # whose tokenizer here has a token a letter
+    word = "a" if letters else "a "
+    most = next(n for n in range(1, 1_100) if model.are_cut([word * n]) == [True])
+    for before, is_cut in ((most - 2, False), (most - 1, True)):
+        endings = [word * before + last for last in ("b" if letters else "plain", "c" if letters else "coat")]
+        assert model.are_cut(endings) == [is_cut, is_cut]
+        one, other = (model.embed([text]) for text in endings)
+        assert all(torch.equal(one[name], other[name]) for name in one) == is_cut
+
+
 def test_a_prompt_may_be_a_number(model):
     if not model.takes_prompts:
         return
@@ -322,3 +336,15 @@ def test_pipelines_that_look_alike_are_refused_by_name(name, tmp_path):
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": name}))
     with pytest.raises(UserError, match=f"a {name}: it"):
         load_model(tmp_path)
+
+
+def test_the_vectors_of_a_learned_token_count(model):
+    if model.family.name != "sdxl":
+        return
+    first, second = model._readings
+    assert first.tokenizer is not second.tokenizer
+    first.tokenizer.add_tokens(["<coat>", "<coat>_1", "<coat>_2"])
+    room = first.limit - 2
+    prompts = ["<coat>" + " a" * (room - 3), "<coat>" + " a" * (room - 2)]
+    assert first.cuts(prompts) == [False, True]
+    assert model.are_cut(prompts) == [False, False]  # the second tokenizer, which knows no such token, reads them whole

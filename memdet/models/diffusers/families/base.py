@@ -87,6 +87,8 @@ class Family:
         without_rows: Names of arguments that are the same for all items, and tensors without a row an item.
         guided: The pipelines' guidance, of the outputs of both branches and the scale; None is the usual one.
         prepare: Changes a pipeline's network so that items of a batch do not interact; None where they never do.
+        most_tokens: How many tokens a pipeline keeps of what was encoded, where it cuts afterwards; with those that it
+            drops before.
         remark: What a user should know of how the pipelines are read.
         listed: Whether memdet's tests hold it against diffusers; else each model needs a certificate to be read.
     """
@@ -106,5 +108,6 @@ class Family:
     without_rows: tuple[str, ...] = ()
     guided: Callable[[Tensor, Tensor, float], Tensor] | None = None
     prepare: Callable[[Any], None] | None = None
+    most_tokens: Callable[[Any], int] | None = None
     remark: str = ""
     listed: bool = True

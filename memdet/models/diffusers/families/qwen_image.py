@@ -23,6 +23,11 @@ def _decode(pipeline: Any, latents: Tensor) -> Tensor:
     return by_vae(pipeline, unpacked(pipeline, latents))[:, :, 0]
 
 
+def _most_tokens(pipeline: Any) -> int:
+    """Its call drops the instruction before the prompt, and keeps 512 tokens of the rest by default."""
+    return int(pipeline.prompt_template_encode_start_idx) + 512
+
+
 FAMILY = Family(
     name="qwen-image",
     pipelines=("QwenImagePipeline",),
@@ -30,5 +35,6 @@ FAMILY = Family(
     told_scale=_told_scale,
     decode=_decode,
     guided=with_norm_of_cond,
+    most_tokens=_most_tokens,
     null_first=False,
 )
