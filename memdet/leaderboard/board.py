@@ -19,7 +19,7 @@ from memdet.results.images import Key
 from memdet.results.manifest import DetectorEntry, Manifest, SampleSetEntry, Settings
 from memdet.results.run import Run, SetKey, status_of
 from memdet.results.schema import SCORES
-from memdet.results.store import read_items
+from memdet.results.store import GENERATION_FILE, read_items
 from memdet.tables.rows import Row, set_rows
 from memdet.tables.set_statistics import common_seeds
 
@@ -87,9 +87,14 @@ Tables = dict[SetKey, list[BoardEntry]]
 
 
 def find_runs(root: Path) -> list[Path]:
-    """Finished runs at or below a directory: those that have their score file, sorted; scans, without labels, aside."""
+    """Finished runs of detectors on labelled items at or below a directory, sorted: those that have their score file.
+
+    Scans, which have no labels, and runs of mitigations are passed over.
+    """
     found = (file.parent for file in root.rglob("run.json"))
-    return sorted(run for run in found if (run / "scores.parquet").is_file() and not (run / "scan.json").exists())
+    others = ("scan.json", GENERATION_FILE)
+    finished = (run for run in found if (run / "scores.parquet").is_file())
+    return sorted(run for run in finished if not any((run / name).exists() for name in others))
 
 
 def leaderboard_rows(root: Path) -> list[Row]:

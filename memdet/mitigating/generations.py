@@ -16,9 +16,8 @@ from memdet.io_utils import pixels_of_png
 from memdet.mitigating.planted import Rule, read_rule
 from memdet.results.manifest import Manifest
 from memdet.results.run import Run
-from memdet.results.store import read_items
+from memdet.results.store import GENERATION_FILE, read_items
 
-FILE = "generations.parquet"
 Floats = NDArray[np.float64]
 
 
@@ -93,13 +92,13 @@ class Generations:
         """
         run, described = Run.load(directory), read_items(directory)
         manifest, scores = run.manifest, run.score_rows()
-        if described is None or not (directory / FILE).is_file():
-            raise UserError(f"{directory} holds no run of mitigations: {FILE} is missing")
+        if described is None or not (directory / GENERATION_FILE).is_file():
+            raise UserError(f"{directory} holds no run of mitigations: {GENERATION_FILE} is missing")
         try:
-            pictures = pq.read_table(directory / FILE).to_pandas()
+            pictures = pq.read_table(directory / GENERATION_FILE).to_pandas()
         except (pa.ArrowInvalid, OSError) as error:
             why = str(error).splitlines()[0]
-            raise UserError(f"{directory / FILE} is damaged: {why}; make the run again") from None
+            raise UserError(f"{directory / GENERATION_FILE} is damaged: {why}; make the run again") from None
         entry = manifest.settings.sample_sets[0]
         items = scores.drop_duplicates("item_id")[["item_id", "label", "cluster"]].reset_index(drop=True)
         conditions = dict(zip(described["item_id"].to_pylist(), described["condition"].to_pylist(), strict=True))

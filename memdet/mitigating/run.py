@@ -16,13 +16,13 @@ from tqdm import tqdm
 
 from memdet.detectors import Detector
 from memdet.errors import UserError
-from memdet.mitigating.generations import FILE, Generations
+from memdet.mitigating.generations import Generations
 from memdet.mitigating.planted import read_rule, require_items
 from memdet.mitigating.work import FOLDER, PICTURES, MitigationWork, picture_file
 from memdet.mitigation import Mitigation
 from memdet.models.diffusers.certificate import require_certificate
 from memdet.results.sinks import RunDirectory
-from memdet.results.store import write_tables
+from memdet.results.store import GENERATION_FILE, write_tables
 from memdet.running.description import manifest_of_run, settings_of_run
 from memdet.running.engines import Job, compute
 from memdet.running.known_conditions import check_conditions
@@ -89,7 +89,7 @@ def mitigate(
         seconds = round(time.perf_counter() - started, 1)
         manifest = manifest.model_copy(update={"seconds_total": seconds, "messages": said})
         units = [unit.name for units in work.plan.values() for unit in units]
-        write_tables(_joined(sink.path, units), PICTURES, sink.path / FILE)
+        write_tables(_joined(sink.path, units), PICTURES, sink.path / GENERATION_FILE)
         sink.finish(units, manifest, work.described())
         shutil.rmtree(sink.path / FOLDER, ignore_errors=True)
     return Generations.load(Path(out))

@@ -17,6 +17,7 @@ from memdet.results.manifest import FILE, Manifest
 from memdet.results.schema import ITEMS, ROWS_AT_ONCE, SCORES
 
 SCORE_FILE, ITEM_FILE = "scores.parquet", "items.parquet"
+GENERATION_FILE = "generations.parquet"  # of a run of mitigations, beside these
 ARROW_ERRORS = (pa.ArrowException, ValueError, LookupError, TypeError, ArithmeticError, MemoryError, OSError)
 """What Arrow raises of a damaged file."""
 

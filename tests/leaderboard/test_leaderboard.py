@@ -119,9 +119,11 @@ def test_versions_of_a_sample_set_never_share_a_table(write_run, tmp_path):
     assert "1.000" not in page[old:].replace("1.000]", "")
 
 
-def test_a_run_counts_only_with_its_score_file(write_run, tmp_path):
+def test_a_run_counts_only_with_its_score_file_and_if_it_is_one_of_detectors(write_run, tmp_path):
     write_run(tmp_path / "suite" / "one")
     (write_run(tmp_path / "suite" / "two", detector="other") / "scores.parquet").unlink()
+    for name, file in (("scan", "scan.json"), ("mitigations", "generations.parquet")):
+        (write_run(tmp_path / "suite" / name, detector="other") / file).touch()
     assert [run.name for run in find_runs(tmp_path)] == ["one"]
     assert "other" not in {row["detector"] for row in leaderboard_rows(tmp_path)}
 

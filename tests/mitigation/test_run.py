@@ -10,10 +10,11 @@ import pytest
 
 from memdet.errors import UserError
 from memdet.io_utils import png_bytes
-from memdet.mitigating.generations import FILE, Generations
+from memdet.mitigating.generations import Generations
 from memdet.mitigating.run import first_of_each_label, mitigate
 from memdet.mitigating.work import MitigationWork
 from memdet.mitigation import make_mitigations, mitigation_classes
+from memdet.results.store import GENERATION_FILE
 from memdet.running import RunOptions
 from memdet.samplesets import SampleSet, load_sample_set
 
@@ -39,7 +40,7 @@ def methods(*names):
 
 
 def bytes_of(directory):
-    return [(directory / name).read_bytes() for name in (FILE, "scores.parquet", "items.parquet")]
+    return [(directory / name).read_bytes() for name in (GENERATION_FILE, "scores.parquet", "items.parquet")]
 
 
 @pytest.mark.slow
@@ -90,7 +91,7 @@ def test_workers_give_the_same_generations(planted, tmp_path):
 def test_a_directory_without_generations_is_no_run_of_mitigations(planted, tmp_path):
     out = tmp_path / "run"
     mitigate(planted, methods(), out, RunOptions(seeds=1), progress=False)
-    (out / FILE).unlink()
+    (out / GENERATION_FILE).unlink()
     with pytest.raises(UserError, match="holds no run of mitigations"):
         Generations.load(out)
 
