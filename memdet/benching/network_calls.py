@@ -58,13 +58,13 @@ def recorded_calls(model: ScoreModel) -> Iterator[list[Call]]:
                 return output
             calls.append(Call("graph" if output.requires_grad else "forward", rows))
             if output.requires_grad:
-                output.register_hook(lambda _: calls.append(Call("vjp", rows)))  # type: ignore[no-untyped-call]
+                output.register_hook(lambda _: calls.append(Call("vjp", rows)))  # type: ignore[no-untyped-call]  # torch is not annotated
             return output
 
         return noted
 
     for one in models:
-        one.predict = noting(one.predict)  # type: ignore[method-assign, assignment]
+        one.predict = noting(one.predict)  # type: ignore[method-assign, assignment]  # a method of one object alone
     try:
         yield calls
     finally:
@@ -121,7 +121,7 @@ def _has_tangent(tensor: Tensor) -> bool:
     if not tensor.is_floating_point():
         return False
     try:
-        dual = forward_ad.unpack_dual(tensor)  # type: ignore[no-untyped-call]
+        dual = forward_ad.unpack_dual(tensor)  # type: ignore[no-untyped-call]  # torch is not annotated
     except RuntimeError:  # no level of forward AD is open
         return False
     return dual.tangent is not None

@@ -33,7 +33,7 @@ def seconds_of(call: Callable[[], object], device: torch.device) -> float:
     synchronise(device)
     if device.type == "cuda":
         with torch.cuda.device(device):
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch is not annotated
             begin.record()
             call()
             end.record()

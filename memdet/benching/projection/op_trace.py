@@ -144,7 +144,7 @@ class _Recorder(TorchDispatchMode):
     """Sees every operator call below autograd."""
 
     def __init__(self, weights: Iterable[Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch is not annotated
         self.operators: list[Operator] = []
         self.peak = 0
         self._live = 0
