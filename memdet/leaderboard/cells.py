@@ -15,9 +15,11 @@ from memdet.results.run import SetKey
 from memdet.samplesets import SampleSetSpec, load_spec, sample_set_ids
 from memdet.samplesets.evidence import joined_clusters, same_text
 from memdet.tables.rows import Row
+from memdet.tables.run_table import unranked
 
 CONTROL_QUESTIONS = frozenset({"membership"})
 """Questions that check detectors and rank none: nobody should find anything."""
+SATURATED = 0.995
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,18 @@ def enough_run(rows: Mapping[SetKey, Sequence[Row]]) -> list[SetKey]:
         if has_control and 2 * len(common & here) >= len(common):
             kept.append(key)
     return kept
+
+
+def is_saturated(rows: Sequence[Row], *, least: int = 1) -> bool:
+    """Whether half of the ranked detectors of a set, controls aside, reach ``SATURATED``: it tells nobody apart.
+
+    Args:
+        rows: Of the set.
+        least: Detectors that it takes.
+    """
+    values = [row["auroc"] for row in rows if not unranked(row) and not is_control(row["access"])]
+    values = [value for value in values if value is not None]
+    return len(values) >= least and 2 * sum(value >= SATURATED for value in values) >= len(values)
 
 
 def cells_of(specs: Mapping[SetKey, SampleSetSpec]) -> list[Cell]:

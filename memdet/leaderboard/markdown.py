@@ -8,7 +8,7 @@ from itertools import groupby
 
 from memdet.detectors.base import is_control
 from memdet.detectors.registry import is_outdated
-from memdet.leaderboard.cells import spec_of
+from memdet.leaderboard.cells import is_saturated, spec_of
 from memdet.leaderboard.headlines import headlines_markdown
 from memdet.leaderboard.ranking import WorldRanking
 from memdet.leaderboard.ranking_text import ranking_markdown
@@ -31,7 +31,6 @@ from memdet.tables.run_table import (
 from memdet.tables.table import Table, left, right
 
 Key = tuple[str, int]
-SATURATED = 0.995
 NOT_APPLICABLE = "not-applicable"
 INTRODUCTION = """\
 # Leaderboard
@@ -117,7 +116,7 @@ def _overview(keys: Sequence[Key], tables: dict[Key, list[Row]], common: set[str
     }
     prefix = _common_prefix([name for name, _ in keys])
     best = {key: max((row["auroc"] or 0.0 for row in tables[key] if not unranked(row)), default=0.0) for key in keys}
-    heads = [f"[{_short(key, prefix)}](#{_anchor(key)}){'†' if _saturated(tables[key]) else ''}" for key in keys]
+    heads = [f"[{_short(key, prefix)}](#{_anchor(key)}){'†' if is_saturated(tables[key]) else ''}" for key in keys]
     rows = []
     for label in sorted(shown, key=lambda label: (*_order(shown[label].values()), label)):
         found = shown[label]
@@ -187,12 +186,6 @@ def _order(rows: Iterable[Row]) -> tuple[bool, float]:
 
 def _cost(rows: Iterable[Row]) -> str:
     return evaluation_parts(_dearest(rows))
-
-
-def _saturated(rows: Sequence[Row]) -> bool:
-    values = [row["auroc"] for row in rows if not unranked(row) and not is_control(row["access"])]
-    values = [value for value in values if value is not None]
-    return bool(values) and 2 * sum(value >= SATURATED for value in values) >= len(values)
 
 
 def _key(row: Row) -> Key:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from memdet.detectors.base import is_control
 from memdet.leaderboard.board import BoardEntry, Tables
-from memdet.leaderboard.cells import Cell, asking_specs, cells_of, enough_run, units_of
-from memdet.metrics import Interval, SetAreas, SetScores, bootstrap_sets, ranks_of, tau_between
+from memdet.leaderboard.cells import Cell, asking_specs, cells_of, enough_run, is_saturated, units_of
+from memdet.metrics import Interval, Means, SetAreas, SetScores, bootstrap_sets, ranks_of, tau_between
 from memdet.results.run import CONSTANT, SetKey
 from memdet.results.scores import MeanScores
 from memdet.samplesets import SampleSetSpec
 from memdet.tables.rows import Row
 
 FINDS_NOTHING = {"not-applicable", CONSTANT}
+FIELD = 8  # detectors before a set can be saturated: one or two perfect ones saturate nothing
 Ints = NDArray[np.int64]
 
 
@@ -47,8 +48,9 @@ class Standing:
         control: Whether it is a control.
         cells: In the order of the ranking's cells.
         gain: Mean gain over questions; None where a cell is missing.
-        rank: With its simultaneous interval; None where the gain is.
+        rank: With its simultaneous interval; None where the gain is, and of variants that do not stand for their method.
         tau: By question that it answers in two or more worlds.
+        tied: The others with a rank that are not told apart from it, the best first.
     """
 
     detector: str
@@ -57,6 +59,12 @@ class Standing:
     gain: Interval | None
     rank: tuple[int, int, int] | None
     tau: dict[str, float]
+    tied: tuple[str, ...] = ()
+
+    @property
+    def method(self) -> str:
+        """Name without options."""
+        return method_of(self.detector)
 
 
 @dataclass(frozen=True)
@@ -67,16 +75,41 @@ class WorldRanking:
         cells: Those of a question together.
         standings: The best first; those without a rank follow by name.
         left_out: Sets that ask a question and take no part so far: too few were run, or too few clusters.
+        saturated: Sets that ask a question which half of the detectors answer.
     """
 
     cells: list[Cell]
     standings: list[Standing]
     left_out: list[SetKey]
+    saturated: list[SetKey]
 
     @property
     def worlds(self) -> dict[str, list[str]]:
         """Worlds of each question."""
         return {name: [cell.world for cell in of_one] for name, of_one in groupby(self.cells, lambda c: c.question)}
+
+
+def method_of(label: str) -> str:
+    """Name of a detector without its options.
+
+    Example:
+        >>> method_of("wen2024@steps=5")
+        'wen2024'
+    """
+    return label.partition("@")[0]
+
+
+def row_of_methods(labels: Iterable[str]) -> dict[str, str]:
+    """The variant that stands for each method: the one with default options, else the first in the alphabet.
+
+    Example:
+        >>> row_of_methods(["wen2024@steps=5", "wen2024", "dsm@k=2", "dsm@k=1"])
+        {'dsm': 'dsm@k=1', 'wen2024': 'wen2024'}
+    """
+    found: dict[str, str] = {}
+    for label in sorted(labels):  # a name alone comes before the same name with options
+        found.setdefault(method_of(label), label)
+    return found
 
 
 def world_ranking(tables: Tables, rows: Sequence[Row]) -> WorldRanking | None:
@@ -91,19 +124,21 @@ def world_ranking(tables: Tables, rows: Sequence[Row]) -> WorldRanking | None:
     """
     asking = asking_specs(tables)
     by_set = {key: [row for row in rows if (row["sample_set"], row["sample_set_version"]) == key] for key in asking}
+    saturated = sorted(key for key, of_set in by_set.items() if is_saturated(of_set, least=FIELD))
+    by_set = {key: of_set for key, of_set in by_set.items() if key not in saturated}
     kept = {key: asking[key] for key in enough_run(by_set)}
     means = {key: _means(tables[key], by_set[key]) for key in kept}
     conditions = {key: next((one.conditions for one in tables[key] if one.conditions), {}) for key in kept}
     units = units_of({key: of_set.items for key, of_set in means.items()}, kept, conditions)
     kept = {key: spec for key, spec in kept.items() if _testable(means[key], units[key])}
-    left_out = sorted(set(asking) - set(kept))
+    left_out = sorted(set(by_set) - set(kept))
     if not kept:
         return None
     cells = cells_of(kept)
     keys = [key for cell in cells for key in cell.sets]
     areas = bootstrap_sets([_set_scores(means[key], units[key], kept[key]) for key in keys])
     sources = _Sources.of(keys, by_set, areas)
-    return WorldRanking(cells, _standings(cells, keys, areas, sources), left_out)
+    return WorldRanking(cells, _standings(cells, keys, areas, sources), left_out, saturated)
 
 
 @dataclass(frozen=True)
@@ -166,19 +201,40 @@ def _set_scores(means: MeanScores, units: Sequence[str], spec: SampleSetSpec) ->
 def _standings(cells: Sequence[Cell], keys: Sequence[SetKey], areas: SetAreas, sources: _Sources) -> list[Standing]:
     where = {cell: [keys.index(key) for key in cell.sets] for cell in cells}
     complete = [label for label, rows in sources.rows.items() if (rows >= 0).all()]
-    gains: dict[str, tuple[Interval, tuple[int, int, int]]] = {}
-    if complete:
-        means = areas.means(_weights(cells), np.stack([sources.rows[label] for label in complete]), sources.best)
-        ranks = ranks_of(means)
-        numbers = zip(ranks.values.tolist(), ranks.low.tolist(), ranks.high.tolist(), strict=True)
-        gains = dict(zip(complete, zip(means.intervals(), numbers, strict=True), strict=True))
+    places = _places(cells, complete, areas, sources)
     found = []
     for label, rows in sources.rows.items():
         of_cells = [_figures(label, rows, where[cell], areas, sources) for cell in cells]
-        gain, rank = gains.get(label, (None, None))
         tau = _tau(label, cells, of_cells, [_own(label, rows, where[cell], areas) for cell in cells], areas)
-        found.append(Standing(label, label in sources.controls, of_cells, gain, rank, tau))
+        gain, rank, tied = places.get(label, (None, None, ()))
+        found.append(Standing(label, label in sources.controls, of_cells, gain, rank, tau, tied))
     return sorted(found, key=lambda one: (one.rank is None, one.rank or (), one.detector))
+
+
+_Place = tuple[Interval, tuple[int, int, int] | None, tuple[str, ...]]
+
+
+def _places(
+    cells: Sequence[Cell], complete: Sequence[str], areas: SetAreas, sources: _Sources
+) -> dict[str, _Place]:
+    """Gain of each detector that has every cell; rank, and who is tied, of those that stand for their method."""
+    if not complete:
+        return {}
+    weights = _weights(cells)
+
+    def means(labels: Sequence[str]) -> Means:
+        return areas.means(weights, np.stack([sources.rows[label] for label in labels]), sources.best)
+
+    gains = dict(zip(complete, means(complete).intervals(), strict=True))
+    found: dict[str, _Place] = {label: (gain, None, ()) for label, gain in gains.items()}
+    standing = sorted(row_of_methods(complete).values(), key=lambda label: (-gains[label].value, label))
+    ranks = ranks_of(means(standing))
+    apart = ranks.above + ranks.above.T
+    for place, label in enumerate(standing):
+        numbers = (int(ranks.values[place]), int(ranks.low[place]), int(ranks.high[place]))
+        tied = tuple(other for at, other in enumerate(standing) if at != place and not apart[place, at])
+        found[label] = (gains[label], numbers, tied)
+    return found
 
 
 def _weights(cells: Sequence[Cell]) -> list[float]:

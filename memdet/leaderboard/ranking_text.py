@@ -17,8 +17,9 @@ _TEXT = """\
 The gain over the best control, averaged over the models of a world, then over the worlds that ask a question, then over
 questions, each counted the same ([rules](../docs/statistics.md#ranking-over-worlds)). {worlds}
 
-- rank: among the {ranked} detectors that have scores for every question of every world, controls (\\*) among them; all
-  intervals hold together with probability .95
+- rank: among the {ranked} methods that have scores for every question of every world, controls (\\*) among them; all
+  intervals hold together with probability .95. The row of a method is that of its default options, or else of the
+  variant that comes first in the alphabet; its other variants stand below it and have no rank
 - gain: 0 where a detector does not apply, since a control is all that is left there; its 95 % interval is for one
   detector by itself
 - a question: AUROC, the mean over its worlds; °: does not apply to all of its sets; -: to none
@@ -37,13 +38,21 @@ def ranking_markdown(ranking: WorldRanking) -> str:
     ranked = [one for one in ranking.standings if one.rank is not None]
     questions = list(ranking.worlds)
     columns = (*left("detector"), *right("rank", "gain", *questions), *left("worst cell"), *right("tau"))
-    table = Table(columns, [_line(one, ranking) for one in ranked])
+    table = Table(columns, [_line(one, ranking) for row in ranked for one in (row, *variants_of(row, ranking))])
     parts = [_TEXT.format(worlds=_worlds_sentence(ranking), ranked=len(ranked)), markdown.draw(table) + "\n"]
-    return "\n".join([*parts, *(f"{sentence}\n" for sentence in (_unranked(ranking), _left_out(ranking)) if sentence)])
+    sentences = (_unranked(ranking), _left_out(ranking), _saturated(ranking))
+    return "\n".join([*parts, *(f"{sentence}\n" for sentence in sentences if sentence)])
+
+
+def variants_of(row: Standing, ranking: WorldRanking) -> list[Standing]:
+    """Other variants of the method that have every cell, the best first."""
+    same = (one for one in ranking.standings if one.method == row.method and one.rank is None)
+    known = [(one.gain.value, one) for one in same if one.gain is not None]
+    return [one for _, one in sorted(known, key=lambda pair: (-pair[0], pair[1].detector))]
 
 
 def ranking_json(ranking: WorldRanking) -> dict[str, list[dict[str, Any]]]:
-    """``cells``, ``left_out`` and ``detectors`` as what JSON can say, numbers rounded as in the rows.
+    """``cells``, ``left_out``, ``saturated`` and ``detectors`` as what JSON can say, numbers rounded as in the rows.
 
     Args:
         ranking: From :func:`~memdet.leaderboard.ranking.world_ranking`.
@@ -51,6 +60,7 @@ def ranking_json(ranking: WorldRanking) -> dict[str, list[dict[str, Any]]]:
     detectors = [
         {
             "detector": one.detector,
+            "method": one.method,
             "rank": one.rank and one.rank[0],
             "rank_low": one.rank and one.rank[1],
             "rank_high": one.rank and one.rank[2],
@@ -69,19 +79,20 @@ def ranking_json(ranking: WorldRanking) -> dict[str, list[dict[str, Any]]]:
         {"question": cell.question, "world": cell.world, "sample_sets": [list(key) for key in cell.sets]}
         for cell in ranking.cells
     ]
-    left_out = [{"sample_set": name, "sample_set_version": version} for name, version in ranking.left_out]
-    return {"cells": cells, "left_out": left_out, "detectors": [rounded(one) for one in detectors]}
+    outside = {
+        what: [{"sample_set": name, "sample_set_version": version} for name, version in keys]
+        for what, keys in (("left_out", ranking.left_out), ("saturated", ranking.saturated))
+    }
+    return {"cells": cells, **outside, "detectors": [rounded(one) for one in detectors]}
 
 
 def _line(one: Standing, ranking: WorldRanking) -> list[str]:
     assert one.gain is not None
-    assert one.rank is not None
-    rank, *bounds = one.rank
     known = list(zip(one.cells, ranking.cells, strict=True))
     worst, where = min(known, key=lambda pair: pair[0].gain or 0.0)
     return [
         one.detector + (r" \*" if one.control else ""),
-        f"{rank} [{bounds[0]}, {bounds[1]}]",
+        "" if one.rank is None else "{} [{}, {}]".format(*one.rank),
         bounded(signed(one.gain.value), one.gain.low, one.gain.high, signed),
         *(_of_question(question, known) for question in ranking.worlds),
         f"{where.question}, {where.world}: {signed(worst.gain or 0.0)}",
@@ -112,7 +123,7 @@ def _worlds_sentence(ranking: WorldRanking) -> str:
 
 def _unranked(ranking: WorldRanking) -> str:
     known = {one.detector: sum(of_cell.gain is not None for of_cell in one.cells) for one in ranking.standings}
-    names = [f"`{one.detector}` {known[one.detector]}" for one in ranking.standings if one.rank is None]
+    names = [f"`{one.detector}` {known[one.detector]}" for one in ranking.standings if one.gain is None]
     if not names:
         return ""
     cells = counted(len(ranking.cells), "cell")
@@ -124,3 +135,8 @@ def _unranked(ranking: WorldRanking) -> str:
 def _left_out(ranking: WorldRanking) -> str:
     names = ", ".join(f"{name} v{version}" for name, version in ranking.left_out)
     return f"Sets that take no part so far, with too few detectors or clusters: {names}." if names else ""
+
+
+def _saturated(ranking: WorldRanking) -> str:
+    names = ", ".join(f"{name} v{version}" for name, version in ranking.saturated)
+    return f"Saturated sets, which are outside the mean: {names}." if names else ""
