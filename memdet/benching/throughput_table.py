@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,7 +25,13 @@ LEGEND = (
 )
 _COLUMNS = (
     *left("detector"),
-    *right("batch", "F", "JVP", "VJP", "items / s", "evaluations / s", "efficiency", "in forwards", "peak"),
+    *right("batch", drop=8),
+    *right("F", "JVP", "VJP", drop=3, best="low"),
+    *right("items / s"),
+    *right("evaluations / s", drop=2),
+    *right("efficiency", drop=7, brief="efficiency"),
+    *right("in forwards", drop=6, brief="in forwards", best="low"),
+    *right("peak", drop=5, best="low"),
 )
 
 
@@ -133,16 +138,16 @@ def compared_text(row: Row) -> str:
     )
 
 
-def read_throughput(text: str, where: str) -> list[Row]:
-    """Rows of a JSON file that ``memdet bench --format json`` wrote.
+def read_throughput(rows: Any, where: str) -> list[Row]:
+    """Rows that ``memdet bench --format json`` wrote.
+
+    Args:
+        rows: Content of the JSON file.
+        where: The file, for errors.
 
     Raises:
         UserError: It is something else, or of a later version.
     """
-    try:
-        rows = json.loads(text)
-    except ValueError:
-        raise UserError(f"{where} is no JSON") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "efficiency" in row for row in rows):
         raise UserError(f"{where} does not hold rows of memdet bench as JSON (a comparison is a single ratio)")
     if any(row.get("schema_version", 0) > SCHEMA_VERSION for row in rows):
@@ -202,7 +207,7 @@ def _to_pytest_benchmark(rows: Sequence[Row]) -> str:
 
 
 FORMATS: dict[str, Callable[[Sequence[Row]], str]] = {
-    "table": lambda rows: text.document(_blocks(rows)),
+    "table": lambda rows: text.on_screen(_blocks(rows)),
     "markdown": lambda rows: markdown.document(_blocks(rows)),
     "csv": _to_csv,
     "json": lambda rows: json_text(rows, indent=1),

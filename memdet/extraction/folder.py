@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memdet.errors import UserError
+from memdet.given_files import read_given
 from memdet.samplesets.evidence import same_text
 from memdet.samplesets.items import rows_sha256
 from memdet.samplesets.prompt_table import Wanted, read_prompt_table
 from memdet.samplesets.prompts import Prompt, PromptFile
-from memdet.samplesets.strict_yaml import decode, read_bytes
+from memdet.samplesets.strict_yaml import decode
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 OTHER_IMAGES = (".avif", ".bmp", ".gif", ".heic", ".jfif", ".jxl", ".tif", ".tiff")
@@ -170,5 +171,5 @@ def _beside(image: Path) -> str | None:
     for suffix in CAPTIONS:
         path = image.with_suffix(suffix)
         if path.is_file():
-            return next((line.strip() for line in decode(read_bytes(path), path).splitlines() if line.strip()), None)
+            return next((line.strip() for line in decode(read_given(path), path).splitlines() if line.strip()), None)
     return None

@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from memdet.errors import UserError
+from memdet.given_files import read_json
 from memdet.models.base import ScoreModel, time_on
 from memdet.models.condition import NAME, Condition
-from memdet.models.diffusers.directory import INDEX_FILE, read_index, read_json
+from memdet.models.diffusers.directory import INDEX_FILE, read_index
 from memdet.models.diffusers.files import ModelFiles
 from memdet.models.schedule import NoiseSchedule
 from memdet.torch_state import in_own_state

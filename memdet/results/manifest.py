@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from memdet.detectors.base import Access, is_control
 from memdet.errors import UserError
+from memdet.given_files import LARGEST_JSON, read_given
 from memdet.io_utils import printable, write_text
 from memdet.models.load_options import LoadOptions
 from memdet.results.integrity import CHECKSUM, MEND, OTHER_CONTENT, digest_of_content
@@ -279,7 +280,7 @@ class Manifest(_Part):
         if not file.is_file():
             raise UserError(f"{directory} holds no run: {FILE} is missing{_place_of_run(directory)}")
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = json.loads(read_given(file, LARGEST_JSON).decode("utf-8"))
             version = content.get("schema_version") if isinstance(content, dict) else None
             if isinstance(version, int) and version > SCHEMA_VERSION:
                 raise UserError(

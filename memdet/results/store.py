@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memdet.errors import UserError
+from memdet.given_files import bytes_of, open_parquet, require_bytes, require_rows
 from memdet.io_utils import printable, replacing
 from memdet.results.integrity import MEND, require_whole
 from memdet.results.manifest import FILE, Manifest
@@ -28,11 +29,7 @@ def read_scores(directory: Path) -> pa.Table:
     Raises:
         UserError: Missing or damaged, or the run was interrupted.
     """
-    file = _score_file(directory)
-    with _naming(file):
-        stored = pq.read_schema(file)
-        table = pq.read_table(file, schema=pa.schema([field for field in SCORES if field.name in stored.names]))
-        return current_columns(table, SCORES.names)
+    return pa.concat_tables([*scan_scores(directory, SCORES.names), SCORES.empty_table()])
 
 
 def require_whole_files(directory: Path, manifest: Manifest) -> None:
@@ -60,10 +57,11 @@ def scan_scores(directory: Path, columns: Sequence[str], sample_set: str | None 
         UserError: As for :func:`read_scores`.
     """
     file = _score_file(directory)
-    with _naming(file), pq.ParquetFile(file) as stored:
+    with _naming(file), open_parquet(file) as stored:
         present = [name for name in columns if name in stored.schema_arrow.names]
         groups = [n for n in range(stored.num_row_groups) if sample_set is None or _may_hold(stored, n, sample_set)]
         for batch in stored.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=present, use_threads=False):
+            require_bytes(file, bytes_of(batch))
             yield current_columns(pa.Table.from_batches([batch]), columns)
 
 
@@ -90,8 +88,13 @@ def read_items(directory: Path) -> pa.Table | None:
     file = directory / ITEM_FILE
     if not file.is_file():
         return None
-    with _naming(file):
-        items = pq.read_table(file, schema=ITEMS)
+    with _naming(file), open_parquet(file) as stored:
+        require_rows(file, stored.metadata.num_rows)
+        batches = []
+        for batch in stored.iter_batches(ROWS_AT_ONCE, columns=ITEMS.names, use_threads=False):
+            require_bytes(file, bytes_of(batch))
+            batches.append(pa.Table.from_batches([batch]).cast(ITEMS))
+        items = pa.concat_tables([*batches, ITEMS.empty_table()])
         items.validate(full=True)
         if missing := [name for name in ITEMS.names if items[name].null_count]:
             raise ValueError(f"{missing[0]} is missing in a row")

@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 from memdet.errors import UserError
+from memdet.given_files import read_given
 from memdet.io_utils import sha256_of, weights_root
 from memdet.samplesets.spec import (
     BundledSource,
@@ -22,7 +23,7 @@ from memdet.samplesets.spec import (
     UrlSource,
     ZooSource,
 )
-from memdet.samplesets.strict_yaml import first_line, read_bytes
+from memdet.samplesets.strict_yaml import first_line
 
 _GIVE = "pass its directory as `files`"
 _ADVICE = f"check the network, look for a mirror, or download the file elsewhere and {_GIVE}"
@@ -65,7 +66,7 @@ class Fetcher:
             UserError: The file is missing, cannot be fetched, or is not the one that the spec means.
         """
         path = self._locate(source, spec_path)
-        data = read_bytes(path)
+        data = read_given(path)
         found = hashlib.sha256(data).hexdigest()
         expected = None if isinstance(source, ManualSource) else source.sha256
         if expected is not None and found != expected:
@@ -110,7 +111,7 @@ class Fetcher:
                 parameters=("files",),
             )
         candidates = (path for path in sorted(self.files.glob(f"*{suffix}")) if path.is_file())
-        return next((path for path in candidates if hashlib.sha256(read_bytes(path)).hexdigest() == sha256), None)
+        return next((path for path in candidates if sha256_of(path) == sha256), None)
 
     def _from_url(self, source: UrlSource, suffix: str, spec_path: Path) -> Path:
         import platformdirs

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from memdet.errors import UserError
+from memdet.given_files import open_parquet, read_columns, require_rows
 from memdet.samplesets.strict_yaml import decode, first_line, nearest
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -74,6 +75,7 @@ def parse_json_lines(path: Path, data: bytes) -> Iterator[dict[str, Any]]:
     while start <= len(text):
         end = text.find("\n", start)
         end = len(text) if end < 0 else end
+        require_rows(path, number)
         yield _parse_line(text[start:end], f"{path}, line {number}")
         start, number = end + 1, number + 1
 
@@ -152,11 +154,12 @@ def _parse_line(line: str, where: str) -> dict[str, Any]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    repeated = [key for key in keys if keys.count(key) > 1]
-    if repeated:
-        raise ValueError(f"key {repeated[0]!r} is given twice")
-    return dict(pairs)
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key {key!r} is given twice")
+        found[key] = value
+    return found
 
 
 def _read_parquet(path: Path, data: bytes, columns: list[str]) -> RawTable:
@@ -164,13 +167,12 @@ def _read_parquet(path: Path, data: bytes, columns: list[str]) -> RawTable:
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data))
+        file = open_parquet(io.BytesIO(data))
         _require(path, columns, file.schema_arrow.names)
-        table = file.read(columns=columns)
-        values = {name: table[name].to_pylist() for name in columns}
+        values = read_columns(path, file, columns)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path} is not a readable Parquet file: {first_line(error)}; write it again") from None
-    return RawTable(path, values, range(1, table.num_rows + 1), "row")
+    return RawTable(path, values, range(1, file.metadata.num_rows + 1), "row")
 
 
 def _read_csv(path: Path, data: bytes, columns: list[str], separator: str) -> RawTable:
@@ -183,6 +185,7 @@ def _read_csv(path: Path, data: bytes, columns: list[str], separator: str) -> Ra
         header = next((row for row in reader if row), [])
         _require(path, columns, header)
         for row in reader:
+            require_rows(path, len(rows) + 1)
             if len(row) != len(header):
                 what = f"{len(row)} fields where the header has {len(header)}"
                 how = f"put fields that contain {_SEPARATORS.get(separator, 'separators')} in quotes"

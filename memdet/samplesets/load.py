@@ -138,8 +138,14 @@ def _spec_path(reference: str | Path) -> Path:
                 parameters=("samples", "model"),
             )
         return path
+    if text in suite_names():
+        raise UserError(f"{text} is a suite, not a sample set: name one of its sets, {', '.join(_members(text))}")
     hint = f"{nearest(text, sample_set_ids(), 'no id is near:')} `memdet list samples` shows all"
     raise UserError(f"unknown sample set {text!r} in {specs_directory()}: {hint}")
+
+
+def _members(suite: str) -> list[str]:
+    return load_suite(suite).sample_sets
 
 
 def _named(columns: Columns) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from memdet.errors import UserError
+from memdet.given_files import LARGEST_JSON, LARGEST_TABLE, read_given, require_rows
 from memdet.io_utils import printable
 from memdet.samplesets.fetch import Fetcher
 from memdet.samplesets.file_formats import (
@@ -26,7 +27,7 @@ from memdet.samplesets.file_formats import (
 from memdet.samplesets.hub_prompts import is_data_set, open_split
 from memdet.samplesets.items import check_label, shown
 from memdet.samplesets.spec import label_text
-from memdet.samplesets.strict_yaml import decode, nearest, read_bytes
+from memdet.samplesets.strict_yaml import decode, nearest
 
 SUFFIXES = (".txt", ".csv", ".jsonl", ".parquet", ".tsv", ".json")
 SPELLINGS = {
@@ -113,8 +114,9 @@ def read_prompt_table(
         UserError: Unknown format, damaged file, no prompts, no labels where they are wanted, or a row with a mistake.
     """
     is_of_hub = data is None and is_data_set(path, SUFFIXES)
-    data = read_bytes(path) if data is None and not is_of_hub else data or b""
     suffix = path.suffix.lower()
+    if data is None:
+        data = b"" if is_of_hub else read_given(path, LARGEST_JSON if suffix == ".json" else LARGEST_TABLE)
     if is_of_hub:
         found = _of_hub(path, wanted, fetcher or Fetcher())
     elif suffix not in SUFFIXES:
@@ -149,6 +151,7 @@ def _of_text(path: Path, data: bytes, wanted: Wanted) -> PromptTable:
             raise UserError(f"{path} is a text file, a prompt a line, and has no column {name!r}")
     lines = [(number, line.strip()) for number, line in enumerate(_text(data, path).split("\n"), start=1)]
     kept = [(number, line) for number, line in lines if line]
+    require_rows(path, len(kept))
     if wanted.labels and kept:
         raise UserError(f"{path} {_NO_LABELS}")
     table = RawTable(path, {"prompt": [line for _, line in kept]}, [number for number, _ in kept])

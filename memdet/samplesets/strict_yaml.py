@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from memdet.errors import UserError
+from memdet.given_files import LARGEST_SPEC, read_given
 from memdet.samplesets.spec import PARTS
 
 T = TypeVar("T", bound=BaseModel)
@@ -40,16 +41,8 @@ def read_yaml(path: Path, model: type[T]) -> T:
     Raises:
         UserError: Unreadable file, invalid YAML, or a field that is unknown, missing or wrong.
     """
-    text = decode(read_bytes(path), path)
-    try:
-        data = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}, line {mark.line + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or first_line(error)
-        raise UserError(f"{where}: invalid YAML: {problem}; correct the file") from None
-    except (ValueError, RecursionError) as error:  # e.g. a date with month 13
-        raise UserError(f"{path}: invalid YAML: {first_line(error)}; correct the file") from None
+    text = decode(read_given(path, LARGEST_SPEC), path)
+    data = parse_yaml(text, path)
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected fields (name: value), found {type(data).__name__}; see {_example(model)}")
     try:
@@ -58,18 +51,27 @@ def read_yaml(path: Path, model: type[T]) -> T:
         raise UserError(_explain(error, path, text, model)) from None
 
 
-def read_bytes(path: Path) -> bytes:
-    """Content of a file; a missing or unreadable one is the user's to mend."""
-    if path.is_dir():
-        raise UserError(f"{path} is a directory; name a file in it")
+def parse_yaml(text: str, path: Path) -> Any:
+    """What YAML says; a key may stand once only.
+
+    Args:
+        text: The YAML.
+        path: It stands in, for errors.
+
+    Raises:
+        UserError: Invalid YAML.
+    """
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; check the path") from None
-    except ValueError:  # a zero byte, say
-        raise UserError(f"{str(path)!r} can be no path; check it") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or first_line(error)
+        raise UserError(f"{where}: invalid YAML: {problem}; correct the file") from None
+    except Exception as error:  # a date with month 13, `!!bool` of something else: PyYAML lets through what comes
+        understood = isinstance(error, ValueError | RecursionError)
+        told = first_line(error) if understood else "a value is not what its tag says"
+        raise UserError(f"{path}: invalid YAML: {told}; correct the file") from None
 
 
 def decode(data: bytes, path: Path) -> str:

@@ -136,7 +136,7 @@ def test_damaged_configurations(content, words, refused, tmp_path):
 
 
 def test_a_directory_without_a_configuration(refused, tmp_path):
-    refused("bench", "plan", "--model", tmp_path, words=["config.json is missing"])
+    refused("bench", "plan", "--model", tmp_path, words=["config.json does not exist"])
 
 
 def test_a_pipeline_needs_no_weights(cli, copy_of_pipeline, tmp_path):

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from memdet.errors import UserError
+from memdet.given_files import read_json
 from memdet.io_utils import weights_root
 from memdet.models.diffusers.class_conditional import allow_forward_ad
-from memdet.models.diffusers.directory import INDEX_FILE, read_json
+from memdet.models.diffusers.directory import INDEX_FILE
 
 CLASSES = ("UNet2DConditionModel", "UNet2DModel")
 # Inputs beside noise, timestep, text and a class that are known how to give; others are refused.

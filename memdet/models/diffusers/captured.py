@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from memdet.errors import NotApplicableError, UserError
+from memdet.given_files import read_json
 from memdet.models.base import ScoreModel
 from memdet.models.condition import Condition
 from memdet.models.diffusers.capture import Capture, capture, nested, record
 from memdet.models.diffusers.directory import (
     DiffusersSchedule,
     read_index,
-    read_json,
     read_schedule,
 )
 from memdet.models.diffusers.families.base import Family, by_size

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from memdet.errors import UserError
+from memdet.given_files import read_json
 from memdet.models.diffusers.adapters import kind_of
-from memdet.models.diffusers.directory import INDEX_FILE, read_index, read_json, weights_in
+from memdet.models.diffusers.directory import INDEX_FILE, read_index, weights_in
 from memdet.models.diffusers.opened import Opened
 from memdet.models.diffusers.quiet import quiet
 from memdet.models.load_options import OPTIONS

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from memdet.errors import NotApplicableError, UserError
+from memdet.given_files import read_json, read_json_value
 from memdet.models.base import ScoreModel, time_on
 from memdet.models.condition import Condition
 from memdet.models.diffusers.directory import (
     latent_sizes,
     load_network,
     read_components,
-    read_json,
     read_schedule,
     require_safetensors,
 )
@@ -204,10 +204,7 @@ def _read_labels(directory: Path, classes: int) -> list[str]:
     path = directory / LABELS_FILE
     if not path.is_file():
         return []
-    try:
-        labels = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from None
+    labels = read_json_value(path)
     if not (isinstance(labels, list) and all(isinstance(label, str) for label in labels)):
         raise UserError(f"{path} is not a list of names")
     if not labels or len(set(labels)) != len(labels) or len(labels) not in (classes - 1, classes):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memdet.given_files import LARGEST_IMAGES, LARGEST_TABLE, read_at_most, require_bytes, require_given
 from memdet.io_utils import write_bytes
 
 SIZE = 32  # height and width of a picture
@@ -128,7 +129,9 @@ def read_plan(path: Path, atlas: Path) -> NDArray[np.uint8]:
         ValueError: It is no plan, or not one of this atlas.
         OSError: One of the files cannot be read.
     """
-    return draw(read_array(path), read_atlas(atlas))
+    plan = read_array(path)
+    require_bytes(path, len(plan) * SIZE * SIZE * 3, LARGEST_IMAGES)
+    return draw(plan, read_atlas(atlas))
 
 
 @lru_cache(maxsize=1)
@@ -146,8 +149,9 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
 
 def read_array(path: Path) -> NDArray[Any]:
     """Read what :func:`write_array` wrote."""
+    require_given(path, LARGEST_TABLE)
     with lzma.open(path) as file:
-        return np.asarray(np.load(io.BytesIO(file.read()), allow_pickle=False))
+        return np.asarray(np.load(io.BytesIO(read_at_most(file, path)), allow_pickle=False))
 
 
 def _ground(row: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from memdet.errors import UserError
+from memdet.given_files import read_json, require_given_folder
 from memdet.models.diffusers.quiet import quiet
 from memdet.models.diffusers.scheduler_config import checked_config, own_alphas
 from memdet.models.diffusers.weights import Weights, find_weights, is_pickle
@@ -196,13 +196,14 @@ def read_index(directory: Path, wanted: str = ANY_PIPELINE) -> dict[str, Any]:
     """Content of ``model_index.json``.
 
     Raises:
-        UserError: No such directory, no such file in it, or not a JSON object.
+        UserError: No such directory, no such file in it, not a JSON object, or something that is no file.
     """
     if not directory.is_dir():
         problem = "is not a directory" if directory.exists() else "does not exist"
         raise UserError(f"model directory {directory} {problem}")
     if not (directory / INDEX_FILE).is_file():
         raise UserError(f"{directory} has no {INDEX_FILE}: memdet needs {wanted}")
+    require_given_folder(directory)
     return read_json(directory / INDEX_FILE)
 
 
@@ -317,23 +318,6 @@ def load_component(directory: Path, component: str, entry: Sequence[str], **opti
     except Exception as error:  # safetensors, JSON and shape errors come in many classes; the user needs one line
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"{real_folder(directory, component)} cannot be loaded: {reason}") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Content of a file that holds one JSON object.
-
-    Raises:
-        UserError: No such file, or something else in it.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a JSON object")
-    return content
 
 
 def _find_class(directory: Path, component: str, entry: Sequence[str]) -> Any:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from memdet.errors import UserError
+from memdet.given_files import read_json
 from memdet.models.diffusers.adapters import check_beside, kind_of, read_adapters
 from memdet.models.diffusers.checkpoints import advice_on, networks_in
-from memdet.models.diffusers.directory import INDEX_FILE, no_weights, read_json
+from memdet.models.diffusers.directory import INDEX_FILE, no_weights
 from memdet.models.diffusers.opened import Opened
 from memdet.models.diffusers.quiet import quiet
 from memdet.models.diffusers.weights import find_weights

@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 from memdet.errors import UserError
+from memdet.given_files import LARGEST_SPEC, read_given
 from memdet.models.diffusers.adapters import kind_of_file
 from memdet.models.diffusers.directory import INDEX_FILE
+from memdet.samplesets.strict_yaml import parse_yaml
 
 CARD_FILE = "README.md"
 _CHECKPOINT = re.compile(r"checkpoint-\d+")
@@ -47,16 +49,14 @@ def lora_with_base(directory: Path) -> tuple[Path, str] | None:
 
 def _base_of(card: Path) -> str | None:
     """The one ``base_model`` of a card's front matter."""
-    import yaml
-
     if not card.is_file():
         return None
-    front = re.match(r"---\r?\n(.*?)\r?\n---(\r?\n|$)", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
+    text = read_given(card, LARGEST_SPEC).decode("utf-8", errors="replace")
+    front = re.match(r"---\r?\n(.*?)\r?\n---(\r?\n|$)", text, re.DOTALL)
     try:
-        told = yaml.safe_load(front[1]) if front else None
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{card}: what stands above its text is no YAML, so that it names no base: {reason}") from None
+        told = parse_yaml(front[1], card) if front else None
+    except UserError:
+        raise UserError(f"{card}: what stands above its text is no YAML, so that it names no base; mend it") from None
     base = told.get("base_model") if isinstance(told, dict) else None
     if isinstance(base, list) and len(base) == 1:
         (base,) = base

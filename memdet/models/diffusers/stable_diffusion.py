@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from memdet.errors import NotApplicableError, UserError
+from memdet.given_files import read_json
 from memdet.models.base import ScoreModel, time_on
 from memdet.models.condition import Condition
 from memdet.models.diffusers.adapters import expanded, put_on_parts
@@ -20,7 +21,6 @@ from memdet.models.diffusers.directory import (
     load_network,
     names_component,
     read_components,
-    read_json,
     read_schedule,
     require_safetensors,
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import lzma
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +19,15 @@ import torch
 from numpy.typing import NDArray
 
 from memdet.errors import NotApplicableError, UserError
+from memdet.given_files import (
+    LARGEST_IMAGES,
+    open_parquet,
+    read_columns,
+    read_json,
+    read_json_value,
+    require_bytes,
+    require_given,
+)
 from memdet.io_utils import sha256_of, weights_root, write_text
 from memdet.models.diffusers import compositions
 
@@ -112,12 +120,9 @@ def _refuse(directory: Path) -> NoReturn:
 def _description(directory: Path) -> dict[str, Any] | None:
     """Content of ``training.json``; None without the file."""
     path = directory / DESCRIPTION_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from None
+    content = read_json_value(path)
     names = content.get("files") if isinstance(content, dict) else None
     plain = isinstance(names, list) and names and all(isinstance(n, str) and n == Path(n).name for n in names)
     if not plain or not isinstance(content.get("complete"), bool) or content.keys() - _KEYS:
@@ -154,6 +159,7 @@ def _pixels(files: tuple[tuple[Path, int], ...]) -> NDArray[np.uint8]:
 
 def _read(path: Path) -> NDArray[np.uint8]:
     """Images of one file."""
+    require_given(path)
     try:
         if path.name.endswith(".parquet"):
             images = _of_table(path)
@@ -163,7 +169,9 @@ def _read(path: Path) -> NDArray[np.uint8]:
             images = compositions.read_array(path)
         else:
             images = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, LookupError, TypeError, SyntaxError, lzma.LZMAError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file makes its reader raise what it likes
         raise UserError(f"{path} holds no training images that can be read: {error}") from error
     if images.dtype != np.uint8 or not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)):
         raise UserError(
@@ -174,12 +182,18 @@ def _read(path: Path) -> NDArray[np.uint8]:
 
 
 def _of_table(path: Path) -> NDArray[Any]:
-    import pandas as pd
     from PIL import Image
 
-    table = pd.read_parquet(path)
-    rows = table[table["copies"] > 0] if "copies" in table else table
-    return np.stack([np.asarray(Image.open(io.BytesIO(data))) for data in rows["image"]])
+    with open_parquet(path) as file:
+        table = read_columns(path, file, [name for name in ("image", "copies") if name in file.schema_arrow.names])
+    trained = np.asarray(table.get("copies", np.ones(len(table["image"])))) > 0
+    pixels, total = [], 0
+    for data in (data for data, used in zip(table["image"], trained, strict=True) if used):
+        with Image.open(io.BytesIO(data)) as image:
+            total += 3 * image.width * image.height
+            require_bytes(path, total, LARGEST_IMAGES)
+            pixels.append(np.asarray(image))
+    return np.stack(pixels)
 
 
 def _distinct(parts: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
@@ -193,7 +207,7 @@ def _distinct(parts: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 def _check(path: Path, pixels: NDArray[np.uint8]) -> None:
     """Hold the images to what ``training.json`` says of them."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     if "count" in content and content["count"] != len(pixels):
         raise UserError(f"{path} says {content['count']} distinct training images, its files hold {len(pixels)}")
     if "sha256" in content and content["sha256"] != hashlib.sha256(pixels.tobytes()).hexdigest():
