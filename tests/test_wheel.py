@@ -24,6 +24,7 @@ def test_wheel_runs_outside_the_clone(tmp_path):
     for name in (
         "py.typed",
         "constraints.txt",
+        "bibliography.bib",
         "zoo/SHA256SUMS",
         "inert_page/style.css",
         "extraction/templates/extraction.html",

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from memdet.auditing.detectable import ASSUMED, detectable, detectable_sentence
 from memdet.io_utils import json_text, printable
 from memdet.tables.formats import markdown, text
 from memdet.tables.numbers import UNDEFINED, interval, number
 from memdet.tables.run_table import NOT_RESOLVABLE
-from memdet.tables.table import Table, left, notes_by_message, right
+from memdet.tables.table import Column, Table, left, notes_by_message, right
 
 Audit = dict[str, Any]
 LEGEND = (
@@ -18,6 +19,8 @@ LEGEND = (
     "reach; p: permutation over families, adjusted by Holm over the controls of the set. A set is flagged where a "
     "control has p below .01 and its interval lies beyond what is allowed."
 )
+
+LEAST = f"Least AUROC: the smallest that so many items tell from .5 ({ASSUMED.partition(';')[0]})."
 
 
 def to_json(audit: Audit) -> str:
@@ -34,7 +37,9 @@ def to_markdown(audit: Audit) -> str:
 
 def to_table(audit: Audit) -> str:
     """For a terminal."""
-    return text.document([*_tables(audit), *_notes(audit), LEGEND, printable(audit["verdict"])])
+    sizes = audit["n_effective_positive"], audit["n_effective_negative"]
+    told = f"With so many items {detectable_sentence(*sizes)}."
+    return text.on_screen([*_tables(audit), *_notes(audit), told, LEGEND, printable(audit["verdict"])])
 
 
 def summary(audits: Sequence[Audit]) -> Table:
@@ -57,7 +62,14 @@ def summary(audits: Sequence[Audit]) -> Table:
                 audit["verdict"].partition(":")[0],
             ]
         )
-    return Table((*left("sample set"), *right("memorized", "not", "effective", *names), *left("verdict")), rows)
+    columns = (
+        *left("sample set"),
+        *right("memorized", "not", drop=len(names) + 1),
+        *right("effective", drop=len(names) + 2),
+        *(Column(name, "right", drop=len(names) - i, brief=name) for i, name in enumerate(names)),
+        *left("verdict"),
+    )
+    return Table(columns, rows)
 
 
 def summary_markdown(audits: Sequence[Audit]) -> str:
@@ -68,7 +80,15 @@ def summary_markdown(audits: Sequence[Audit]) -> str:
 def summary_table(audits: Sequence[Audit]) -> str:
     """The table of several audits for a terminal, with their verdicts in full."""
     verdicts = [printable(f"{audit['sample_set']}: {audit['verdict']}") for audit in audits]
-    return text.document([summary(audits), LEGEND, "\n".join(verdicts)])
+    table = summary(audits)
+    least = [
+        number(detectable(audit["n_effective_positive"], audit["n_effective_negative"])["smallest_auroc"])
+        for audit in audits
+    ]
+    *columns, verdict = table.columns
+    columns += [Column("least AUROC", "right", drop=len(columns) + 3, best="low"), verdict]
+    rows = [[*row[:-1], area, row[-1]] for row, area in zip(table.rows, least, strict=True)]
+    return text.on_screen([Table(columns, rows), LEGEND, LEAST, "\n".join(verdicts)])
 
 
 SUMMARIES: dict[str, Callable[[Sequence[Audit]], str]] = {
@@ -113,7 +133,14 @@ def _controls(audit: Audit) -> Table:
                 "tells" if row["flagged"] else row["status"],
             ]
         )
-    columns = (*left("control"), *right("AUROC", "TPR at 1 % FPR", "allowed", "p"), *left("status"))
+    columns = (
+        *left("control"),
+        *right("AUROC"),
+        *right("TPR at 1 % FPR", drop=1, brief="TPR@1%"),
+        *right("allowed", drop=2),
+        *right("p", drop=3, best="low"),
+        *left("status"),
+    )
     return Table(columns, rows, _heading(audit))
 
 
@@ -129,7 +156,8 @@ def _strata(audit: Audit) -> Table:
         ]
         for part in audit["strata"]
     ]
-    columns = (*left("stratum", "class"), *right("items", "effective", *names))
+    shown = (Column(name, "right", drop=len(names) - i, brief=name) for i, name in enumerate(names))
+    columns = (*left("stratum"), *left("class", drop=len(names) + 1), *right("items", "effective"), *shown)
     return Table(columns, rows, "AUROC of each stratum against the whole other class")
 
 
@@ -161,7 +189,7 @@ def _families(audit: Audit) -> Table:
         for row in audit["largest_families"]
     ]
     title = f"Largest families, linked by pairs that share at least {audit['similarity']:.0%} of their words"
-    return Table((*right("memorized", "not"), *left("words in common")), rows, title)
+    return Table((*right("memorized", "not"), *left("words in common", least=24)), rows, title)
 
 
 def _notes(audit: Audit) -> list[str]:

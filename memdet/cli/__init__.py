@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from memdet.cli.signals import EndedError, heard
 from memdet.errors import UserError
+from memdet.given_files import NO_LIMITS
 from memdet.io_utils import printable
 
 # Name of each command, and what its help says; the module of the same name holds it.
@@ -26,12 +29,14 @@ COMMANDS = {
     "bench": "Measure throughput, check numerics, or plan for a model that is not at hand.",
     "localize": "Compare maps of where an item is memorized with the truth.",
     "list": "List detectors, mitigations, samples, models or suites.",
+    "show": "Say what a detector, mitigation, sample set, suite or model is.",
     "validate-detector": "Check that a detector keeps the contract.",
     "submit": "Check an entry for the leaderboard and pack it.",
     "export": "Describe a sample set for dataset hubs.",
     "reproduce": "Draw a paper's figures on the planted models.",
     "zoo": "Build or verify a planted model.",
     "doctor": "Say what works on this machine.",
+    "completion": "Print what completes names in your shell.",
 }
 
 
@@ -47,6 +52,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"memdet.cli.{cmd_name.replace('-', '_')}").command
+        _add_common(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -55,8 +61,58 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+def _add_common(command: click.Command) -> None:
+    """``-v`` and ``--no-limits`` of a command, and of all below it."""
+    if not any(parameter.name == "verbose" for parameter in command.params):
+        command.params.append(click.Option(["--no-limits"], **_NO_LIMITS))
+        command.params.append(click.Option(["-v", "--verbose"], **_VERBOSE))
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        _add_common(below)
+
+
+def _heed(ctx: click.Context, param: click.Parameter, given: bool) -> None:
+    if given and isinstance(ctx.obj, Spoken):
+        ctx.obj.verbose = True
+        os.environ |= dict.fromkeys(("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"), "info")
+
+
+def _lift(ctx: click.Context, param: click.Parameter, given: bool) -> None:
+    if given:
+        os.environ[NO_LIMITS] = "1"  # which processes that memdet starts see too
+
+
+@dataclass
+class Spoken:
+    """How much a command says.
+
+    Attributes:
+        verbose: Also what other packages say, and where an error comes from.
+    """
+
+    verbose: bool = False
+
+
+_VERBOSE: dict[str, Any] = {
+    "is_flag": True,
+    "expose_value": False,
+    "is_eager": True,
+    "callback": _heed,
+    "help": "Also what other packages say, and where an error comes from.",
+}
+
+
+_NO_LIMITS: dict[str, Any] = {
+    "is_flag": True,
+    "expose_value": False,
+    "is_eager": True,
+    "callback": _lift,
+    "help": "Read files of any size and any number of rows.",
+}
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="memdet")
+@click.option("-v", "--verbose", **_VERBOSE)
 def group() -> None:
     """Benchmark detectors of memorization in diffusion models."""
 
@@ -72,13 +128,16 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str] | None) -> int:
+    spoken = Spoken()
     try:
         with heard():
-            result: Any = group.main(args=arguments, prog_name="memdet", standalone_mode=False)
+            result: Any = group.main(args=arguments, prog_name="memdet", standalone_mode=False, obj=spoken)
     except EndedError as signal:
         click.echo(f"memdet: ended by {signal.name}; the same command resumes a run", err=True)
         return signal.status
     except UserError as error:
+        if spoken.verbose:
+            click.echo("".join(traceback.format_exception(error)), err=True)
         return _complain(_with_flags(error))
     except click.exceptions.Abort:
         click.echo("memdet: interrupted; the same command resumes a run", err=True)

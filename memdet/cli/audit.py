@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from memdet.cli import options
+from memdet.cli.sets import with_suite
 from memdet.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class Given:
 
 
 @click.command("audit")
-@click.argument("spec", required=False)
-@click.option("--suite", help="All sample sets of a suite, e.g. controlled: a line each.")
+@options.sample_sets()
+@options.suite("All sample sets of a suite, e.g. controlled: a line each.")
 @click.option("--memorized", type=options.UserPath(), metavar="FILE", help="Memorized prompts, with --control.")
 @click.option("--control", type=options.UserPath(), metavar="FILE", help="Other prompts, with --memorized.")
 @options.column("Of the prompts in those files.")
@@ -41,15 +42,19 @@ class Given:
 @options.form(["table", "json", "markdown"])
 @options.out()
 @click.option("--strict", is_flag=True, help="Exit with 1 unless the set passes.")
+@options.view()
 @options.into(Given)
 def command(given: Given) -> int:
     """Show what controls alone can tell of a sample set, without any model.
 
-    Of SPEC, an id or a YAML file, or of two files of prompts: .txt (one a line), .csv, .tsv, .parquet, .jsonl or
+    Of SET, an id or a YAML file, or of two files of prompts: .txt (one a line), .csv, .tsv, .parquet, .jsonl or
     .json, or OWNER/NAME:SPLIT of the hub. A set that holds one prompt under both labels exits with 1.
     """
     if (given.memorized is None) != (given.control is None):
         raise UserError("--memorized and --control go together: two files of prompts")
+    if given.spec is not None and given.suite is None:
+        sets, suite = with_suite([given.spec], None)
+        given = replace(given, spec=sets[0] if sets else None, suite=suite)
     if sum(source is not None for source in (given.spec, given.suite, given.memorized)) != 1:
         raise UserError("name one of: a sample set, --suite, or two files of prompts with --memorized and --control")
     if given.column is not None and given.memorized is None:

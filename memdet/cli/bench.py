@@ -13,6 +13,7 @@ import click
 
 from memdet.cli import options
 from memdet.errors import UserError
+from memdet.given_files import read_json_value
 from memdet.io_utils import json_text, write_text
 
 if TYPE_CHECKING:
@@ -61,9 +62,9 @@ class ThroughputOptions:
 
 
 @click.group("bench", invoke_without_command=True)
-@options.detectors("those of quick", "Can be repeated.")
+@options.detectors("those of quick", "Several with commas, or repeated.")
 @click.option("--compare", nargs=2, metavar="A B", help="Interleave two detectors, or one and bare-forward.")
-@click.option("--sample-set", "reference", metavar="SPEC", default=SAMPLE_SET, show_default=True)
+@options.sample_set(SAMPLE_SET)
 @click.option(
     "--model", "models", multiple=True, metavar="NAME_OR_DIR", help="Instead of the set's own; can be repeated."
 )
@@ -103,6 +104,7 @@ class ThroughputOptions:
 @click.option("--from", "saved", type=options.UserPath(), help="Show a saved JSON file; nothing is measured.")
 @options.out("Write to a file.")
 @options.quiet
+@options.view()
 @click.pass_context
 def command(ctx: click.Context, /, **given: Any) -> int:
     """Measure what detectors cost on this machine.
@@ -113,9 +115,13 @@ def command(ctx: click.Context, /, **given: Any) -> int:
     if ctx.invoked_subcommand is None:
         return _throughput(ThroughputOptions(**given))
     for parameter in ctx.command.params:
-        if parameter.name and ctx.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE:
+        if (
+            parameter.name
+            and parameter.expose_value
+            and ctx.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE
+        ):
             raise UserError(
-                f"{parameter.opts[0]} is no option before a command; give it after {ctx.invoked_subcommand}"
+                f"{parameter.opts[-1]} is no option before a command; give it after {ctx.invoked_subcommand}"
             )
     return 0
 
@@ -128,8 +134,8 @@ def _throughput(given: ThroughputOptions) -> int:
     if given.saved is not None:
         from memdet.benching.throughput_table import read_throughput, throughput_table
 
-        rows = read_throughput(given.saved.read_text(encoding="utf-8"), str(given.saved))
-        show(throughput_table(rows, given.form), given.out)
+        rows = read_throughput(read_json_value(given.saved), str(given.saved))
+        show(throughput_table(rows, given.form), given.out, quiet=given.quiet)
         return 0
 
     from memdet.detectors import detector_classes, make_detectors
@@ -138,13 +144,13 @@ def _throughput(given: ThroughputOptions) -> int:
     classes = detector_classes(given.plugins)
     if given.compare:
         wanted = [None if name == "bare-forward" else make_detectors([name], classes)[0] for name in given.compare]
-        show(_compare(given, wanted, load_sample_set(given.reference)), given.out)
+        show(_compare(given, wanted, load_sample_set(given.reference)), given.out, quiet=given.quiet)
         return 0
     chosen = make_detectors(given.names or load_suite("quick").detectors, classes)
     rows = _measure(given, chosen, load_sample_set(given.reference))
     from memdet.benching.throughput_table import throughput_table
 
-    show(throughput_table(rows, given.form), given.out)
+    show(throughput_table(rows, given.form), given.out, quiet=given.quiet)
     return 1 if any(row["status"] in {"error", "nonfinite"} for row in rows) else 0
 
 
@@ -231,7 +237,7 @@ class NumericsOptions:
 
 @command.command("numerics")
 @click.option("--model", metavar="NAME_OR_DIR", help="Instead of the sample set's own.")
-@click.option("--sample-set", "reference", metavar="SPEC", default=SAMPLE_SET, show_default=True)
+@options.sample_set(SAMPLE_SET)
 @options.detectors()
 @click.option("--items", type=int, default=48, show_default=True, help="How many, half of them memorized.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the noise.")
@@ -240,6 +246,7 @@ class NumericsOptions:
 @options.device
 @options.open_form("table, markdown, csv or json.")
 @options.out("Write to a file; of a Markdown file the marked part.")
+@options.view()
 @options.into(NumericsOptions)
 def numerics(given: NumericsOptions) -> int:
     """Compare precisions, attention kernels and Jacobian backends with float64.
@@ -315,7 +322,7 @@ class PlanOptions:
     help="sd-1.4, sd-2.1, sdxl, a planted model, a UNet's config.json or a pipeline directory; can be repeated.",
 )
 @click.option("--device", default="h100", show_default=True, help="h100, h200, a100, l4, 4090 or t4.")
-@options.detectors("all", "Can be repeated.")
+@options.detectors("all", "Several with commas, or repeated.")
 @options.batch_size("Rows of a network call; auto: what fits.")
 @click.option("--dtype", default="float16", show_default=True, help="float32, tf32, bfloat16 or float16.")
 @click.option("--latent-size", type=click.IntRange(min=1), help="Height and width.  [default: the configuration's]")
@@ -323,6 +330,7 @@ class PlanOptions:
 @options.plugins()
 @options.open_form("table, markdown, csv or json.")
 @options.out("Write to a file.")
+@options.view()
 @options.into(PlanOptions)
 def plan(given: PlanOptions) -> None:
     """Project what detectors cost on a model that nobody here runs.

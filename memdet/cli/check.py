@@ -25,6 +25,7 @@ FORMATS = ("table", "json", "markdown")
 )
 @options.form(FORMATS)
 @options.out()
+@options.view()
 def command(
     run: Path, baseline: Path, tolerance: float, alpha: float, drift: float | None, form: str, out: Path | None
 ) -> int:
@@ -39,7 +40,7 @@ def command(
     from memdet.gate.text import GATE_FORMATS, verdict
 
     result = check_run(run, baseline, tolerance=tolerance, alpha=alpha, drift=drift)
-    show(GATE_FORMATS[form](result), out)
     if out is not None:
         click.echo(verdict(result), err=True)
+    show(GATE_FORMATS[form](result), out)
     return 0 if result.passed else 1

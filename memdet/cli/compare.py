@@ -17,6 +17,7 @@ from memdet.errors import UserError
 @click.option("--by-stratum", is_flag=True, help="A table for each stratum of memorized items.")
 @options.form(["table", "json", "csv", "markdown"])
 @options.out()
+@options.view()
 def command(runs: tuple[Path, ...], against: str | None, by_stratum: bool, form: str, out: Path | None) -> None:
     """Paired tests: each detector between two runs, or, with one run, every pair of its detectors.
 

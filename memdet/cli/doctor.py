@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from memdet.cli import options
+from memdet.cli.output import show_finding
 from memdet.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def command(  # what the options say
     for finding in _findings(model, device, dtype, offline=offline, loading=loading):
         findings.append(finding)
         if form == "table":
-            click.echo(f"{finding.status:8} {finding.check}: {' '.join(finding.detail.split())}")
+            show_finding(f"{finding.status:8} ", finding.check, finding.detail, indent="")
             if finding.mend:
                 click.echo(f"{'':8}   mend: {finding.mend}")
     problems = sum(finding.status == "problem" for finding in findings)

@@ -14,7 +14,7 @@ FORMATS = {"croissant": "croissant.json", "dataset-card": "README.md"}
 
 
 @click.command("export")
-@click.argument("spec")
+@options.sample_sets(required=True, suites=False)
 @options.form(list(FORMATS), "croissant", "What to print.")
 @options.out("Write items, metadata and card to this new directory.", made="either")
 def command(spec: str, form: str, out: Path | None) -> None:

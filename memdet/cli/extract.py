@@ -70,6 +70,7 @@ class Given:
 @options.offline("Open no connection; a hub model must be cached.")
 @options.form(["table", "json", "csv"])
 @options.quiet
+@options.view(writes=False)
 @options.into(Given)
 def command(given: Given) -> int:
     """Measure how often MODEL gives back its own training images.

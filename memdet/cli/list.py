@@ -12,7 +12,11 @@ import click
 from memdet.cli import options
 from memdet.tables.formats import markdown, text
 from memdet.tables.numbers import UNDEFINED
-from memdet.tables.table import Table, left
+from memdet.tables.table import Column, Table
+
+# The order in which columns leave a narrow screen, and to how many places sentences are cut before.
+_DROP = {"year": 1, "version": 1, "headline": 2, "task": 3, "fidelity": 4, "mitigations": 4, "access": 5, "model": 6}
+_LEAST = {"title": 24, "cost": 16}
 
 
 def _detectors(plugins: tuple[Path, ...]) -> list[dict[str, Any]]:
@@ -93,6 +97,7 @@ _KINDS: dict[str, Callable[[tuple[Path, ...]], list[dict[str, Any]]]] = {
 @click.argument("kind", type=click.Choice(list(_KINDS)))
 @options.form(["table", "json", "markdown"])
 @options.plugins()
+@options.view()
 def command(kind: str, form: str, plugins: tuple[Path, ...]) -> None:
     """List what memdet knows."""
     rows = _KINDS[kind](plugins)
@@ -105,8 +110,9 @@ def command(kind: str, form: str, plugins: tuple[Path, ...]) -> None:
 
         click.echo(detector_page(detector_classes(plugins)), nl=False)
         return
-    table = Table(left(*(rows[0] if rows else {})), [[_text(value) for value in row.values()] for row in rows])
-    click.echo(markdown.draw(table) if form == "markdown" else text.draw(table, ruled=False))
+    columns = [Column(name, drop=_DROP.get(name, 0), least=_LEAST.get(name, 0)) for name in (rows[0] if rows else {})]
+    table = Table(columns, [[_text(value) for value in row.values()] for row in rows])
+    click.echo(markdown.draw(table) if form == "markdown" else text.on_screen([table], ruled=False))
 
 
 def _text(value: Any) -> str:

@@ -12,23 +12,23 @@ from memdet.io_utils import json_text
 
 
 @click.command("localize")
-@click.argument("spec")
-@options.detectors("all with a map", "Can be repeated.")
+@options.sample_sets(required=True, suites=False)
+@options.detectors("all with a map", "Several with commas, or repeated.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Noise seeds 0 to N-1.  [default: the protocol's]")
 @options.plugins()
 @options.form(["table", "markdown", "json"])
 @options.out()
+@options.view()
 def command(
     spec: str, names: tuple[str, ...], seeds: int | None, plugins: tuple[Path, ...], form: str, out: Path | None
 ) -> int:
     """Compare detectors' maps with the region that a sample set's memorized items share."""
     from memdet.detectors import detector_classes, make_detectors
-    from memdet.localization.localization import localize, to_text
+    from memdet.localization.localization import localize, to_table, to_text
     from memdet.samplesets import load_sample_set
 
     classes = detector_classes(plugins)
     chosen = names or [name for name, cls in classes.items() if cls.gives_map()]
     rows = localize(load_sample_set(spec), make_detectors(chosen, classes), seeds)
-    text = json_text(rows) if form == "json" else to_text(rows)
-    show(text, out)
+    show(json_text(rows) if form == "json" else (to_table if form == "table" else to_text)(rows), out)
     return 1 if any(row["status"] == "nonfinite" for row in rows) else 0

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from memdet.cli import options
+from memdet.cli.completion import mitigation_names
+from memdet.cli.output import doing, wrote
+from memdet.cli.sets import with_suite
 from memdet.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,14 +42,14 @@ class Given:
 
 
 @click.command("mitigate")
-@click.argument("spec", metavar="[SPEC]", required=False)
-@click.option("--suite", help="A named list of sample sets and mitigations: mitigation.")
-@click.option(
+@options.sample_sets()
+@options.suite("A named list of sample sets and mitigations: mitigation.")
+@options.names_of(
+    "-m",
     "--method",
     "names",
-    multiple=True,
-    metavar="NAME",
-    help="name or name@option=value, or * for all; can be repeated. none and reseed are always there.",
+    text="name or name@option=value, or * for all; several with commas, or repeated. none and reseed are always there.",
+    kind=mitigation_names,
 )
 @click.option("--seeds", type=click.IntRange(min=1), help="Noise seeds 0 to N-1.  [default: the protocol's]")
 @click.option("--items", type=click.IntRange(min=1), metavar="N", help="The first N of each label.  [default: all]")
@@ -60,12 +63,16 @@ class Given:
 @options.plugins("Python file with mitigations.")
 @options.open_form("table, markdown or json.")
 @options.quiet
+@options.view(writes=False)
 @options.into(Given)
 def command(given: Given) -> int:
     """Generate with mitigations and show what is still given back, and what it costs.
 
-    SPEC is a sample set of planted captions. The same command resumes an interrupted run.
+    SET is a sample set of planted captions, or a suite of them. The same command resumes an interrupted run.
     """
+    if given.spec is not None and given.suite is None:
+        named, suite_named = with_suite([given.spec], None)
+        given = replace(given, spec=named[0] if named else None, suite=suite_named)
     if (given.spec is None) == (given.suite is None):
         raise UserError("name one sample set, such as tiny-sd-a-verbatim, or --suite mitigation")
 
@@ -110,10 +117,11 @@ def _run_one(given: Given, suite: SuiteSpec | None, name: str) -> bool:
             f"--workers {given.workers} is for the CPU; on {run_options.device} one process keeps the device busy"
         )
     keep_freed_memory()
+    doing(f"generating from {sample_set.id} with {len(mitigations)} mitigations", quiet=given.quiet)
     target = given.out or Path("runs") / f"mitigate-{sample_set.id}"
     invocation = shlex.join(["memdet", *sys.argv[1:]])
     run = mitigate(sample_set, mitigations, target, run_options, command=invocation, progress=not given.quiet)
     rows = measure(run)
     click.echo(FORMATS[given.form](Comparison(run, rows)))
-    click.echo(f"Run directory: {target}", err=True)
+    wrote(target, "Run directory", follow="memdet show NAME, for what a mitigation does", quiet=given.quiet)
     return any(row.status in {"error", "nonfinite"} for row in rows)

@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeVar, cast
 
 import click
 
+from memdet.cli.completion import detector_names, offered, set_names, suite_names
+from memdet.cli.view import view as view
 from memdet.errors import UserError
 from memdet.io_utils import file_above
 
@@ -40,7 +42,7 @@ class UserPath(click.ParamType):  # type: ignore[type-arg]  # generic in new ver
         Raises:
             UserError: It is empty, names an unknown user, or is a place where the command can write nothing.
         """
-        option = param.opts[0] if isinstance(param, click.Option) else param.human_readable_name if param else "path"
+        option = param.opts[-1] if isinstance(param, click.Option) else param.human_readable_name if param else "path"
         if not str(value):
             raise UserError(f"{option} is empty: name a file or a directory")
         try:
@@ -90,8 +92,91 @@ def into(cls: Callable[..., T]) -> Callable[[Callable[[T], R]], Callable[..., R]
     return decorate
 
 
+class Renamed(click.Option):
+    """An option that had another name: the help shows that of today, and both are understood.
+
+    Args:
+        former: What it was called.
+    """
+
+    def __init__(self, *args: Any, former: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._former = list(former)
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Take the former names too."""
+        known, self.opts = self.opts, [*self.opts, *self._former]
+        super().add_to_parser(parser, ctx)
+        self.opts = known
+
+
+def split_names(given: Sequence[str]) -> tuple[str, ...]:
+    """Names of a list with commas, of which the options of a detector have some too.
+
+    A piece is an option of the name before it where it holds an equals sign and no ``@`` before that.
+
+    Example:
+        >>> split_names(["wen2024,jeon2025@t=200,power=1", "*,-random"])
+        ('wen2024', 'jeon2025@t=200,power=1', '*', '-random')
+    """
+    names: list[str] = []
+    for text in given:
+        first = len(names)
+        for piece in text.split(","):
+            is_option = "=" in piece and "@" not in piece.partition("=")[0]
+            if is_option and len(names) > first and "@" in names[-1]:
+                names[-1] = f"{names[-1]},{piece.strip()}"
+            else:
+                names.append(piece.strip())
+    return tuple(names)
+
+
+def _split(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    return split_names(given)
+
+
+def names_of(*decls: str, text: str, metavar: str = "NAME", kind: Callable[[], Any]) -> Callable[[F], F]:
+    """An option that takes names, several with commas or said several times."""
+    complete = offered(kind, listed=True)
+    return click.option(*decls, multiple=True, metavar=metavar, help=text, callback=_split, shell_complete=complete)
+
+
+def sample_sets(*, required: bool = False, several: bool = False, suites: bool = True) -> Callable[[F], F]:
+    """The argument ``SET``, as ``spec`` or ``specs``: an id, or the path of a spec.
+
+    Args:
+        required: Whether the command needs one.
+        several: Whether it takes several.
+        suites: Whether the name of a suite is understood too.
+    """
+    metavar = ("SET" if required else "[SET]") + ("..." if several else "")
+    complete = offered(set_names, *([suite_names] if suites else []))
+    name, nargs = ("specs", -1) if several else ("spec", 1)
+    return click.argument(name, metavar=metavar, required=required, nargs=nargs, shell_complete=complete)
+
+
+def sample_set(default: str) -> Callable[[F], F]:
+    """``--set``, as ``reference``: a sample set where no argument is one; ``--sample-set`` before."""
+    return click.option(
+        "--set",
+        "reference",
+        metavar="SET",
+        default=default,
+        show_default=True,
+        help="A sample set, whose items and protocol are taken.",
+        cls=Renamed,
+        former=["--sample-set"],
+        shell_complete=offered(set_names),
+    )
+
+
+def suite(text: str) -> Callable[[F], F]:
+    """``--suite``, as ``suite``."""
+    return click.option("--suite", metavar="NAME", help=text, shell_complete=offered(suite_names))
+
+
 def detectors(
-    default: str | None = None, text: str = "name or name@option=value; can be repeated."
+    default: str | None = None, text: str = "name or name@option=value; several with commas, or repeated."
 ) -> Callable[[F], F]:
     """``--detector``, as ``names``.
 
@@ -100,7 +185,7 @@ def detectors(
         text: What else the help says.
     """
     told = text if default is None else f"{text}  [default: {default}]"
-    return click.option("--detector", "names", multiple=True, metavar="NAME", help=told)
+    return names_of("-d", "--detector", "names", text=told, kind=detector_names)
 
 
 def plugins(text: str = "Python file with detectors.") -> Callable[[F], F]:
@@ -136,7 +221,7 @@ def out(
 ) -> Callable[[F], F]:
     """``--out``, as ``out``: a file or a directory, as ``made`` says."""
     kind, shown = UserPath(made), default is not None
-    return click.option("--out", metavar="PATH", type=kind, default=default, show_default=shown, help=text)
+    return click.option("-o", "--out", metavar="PATH", type=kind, default=default, show_default=shown, help=text)
 
 
 def device(command: F) -> F:
@@ -223,7 +308,7 @@ def loading(command: F) -> F:
 
 def quiet(command: F) -> F:
     """``--quiet``, as ``quiet``."""
-    return click.option("--quiet", is_flag=True, help="No progress bars.")(command)
+    return click.option("-q", "--quiet", is_flag=True, help="No progress bars, and no word of what is done.")(command)
 
 
 def batch_size_of(text: str) -> int | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from memdet.cli import options
-from memdet.cli.output import show
+from memdet.cli.output import doing, show
 from memdet.errors import UserError
 from memdet.io_utils import write_text
 
@@ -53,7 +53,7 @@ class Given:
 @click.argument("runs", metavar="RUN_DIR...", nargs=-1, required=True, type=options.UserPath())
 @options.form(FORMATS)
 @click.option("--by-stratum", is_flag=True, help="A table for each stratum of memorized items.")
-@click.option("--by-time", is_flag=True, help="AUROC of detectors of one time, a column a time, in Markdown.")
+@click.option("--by-time", is_flag=True, help="AUROC of detectors of one time, a column a time.")
 @click.option("--by-draws", is_flag=True, help="AUROC of scores that average 1, 2, 4 ... noise draws, and its spread.")
 @click.option("--by-dose", is_flag=True, help="AUROC by copies, and the extraction rate at which it reaches .75.")
 @click.option(
@@ -69,6 +69,7 @@ class Given:
 )
 @options.quiet
 @options.out(made="either")
+@options.view(top=True)
 @options.into(Given)
 def command(given: Given) -> int:
     """Print the table of finished runs, computed from their score files; or write their page.
@@ -80,6 +81,7 @@ def command(given: Given) -> int:
             raise UserError(
                 "--leaderboard takes one directory of runs and nothing else: memdet report results --leaderboard"
             )
+        doing(f"ranking all runs below {given.runs[0]}", quiet=given.quiet)
         _write_leaderboard(given.runs[0], given.out or given.runs[0])
         return 0
     from memdet.leaderboard.board import find_runs
@@ -99,8 +101,9 @@ def command(given: Given) -> int:
         )
     if given.out.is_dir():
         raise UserError(f"--out {given.out} is a directory: name a file in it")
-    from memdet.tables.numbers import undrawn_pictures
+    from memdet.tables.numbers import counted, undrawn_pictures
 
+    doing(f"making the page of {counted(len(found), 'run')}", quiet=given.quiet)
     page, undrawn = _page(found, given.images, given.quiet)
     show(page, given.out)
     if undrawn:
@@ -149,9 +152,10 @@ def _table(runs: list[Path], given: Given) -> str:
 
     rows = report_rows(runs, by_stratum=given.by_stratum)
     if given.by_time:
-        from memdet.tables.by_time import by_time as pivot
+        from memdet.tables.by_time import FORMATS as pivot
 
-        return pivot(rows)
+        _check_form("--by-time", given.form, pivot)
+        return pivot[given.form](rows)
     from memdet.tables.run_table import apart
 
     if note := apart(rows):
@@ -199,7 +203,7 @@ def _write_leaderboard(root: Path, out: Path) -> None:
     files = {
         "leaderboard.json": leaderboard_json(rows, None if ranking is None else ranking_json(ranking)),
         "leaderboard.md": leaderboard_markdown(rows, ranking),
-        "leaderboard.html": leaderboard_html(root, tables),
+        "leaderboard.html": leaderboard_html(root, tables, rows, ranking),
     }
     for name, text in files.items():
         write_text(out / name, text)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from memdet.cli import options
+from memdet.cli.output import wrote
 from memdet.cli.places import default_directory, name_of_model
+from memdet.cli.sets import with_suite
 from memdet.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class Given:
     engine: Engine
     workers: int
     plugins: tuple[Path, ...]
+    isolate_plugins: bool
     files: Path | None
     offline: bool
     form: str
@@ -53,8 +56,8 @@ class Given:
 
 
 @click.command("run")
-@click.argument("specs", metavar="[SPEC]...", nargs=-1)
-@click.option("--suite", help="A named list of sample sets and detectors, e.g. quick.")
+@options.sample_sets(several=True)
+@options.suite("A named list of sample sets and detectors, e.g. quick.")
 @options.detectors()
 @click.option("--seeds", type=click.IntRange(min=1), help="Noise seeds 0 to N-1.  [default: the protocol's]")
 @click.option("--model", metavar="MODEL", help="Your own, with --samples: a directory, a hub id or FILE.py:FUNCTION.")
@@ -95,16 +98,24 @@ class Given:
 )
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; CPU only.")
 @options.plugins()
+@click.option(
+    "--isolate-plugins", is_flag=True, help="Detectors of others in a process of their own, which gets no labels."
+)
 @options.fetching
 @options.open_form("As memdet report.")
 @options.quiet
+@options.view(writes=False, top=True)
 @options.into(Given)
 def command(given: Given) -> int:
     """Score sample sets with detectors, write a run directory and print the table.
 
+    SET is an id of memdet list samples, the path of a spec, or the name of a suite, which brings its detectors.
     Controls are always scored too. The same command resumes an interrupted run.
     """
     _check(given)
+    if given.specs:
+        sets_named, suite_named = with_suite(given.specs, given.suite)
+        given = replace(given, specs=sets_named, suite=suite_named)
 
     from memdet.samplesets import load_suite
     from memdet.samplesets.fetch import Fetcher
@@ -132,6 +143,7 @@ def command(given: Given) -> int:
         accelerate=given.accelerate,
         engine=given.engine,
         workers=given.workers,
+        isolate_plugins=given.isolate_plugins,
         fetcher=fetcher,
         loading={} if given.model is None else {given.model: given.loading},
     )
@@ -144,7 +156,7 @@ def command(given: Given) -> int:
     invocation = shlex.join(["memdet", *sys.argv[1:]])
     rows = rows_of(run(sets, detectors, target, run_options, command=invocation, progress=not given.quiet))
     click.echo(FORMATS[given.form](rows))
-    click.echo(f"Run directory: {target}", err=True)
+    wrote(target, "Run directory", follow=f"memdet report {target} --format html --out {target}.html")
     return 1 if any(row["status"] in {"error", "nonfinite"} for row in rows) else 0
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memdet.cli import options
+from memdet.cli.completion import detector_names, offered
 from memdet.cli.places import FOLDER, default_directory, name_of_model
 from memdet.errors import UserError
 from memdet.io_utils import write_text
@@ -77,7 +78,16 @@ class Given:
     text="The generations are held against them, by a threshold from generations of up to 99 reference prompts."
 )
 @options.column("Of the prompts in those files.")
-@click.option("--detector", "name", default="curvature-gap", show_default=True, help="name or name@option=value.")
+@click.option(
+    "-d",
+    "--detector",
+    "name",
+    metavar="NAME",
+    default="curvature-gap",
+    show_default=True,
+    help="name or name@option=value.",
+    shell_complete=offered(detector_names),
+)
 @click.option("--fpr", type=float, default=0.01, show_default=True, help="False positive rate of the threshold.")
 @click.option("--seeds", type=click.IntRange(min=1), default=4, show_default=True, help="Noise seeds 0 to N-1.")
 @options.steps("Of DDIM.", 50)
@@ -99,6 +109,7 @@ class Given:
 @options.offline("Open no connection; what is of the hub must be cached.")
 @options.form(["table", "json", "csv"])
 @options.quiet
+@options.view(writes=False)
 @options.into(Given)
 def command(given: Given) -> int:
     """Rank a model owner's own prompts by risk, and look at what the model makes of them.

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from memdet.cli import options
+from memdet.cli.output import show_finding
 from memdet.errors import UserError
 from memdet.io_utils import write_directory
 
@@ -31,7 +32,7 @@ def command(run: Path, plugins: tuple[Path, ...], out: Path | None) -> int:
     click.echo(f"entry {run}")
     findings = check_entry(run, plugins)
     for finding in findings:
-        click.echo(f"  {finding.status:8}{finding.check}: {finding.detail}")
+        show_finding(finding.status, finding.check, finding.detail)
     failed = sum(finding.status == "failed" for finding in findings)
     if failed:
         click.echo(f"{failed} {'check' if failed == 1 else 'checks'} failed; nothing was packed", err=True)

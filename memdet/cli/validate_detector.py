@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from memdet.cli.output import show_finding
 from memdet.errors import UserError
 
 
@@ -33,7 +34,7 @@ def command(name_or_file: str) -> int:
         click.echo(detector.label)
         findings = validate(detector)
         for finding in findings:
-            click.echo(f"  {finding.status:8}{finding.check}: {finding.detail}")
+            show_finding(finding.status, finding.check, finding.detail)
         if is_unchecked(findings):
             click.echo("  nothing could be checked, so the contract is not known to hold")
         broken |= is_unchecked(findings) or any(finding.status == "failed" for finding in findings)

@@ -36,7 +36,7 @@ GENERATIONS = (
 
 def to_table(found: Extraction) -> str:
     """The prompts that give back most, and what to make of them, in 80 places."""
-    return text.document(blocks_of(found))
+    return text.on_screen(blocks_of(found))
 
 
 def blocks_of(found: Extraction) -> list[Block]:
@@ -60,7 +60,12 @@ def table_of(found: Extraction) -> Table:
         ]
         for row in shown
     ]
-    columns = (*right("copied", "rate [95 %]", "ratio"), *left("nearest image", "prompt"))
+    columns = (
+        *right("copied", "rate [95 %]"),
+        *right("ratio", drop=1, best="low"),
+        *left("nearest image", drop=2),
+        *left("prompt", least=12),
+    )
     above = sum(row.copies.copied > 0 for row in shown)
     return Table(columns, rows, rule_after=above if 0 < above < len(rows) else None)
 

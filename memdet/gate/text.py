@@ -17,7 +17,11 @@ from memdet.tables.table import Table, left, right
 SCHEMA_VERSION = 1
 COLUMNS = (
     *left("sample set", "detector"),
-    *right("AUROC before", "after", "change", "adjusted p", "largest drift", "allowed"),
+    *right("AUROC before", "after", drop=3),
+    *right("change", drop=5, brief="change"),
+    *right("adjusted p", drop=4, best="low"),
+    *right("largest drift", drop=2, best="low"),
+    *right("allowed", drop=1, best="low"),
     *left("gate"),
 )
 _ITEMS_SHOWN = 5
@@ -30,7 +34,7 @@ def to_table(result: GateResult) -> str:
         for failure in result.failures
     ]
     below = [_legend(result), *(f"note: {note}" for note in result.notes)]
-    return text.document([verdict(result), *failures, *_table(result), "\n".join(below)])
+    return text.on_screen([verdict(result), *failures, *_table(result), "\n".join(below)])
 
 
 def to_markdown(result: GateResult) -> str:
@@ -83,8 +87,9 @@ def _move(move: Move) -> str:
 
 
 def _table(result: GateResult) -> list[Table]:
-    """The rows, where there are any."""
-    return [Table(COLUMNS, [_cells(row) for row in result.rows])] if result.rows else []
+    """The rows, those that fail first, where there are any."""
+    rows = sorted(result.rows, key=lambda row: not row.failed)
+    return [Table(COLUMNS, [_cells(row) for row in rows])] if rows else []
 
 
 def _cells(row: GateRow) -> list[str]:

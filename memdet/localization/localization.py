@@ -18,9 +18,9 @@ from memdet.probing.from_sample_set import dev_items, items_of
 from memdet.running.remarks import remarks_on, say
 from memdet.running.scoring import drawing_alike
 from memdet.samplesets import SampleSet
-from memdet.tables.formats import markdown
+from memdet.tables.formats import markdown, text
 from memdet.tables.numbers import UNDEFINED, counted, interval
-from memdet.tables.table import Table, left
+from memdet.tables.table import Block, Table, left
 from memdet.torch_state import in_own_state
 
 FIELDS = (
@@ -147,15 +147,25 @@ def best_threshold(maps: Maps, mask: NDArray[np.int64]) -> float:
 
 def to_text(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown, which reads well in a terminal too."""
+    return markdown.document(_blocks(rows), padded=True)
+
+
+def to_table(rows: Sequence[dict[str, Any]]) -> str:
+    """For a terminal, best first."""
+    return text.on_screen(_blocks(sorted(rows, key=lambda row: -(row["pixel_auroc"] or 0.0))))
+
+
+def _blocks(rows: Sequence[dict[str, Any]]) -> list[Block]:
+    """The table, what rows say for themselves, and what the columns are."""
     first = rows[0]
     seeds = counted(first["seeds"], "noise seed")
     table = Table(
-        left("detector", "pixel AUROC", "IoU", "threshold", "status"),
+        (*left("detector", "pixel AUROC"), *left("IoU", drop=3), *left("threshold", drop=1), *left("status", drop=2)),
         [_cells(row) for row in rows],
         f"{first['sample_set']}: {first['n_items']} memorized items, {seeds}",
     )
     notes = [f"{row['detector']}: {row['message']}." for row in rows if row["message"]]
-    return markdown.document([table, *notes, LEGEND], padded=True)
+    return [table, *notes, LEGEND]
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -25,6 +25,7 @@ from memdet.metrics._pairs import (
     permutation_above_half,
 )
 from memdet.metrics._placements import effective_number
+from memdet.metrics._power import smallest_auroc, smallest_difference
 from memdet.metrics._proportion import share_interval
 from memdet.metrics._psychometric import PsychometricCurve, psychometric_curve
 from memdet.metrics._ties import Ties, area_ties, tie_groups
@@ -77,6 +78,8 @@ __all__ = [
     "realised_fpr",
     "roc_curve",
     "share_interval",
+    "smallest_auroc",
+    "smallest_difference",
     "student_sf",
     "tau_between",
     "tie_groups",

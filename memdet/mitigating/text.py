@@ -37,7 +37,7 @@ class Comparison:
 
 def to_text(found: Comparison) -> str:
     """Two tables and what to make of them, in 80 places."""
-    return text.document(_blocks(found, _NAME))
+    return text.on_screen(_blocks(found, _NAME))
 
 
 def to_markdown(found: Comparison) -> str:
@@ -88,7 +88,8 @@ def _title(run: Generations) -> str:
 
 def _extraction(rows: Sequence[Measured], width: int | None) -> Table:
     headers = [part for label in COMPARED for part in (f"- {label}", "p")]
-    columns = (*left("mitigation"), *right("copies [95 %]", *headers))
+    differences = (column for header in headers for column in right(header, drop=2 if header == "p" else 1))
+    columns = (*left("mitigation"), *right("copies [95 %]", best="low"), *differences)
     return Table(columns, [[_name(row, width), _share(row.copied), *_against(row)] for row in rows])
 
 
@@ -105,7 +106,17 @@ def _against(row: Measured) -> list[str]:
 
 
 def _utility(rows: Sequence[Measured], width: int | None) -> Table:
-    columns = (*left("mitigation"), *right("right", "ord.", "div.", "ord.", "KID (s.e.)", "F", "VJP", "s"))
+    columns = (
+        *left("mitigation"),
+        *right("right", drop=9),
+        *right("ord.", drop=4),
+        *right("div.", drop=6),
+        *right("ord.", drop=3),
+        *right("KID (s.e.)", drop=7, best="low"),
+        *right("F", drop=5, best="low"),
+        *right("VJP", drop=1, best="low"),
+        *right("s", drop=8, best="low"),
+    )
     return Table(columns, [[_name(row, width), *_useful(row)] for row in rows])
 
 

@@ -57,7 +57,11 @@ def to_csv(result: dict[str, Any], extraction: Extraction | None = None) -> str:
 def to_table(result: dict[str, Any], extraction: Extraction | None = None) -> str:
     """The highest prompts, and what to make of them; then what their generations are, where that was looked at."""
     ranking, reference = result["ranking"], result["reference"]
-    compared_with = right("reference as high", "expected false positives") if reference else ()
+    compared_with = (
+        (*right("reference as high", drop=1), *right("expected false positives", drop=2, best="low"))
+        if reference
+        else ()
+    )
     rows = []
     for row in ranking[:SHOWN]:
         cells = [four_digits(row["rank"]), four_digits(row["score"])]
@@ -65,7 +69,7 @@ def to_table(result: dict[str, Any], extraction: Extraction | None = None) -> st
             cells += [compared(row, reference["used"]), expected(row["expected_false_positives"])]
         rows.append([*cells, text.shortened(row["prompt"], _WIDTH)])
     table = Table(
-        (*right("rank", "score"), *compared_with, *left("prompt")),
+        (*right("rank", best="low"), *right("score"), *compared_with, *left("prompt", least=24)),
         rows,
         title_of(result),
         rule_after=(result["threshold"] or {}).get("above"),
@@ -73,7 +77,7 @@ def to_table(result: dict[str, Any], extraction: Extraction | None = None) -> st
     more = len(ranking) - SHOWN
     follow = f"{more} more prompts follow in scan.json and with --format csv." if more > 0 else ""
     compared_with_training = [] if extraction is None else blocks_of(extraction)
-    return text.document([table, follow, "\n".join(sentences(result)), *compared_with_training])
+    return text.on_screen([table, follow, "\n".join(sentences(result)), *compared_with_training])
 
 
 FORMATS: dict[str, Callable[[dict[str, Any], Extraction | None], str]] = {

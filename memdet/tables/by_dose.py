@@ -306,7 +306,7 @@ def tables_of(rows: Rows) -> list[Table]:
 
 
 def _of_detector(rows: list[Row], of_run: str) -> Table:
-    columns = (*left("dose"), *right("items", "extraction", "AUROC"))
+    columns = (*left("dose"), *right("items", drop=1), *right("extraction", drop=2), *right("AUROC"))
     lines = [
         [row["stratum"], str(row["n_positive"]), number(row["extraction"]), interval(row, "auroc")] for row in rows
     ]
@@ -319,7 +319,7 @@ def _name(row: Row) -> str:
 
 
 FORMATS: dict[str, Callable[[Rows], str]] = {
-    "table": lambda rows: text.document([*tables_of(rows), textwrap.fill(LEGEND, PLACES)]),
+    "table": lambda rows: text.on_screen([*tables_of(rows), textwrap.fill(LEGEND, PLACES)]),
     "json": lambda rows: json_text(list(rows)),
     "csv": lambda rows: to_csv(rows, FIELDS),
     "markdown": lambda rows: markdown.document([*map(markdown.plain_table, tables_of(rows)), markdown.plain(LEGEND)]),

@@ -15,7 +15,7 @@ from memdet.tables.formats import markdown, text
 from memdet.tables.formats.csv import to_csv
 from memdet.tables.numbers import bounded, defined, number
 from memdet.tables.rows import Row, Rows, refuse_scan
-from memdet.tables.table import Table, left, right
+from memdet.tables.table import Column, Table, left
 
 FIELDS = (
     "run",
@@ -112,12 +112,15 @@ def tables_of(rows: Rows) -> list[Table]:
         numbers = sorted({n for of_detector in cells.values() for n in of_detector})
         title = f"{key[1]} v{key[2]}" + (f", run {key[0]}" if several else "")
         lines = [[label, *(found.get(n, "") for n in numbers)] for label, found in cells.items()]
-        tables.append(Table((*left("detector"), *right(*(f"n = {n}" for n in numbers))), lines, title))
+        # Of those between one draw and all the largest go first; one and all stay longest.
+        order = {n: len(numbers) - i if 0 < i < len(numbers) - 1 else len(numbers) + 1 for i, n in enumerate(numbers)}
+        columns = (Column(f"n = {n}", "right", drop=order[n], brief=f"n = {n}") for n in numbers)
+        tables.append(Table((*left("detector"), *columns), lines, title))
     return tables
 
 
 FORMATS: dict[str, Callable[[Rows], str]] = {
-    "table": lambda rows: text.document([*tables_of(rows), LEGEND]),
+    "table": lambda rows: text.on_screen([*tables_of(rows), LEGEND]),
     "json": lambda rows: json_text(list(rows)),
     "csv": lambda rows: to_csv(rows, FIELDS),
     "markdown": lambda rows: markdown.document([*map(markdown.plain_table, tables_of(rows)), LEGEND]),

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from memdet.errors import UserError
 from memdet.results.labels import split_option
-from memdet.tables.formats import markdown
+from memdet.tables.formats import markdown, text
 from memdet.tables.numbers import interval
 from memdet.tables.rows import Row, Rows
 from memdet.tables.run_table import table_title
-from memdet.tables.table import Table, left, right
+from memdet.tables.table import Column, Table, left
 
 FIRST = "first step"
 
 
 def by_time(rows: Rows) -> str:
-    """Markdown: a table a sample set, a line a detector, a column a time; detectors of a single time are left out.
+    """Markdown: :func:`tables_of`."""
+    return markdown.document(tables_of(rows))
+
+
+def tables_of(rows: Rows) -> list[Table]:
+    """A table a sample set, a line a detector, a column a time; detectors of a single time are left out.
 
     Args:
         rows: From :func:`~memdet.tables.report_rows`. Detectors that differ in the option ``t`` alone share a line;
@@ -32,15 +39,23 @@ def by_time(rows: Rows) -> str:
     tables = [_table(of_set) for of_set in timed if of_set]
     if not tables:
         raise UserError("no detector was run at several times: run one with and without the option t, wen2024@t=200")
-    return markdown.document(tables)
+    return tables
+
+
+FORMATS: dict[str, Callable[[Rows], str]] = {
+    "table": lambda rows: text.on_screen(tables_of(rows)),
+    "markdown": by_time,
+}
 
 
 def _table(lines: dict[str, dict[int | None, Row]]) -> Table:
     """The latest time first, which is that of the first step."""
     times = sorted({t for cells in lines.values() for t in cells}, key=lambda t: -(t if t is not None else 10**9))
     first = next(iter(next(iter(lines.values())).values()))
+    headers = [FIRST if t is None else f"t = {t}" for t in times]
+    columns = (Column(name, "right", drop=len(times) - i, brief=name) for i, name in enumerate(headers))
     return Table(
-        (*left("AUROC at"), *right(*(FIRST if t is None else f"t = {t}" for t in times))),
+        (*left("AUROC at"), *columns),
         [[base, *(interval(cells[t], "auroc") if t in cells else "" for t in times)] for base, cells in lines.items()],
         table_title([first]),
     )

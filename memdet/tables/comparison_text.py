@@ -21,10 +21,15 @@ LEGEND = (
     "all). Holm: p adjusted for all tests of its table. "
     f"Metrics version {METRICS_VERSION}."
 )
-_NUMBERS = right("AUROC, first", "AUROC, second", "difference", "p", "Holm")
+_NUMBERS = (
+    *right("AUROC, first", "AUROC, second", drop=3),
+    *right("difference"),
+    *right("p", drop=2, best="low"),
+    *right("Holm", best="low"),
+)
 
 FORMATS: dict[str, Callable[[Rows], str]] = {
-    "table": lambda rows: text.document(_blocks(rows)),
+    "table": lambda rows: text.on_screen(_blocks(rows)),
     "json": lambda rows: json_text(list(rows)),
     "csv": lambda rows: to_csv(rows, FIELDS),
     "markdown": lambda rows: markdown.document(

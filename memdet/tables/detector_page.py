@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from memdet.detectors import Detector, DetectorInfo
@@ -51,7 +52,7 @@ def _cells(info: DetectorInfo) -> list[str]:
 
 def _section(cls: type[Detector]) -> str:
     info = cls.info
-    text, described = _parts(inspect.cleandoc(cls.__doc__ or ""))
+    text, options = described(cls)
     facts = [f"`{info.paper}`"] if info.paper else []
     if not info.is_control:
         facts.append(info.fidelity)
@@ -64,13 +65,42 @@ def _section(cls: type[Detector]) -> str:
     if info.headline is not None:
         source = f" ({info.headline.source})" if info.headline.source else ""
         lines.append(f"Headline: {info.headline.described()}{source}.\n")
-    for name, hint in cls.option_types().items():
-        kind = f"{_choices(hint)}; default {_value(getattr(cls, name))}"
-        lines.append(f"- `{name}` ({kind}): {described.get(name, '')}".rstrip(": "))
+    lines += [f"- `{one.name}` ({one.kind}; default {one.default}): {one.text}".rstrip(": ") for one in options]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _parts(docstring: str) -> tuple[str, dict[str, str]]:
+@dataclass(frozen=True)
+class Option:
+    """An option of a detector, in Markdown.
+
+    Attributes:
+        name: As it is written after ``@``.
+        kind: What it may be.
+        default: Its value where nothing is said.
+        text: What it means.
+    """
+
+    name: str
+    kind: str
+    default: str
+    text: str
+
+
+def described(cls: type[Detector]) -> tuple[str, list[Option]]:
+    """What a detector's docstring says, formula first, and its options; both in Markdown.
+
+    Args:
+        cls: The detector.
+    """
+    text, texts = parts_of(inspect.cleandoc(cls.__doc__ or ""))
+    options = [
+        Option(name, choices_of(hint), _value(getattr(cls, name)), texts.get(name, ""))
+        for name, hint in cls.option_types().items()
+    ]
+    return text, options
+
+
+def parts_of(docstring: str) -> tuple[str, dict[str, str]]:
     """A docstring as Markdown without its list of attributes, and that list by name."""
     text = re.sub(r":(?:class|func|meth|attr):`~?([^`]+)`", r"`\1`", docstring.replace("``", "`"))
     body, _, attributes = text.partition("\nAttributes:\n")
@@ -83,13 +113,13 @@ def _value(value: object) -> str:
     return "none" if value is None else f"`{value}`"
 
 
-def _choices(hint: Any) -> str:
+def choices_of(hint: Any) -> str:
     """What an option may be, in words."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return " or ".join(f"`{choice}`" for choice in arguments)
     if origin is Annotated:  # a number with a bound
-        return _choices(arguments[0])
+        return choices_of(arguments[0])
     if arguments:
-        return " or ".join(_choices(argument) for argument in arguments)
+        return " or ".join(choices_of(argument) for argument in arguments)
     return "none" if hint is type(None) else str(hint.__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 
 from memdet.detectors.base import is_control
@@ -17,8 +18,14 @@ from memdet.tables.table import Table, left, notes_by_message, right
 
 COLUMNS = (
     *left("detector"),
-    *right("AUROC", "group", "TPR at 1 % FPR", "gain over control", "rank corr.", "F", "JVP", "VJP", "ms / item"),
-    *left("status"),
+    *right("AUROC"),
+    *right("group", drop=9, best="low"),
+    *right("TPR at 1 % FPR", drop=7, brief="TPR@1%"),
+    *right("gain over control", drop=8, brief="gain"),
+    *right("rank corr.", drop=4),
+    *right("F", "JVP", "VJP", drop=5, best="low"),
+    *right("ms / item", drop=3, best="low"),
+    *left("status", drop=2),
 )
 HEADERS = tuple(column.header for column in COLUMNS)
 GROUP = (
@@ -51,6 +58,30 @@ def tables_of(rows: Rows) -> list[Table]:
         title = table_title(members) + (f", run {first['run']}" if several else "")
         tables.append(Table(COLUMNS, [cells_of(row) for row in members], title, notes_of(members)))
     return tables
+
+
+def best_first(rows: Rows) -> list[Table]:
+    """The tables as a terminal shows them: rows without numbers after those with, and controls last.
+
+    Args:
+        rows: As for :func:`tables_of`; their order is that of equally good ones.
+    """
+    tables = []
+    for _, group in groupby(rows, key=lambda row: [row[name] for name in _OF_TABLE]):
+        ordered = sorted(group, key=lambda row: (is_control(row["access"]), -_finite(row["auroc"])))
+        controls = sum(is_control(row["access"]) for row in ordered)
+        told = all(row["status"] == "ok" or row["message"] for row in ordered)  # below the table
+        columns = COLUMNS if told else [replace(one, drop=0 if one.header == "status" else one.drop) for one in COLUMNS]
+        tables.append((ordered, controls, columns))
+    drawn = tables_of([row for ordered, _, _ in tables for row in ordered])
+    return [
+        replace(table, columns=columns, tail=controls)
+        for table, (_, controls, columns) in zip(drawn, tables, strict=True)
+    ]
+
+
+def _finite(auroc: float | None) -> float:
+    return -1.0 if auroc is None else auroc
 
 
 def apart(rows: Rows) -> str:
@@ -147,7 +178,7 @@ def _to_latex(rows: Rows) -> str:
 
 
 FORMATS: dict[str, Callable[[Rows], str]] = {
-    "table": lambda rows: text.document([*tables_of(rows), LEGEND]),
+    "table": lambda rows: text.on_screen([*best_first(rows), LEGEND]),
     "json": lambda rows: json_text(list(rows)),
     "csv": lambda rows: to_csv(rows, FIELDS),
     "markdown": lambda rows: markdown.document([*map(markdown.plain_table, tables_of(rows)), markdown.escape(LEGEND)]),

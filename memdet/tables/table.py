@@ -14,20 +14,28 @@ class Column:
     Attributes:
         header: What stands above it.
         align: To which side its cells go.
+        drop: In which order columns leave a table that is wider than the screen: 1 first, equal ones together. 0 stays.
+        least: Places of a column of sentences, to which they are cut before another column leaves. 0: they are not.
+        brief: A shorter header. Where there is no room, cells stand below it without their intervals.
+        best: Which end is the better one, for ``--sort``: of numbers the high one where nothing is said.
     """
 
     header: str
     align: Literal["left", "right"] = "left"
+    drop: int = 0
+    brief: str = ""
+    best: Literal["high", "low"] = "high"
+    least: int = 0
 
 
-def left(*headers: str) -> tuple[Column, ...]:
+def left(*headers: str, drop: int = 0, least: int = 0) -> tuple[Column, ...]:
     """Columns of text."""
-    return tuple(Column(header) for header in headers)
+    return tuple(Column(header, drop=drop, least=least) for header in headers)
 
 
-def right(*headers: str) -> tuple[Column, ...]:
+def right(*headers: str, drop: int = 0, brief: str = "", best: Literal["high", "low"] = "high") -> tuple[Column, ...]:
     """Columns of numbers."""
-    return tuple(Column(header, "right") for header in headers)
+    return tuple(Column(header, "right", drop, brief, best) for header in headers)
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ class Table:
         title: One line above it.
         notes: Lines below it.
         rule_after: Number of rows above a rule; None draws none.
+        tail: So many rows at the end stay there however a table is sorted, and are not cut off: controls.
 
     Raises:
         ValueError: A row has more or fewer cells than there are columns.
@@ -50,6 +59,7 @@ class Table:
     title: str = ""
     notes: Sequence[str] = ()
     rule_after: int | None = None
+    tail: int = 0
 
     def __post_init__(self) -> None:
         for row in self.rows:

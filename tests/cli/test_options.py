@@ -63,7 +63,7 @@ def test_the_help_is_that_of_the_command():
     assert "Say it." in text
     assert "[default: all]" in text
     for option in ("detector", "plugin", "device", "dtype", "batch-size", "files", "offline", "format", "out", "quiet"):
-        assert text.count(f"  --{option} ") == 1
+        assert text.count(f" --{option} ") == 1
 
 
 @pytest.mark.parametrize(
@@ -95,3 +95,37 @@ def test_parameters_of_the_library_are_options_here(cli, monkeypatch):
     monkeypatch.setattr(doctor, "examine", broken)
     code, out, err = cli("doctor")
     assert (code, out, err) == (2, "", "memdet: --dry-run or `other`: not both\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        (["-d", "a,b"], ("a", "b")),
+        (["-d", "a", "--detector", "b,c"], ("a", "b", "c")),
+        (["-d", "a@x=1,y=2,b"], ("a@x=1,y=2", "b")),
+        (["-d", "a@x=1, b@t=200,power=1 ,c"], ("a@x=1", "b@t=200,power=1", "c")),
+        (["-d", "*,-a"], ("*", "-a")),
+        (["-d", "a@x=1", "-d", "y=2"], ("a@x=1", "y=2")),
+    ],
+)
+def test_lists_with_commas(given, names):
+    assert show.main(["x", *given], standalone_mode=False).names == names
+
+
+def test_short_options():
+    given = show.main(["x", "-o", "o", "-q", "-d", "a"], standalone_mode=False)
+    assert (given.out, given.quiet, given.names) == (Path("o"), True, ("a",))
+
+
+def test_a_former_name_of_an_option_is_understood_and_not_shown():
+    @click.command("measure")
+    @options.sample_set("mixture-2d")
+    def measure(reference):
+        return reference
+
+    assert measure.main([], standalone_mode=False) == "mixture-2d"
+    for name in ("--set", "--sample-set"):
+        assert measure.main([name, "x"], standalone_mode=False) == "x"
+    text = measure.get_help(click.Context(measure))
+    assert "--set SET" in text
+    assert "--sample-set" not in text

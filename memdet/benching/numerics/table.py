@@ -141,7 +141,7 @@ def _blocks(audit: Audit) -> list[Block]:
 
 
 FORMATS: dict[str, Callable[[Audit], str]] = {
-    "table": lambda audit: text.document(_blocks(audit)),
+    "table": lambda audit: text.on_screen(_blocks(audit)),
     "json": _to_json,
     "csv": lambda audit: to_csv(numerics_rows(audit), FIELDS),
     "markdown": lambda audit: markdown.document(_blocks(audit)),

@@ -45,12 +45,22 @@ LEGEND = (
 Row = dict[str, Any]
 _UNIT_COLUMNS = (
     *left("unit"),
-    *right("TFLOP", "coverage", "GB moved a row", "GB kept a row", "rows that fit", "batch"),
-    *right("ms a row, at least", "of it memory"),
+    *right("TFLOP", drop=6, best="low"),
+    *right("coverage", drop=1),
+    *right("GB moved a row", drop=3, best="low"),
+    *right("GB kept a row", drop=4, best="low"),
+    *right("rows that fit", "batch", drop=5),
+    *right("ms a row, at least", best="low"),
+    *right("of it memory", drop=2),
 )
 _COLUMNS = (
     *left("detector"),
-    *right("F", "JVP", "VJP", "TFLOP / item", "batch", "GB at peak", "items / s, at most", "by FLOPs alone"),
+    *right("F", "JVP", "VJP", drop=3, best="low"),
+    *right("TFLOP / item", drop=4, best="low"),
+    *right("batch", drop=2),
+    *right("GB at peak", drop=5, best="low"),
+    *right("items / s, at most"),
+    *right("by FLOPs alone", drop=1),
 )
 
 
@@ -172,7 +182,7 @@ def _to_table(plans: Sequence[Plan]) -> str:
     blocks: list[Block] = []
     for plan in plans:
         blocks += [f"{_title(plan)}\n{_facts(plan)}", *_tables(plan), "\n".join(_notes(plan))]
-    return text.document([*blocks, LEGEND])
+    return text.on_screen([*blocks, LEGEND])
 
 
 def _to_csv(plans: Sequence[Plan]) -> str:
