@@ -9,10 +9,11 @@ import site
 import sys
 import sysconfig
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from memdet.errors import UserError
 
@@ -42,10 +43,16 @@ def run_file(path: Path, name: str, what: str) -> ModuleType:
     sys.modules[name] = module
     try:
         # Compiled here: Python's own cache of compiled files goes by size and seconds, which an edit can keep.
-        exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), module.__dict__)
+        with talking_aside():
+            exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:  # its author's mistake, whatever it is
         raise UserError(f"{what} {path} cannot be loaded: {type(error).__name__}: {reason(error)}") from error
     return module
+
+
+def talking_aside() -> AbstractContextManager[Any]:
+    """Inside, what code of somebody else prints goes to standard error: standard output is that of the command."""
+    return redirect_stdout(sys.stderr)
 
 
 def reason(error: BaseException) -> str:

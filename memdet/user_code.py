@@ -55,6 +55,11 @@ def code_of(detector: Any) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def is_foreign(detector: Any) -> bool:
+    """Whether a detector, or a class that it is built on, is neither memdet's nor Python's."""
+    return not all(_is_nobodys(cls) for cls in type(detector).__mro__)
+
+
 def files_of(cls: type) -> dict[str, str]:
     """SHA-256 of the file that defines a class and of local files it imports, by path from that file's folder."""
     if _is_nobodys(cls):

@@ -12,7 +12,8 @@ import torch
 
 from memdet.errors import UserError
 from memdet.running.memory import OutOfMemoryError, peak_resident
-from memdet.running.workers import NO_GUARD, leave_if_starting, why_ended
+from memdet.running.ending import NO_GUARD, why_ended
+from memdet.running.workers import leave_if_starting
 
 
 def peak_of_process(device: str, work: Callable[..., None], *arguments: Any) -> int | None:

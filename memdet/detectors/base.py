@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
-from memdet.detectors.configured import Configured
+from memdet.detectors.configured import Configured, check_said
 from memdet.errors import NotApplicableError, UserError
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ class DetectorInfo:
         headline: The point at which its paper judges it; None for ours, for derived ones and for controls.
 
     Raises:
-        UserError: Unknown access, task or fidelity, or a deviation that is not described.
+        UserError: A name that no command line can have, a field of another type, unknown access, task or fidelity, or
+            a deviation that is not described.
     """
 
     name: str
@@ -119,6 +120,7 @@ class DetectorInfo:
     headline: Headline | None = None
 
     def __post_init__(self) -> None:
+        check_said("detector", self)
         kinds = (("access", get_args(Access)), ("task", get_args(Task)), ("fidelity", get_args(Fidelity)))
         for field, known in kinds:
             given = getattr(self, field)

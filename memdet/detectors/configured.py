@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+import math
+import re
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import fields
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from memdet.detectors.plugins import remake
 from memdet.errors import UserError
+from memdet.io_utils import printable
 from memdet.torch_state import kept_generators, own_state
 from memdet.user_code import files_of, note_source
 
@@ -123,3 +127,38 @@ def check_info(cls: type[Configured]) -> None:
     if not isinstance(getattr(cls, "info", None), cls.info_type):
         how = f'write info = {cls.info_type.__name__}(name="...", title="...", access="...", cost="...") in the class'
         raise UserError(f"{cls.kind} {cls.__qualname__} in {cls.__module__} has no info; {how}")
+
+
+def check_said(kind: str, info: Any) -> None:
+    """Refuse what no table or command line can show: a name of other signs, text that is none, numbers that are none.
+
+    Args:
+        kind: Of what is described.
+        info: What is said of it.
+
+    Raises:
+        UserError: Names the field.
+    """
+    for name in (info.name, *(info.aliases if isinstance(info.aliases, tuple) else [info.aliases])):
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise UserError(
+                f"{kind} {printable(repr(name))[:80]} has a name that cannot stand on a command line: write letters, "
+                "digits, '-', '_' and '.', 80 at most, the first a letter or digit"
+            )
+    where = f"{kind} {info.name!r}"
+    for field in fields(info):
+        value = getattr(info, field.name)
+        for known, words in _SAID.items():
+            if field.type == known and not _IS[known](value):
+                raise UserError(f"{where}: {field.name} is {printable(repr(value))[:80]}, not {words}")
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+_SAID = {"str": "a text of one line", "int": "a whole number", "bool": "True or False", "float": "a number from 0"}
+_IS: dict[str, Callable[[Any], bool]] = {
+    "str": lambda value: isinstance(value, str) and printable(value) == value,
+    "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "bool": lambda value: isinstance(value, bool),
+    "float": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf,
+}
+"""By the annotation of a field."""

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 from memdet.detectors.configured import Configured, check_info
 from memdet.detectors.plugins import load_plugin
 from memdet.errors import UserError
-from memdet.source_files import reason
+from memdet.source_files import reason, talking_aside
 
 C = TypeVar("C", bound=Configured)
 
@@ -46,7 +46,8 @@ class Finder(Generic[C]):
         self._register(found, self.built_in())
         for point in points:
             try:
-                loaded = point.load()
+                with talking_aside():
+                    loaded = point.load()
             except (Exception, SystemExit) as error:  # somebody else's package: name it instead of failing
                 raise UserError(f"{_named(point)} cannot be loaded: {reason(error)}") from error
             if not (inspect.isclass(loaded) and issubclass(loaded, self.base)):
@@ -84,7 +85,13 @@ class Finder(Generic[C]):
             if key in options:
                 raise UserError(f"{kind} {text!r}: option {key!r} is given twice; keep one of them")
             options[key] = value
-        return classes[name](**options)
+        try:
+            with talking_aside():
+                return classes[name](**options)
+        except UserError:
+            raise
+        except (Exception, SystemExit) as error:  # of somebody else's class
+            raise UserError(f"{kind} {text!r} cannot be made: {type(error).__name__}: {reason(error)}") from error
 
     def defined_in(self, module: ModuleType) -> list[type[C]]:
         """Those that a module defines itself."""

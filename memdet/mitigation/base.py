@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, get_args
 
 from memdet.detectors.base import Access, Fidelity
-from memdet.detectors.configured import Configured
+from memdet.detectors.configured import Configured, check_said
 from memdet.errors import UserError
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class MitigationInfo:
     seeded: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_said("mitigation", self)
         for field, known in (("access", get_args(Access)), ("fidelity", get_args(Fidelity))):
             given = getattr(self, field)
             if given not in known:

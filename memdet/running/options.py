@@ -29,6 +29,8 @@ class RunOptions:
         memo: False recomputes what detectors could share.
         engine: What computes the units of work: ``local``, this machine.
         workers: Processes that share the units; each takes its part of the cores. CPU only.
+        isolate_plugins: Whether detectors that are not memdet's are computed in a process of their own, which gets no
+            labels (:mod:`memdet.running.aside`).
         fetcher: Where remote models come from.
         loading: What of a model is loaded and put on it, by the model's name; the model as it is where nothing is said.
 
@@ -44,6 +46,7 @@ class RunOptions:
     memo: bool = True
     engine: Engine = "local"
     workers: int = 1
+    isolate_plugins: bool = False
     fetcher: Fetcher = Fetcher()
     loading: Mapping[str, LoadOptions] = field(default_factory=dict)
 

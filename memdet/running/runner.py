@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from tqdm import tqdm
@@ -76,7 +77,8 @@ def run(
             return said_again(Run.load(out))
         say(remarks := remarks_on(sample_sets, models))
         started = time.perf_counter()
-        with tqdm(total=sum(map(len, work.plan.values())), unit="batch", disable=not progress) as bar:
+        total = sum(map(len, work.plan.values()))
+        with closing(work), tqdm(total=total, unit="batch", disable=not progress) as bar:
             for name, count in compute(Job(sample_sets, detectors, options, work, sink)):
                 bar.set_description(name)
                 bar.update(count)

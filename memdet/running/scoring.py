@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,14 +24,18 @@ from memdet.results.memory import give_back_memory
 from memdet.results.schema import ITEMS, ROWS_AT_ONCE, SCORES
 from memdet.results.shards import SCORED, Notes
 from memdet.results.sinks import Sink
+from memdet.running.aside import Aside
 from memdet.running.batch_size import batch_of
 from memdet.running.memory import OutOfMemoryError, is_out_of_memory
 from memdet.running.options import RunOptions
 from memdet.running.repeats import Repeats
 from memdet.running.scored import Scored
+from memdet.running.touched import Touched
 from memdet.running.work_plan import Unit, tested_items, units_of
 from memdet.samplesets import SampleSet
+from memdet.source_files import NOBODYS, talking_aside
 from memdet.torch_state import seeded_generators
+from memdet.user_code import is_foreign
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +56,11 @@ def score_items(model: ScoreModel | None, items: Items, detector: Detector, prob
     """
     n = len(items)
     try:
-        with drawing_alike(detector, probe), probe.charge(supervised=detector.info.supervised) as cost:
+        with (
+            drawing_alike(detector, probe),
+            talking_aside(),
+            probe.charge(supervised=detector.info.supervised) as cost,
+        ):
             start = _clock(model)
             raw = detector.score(probe)
             scores = torch.as_tensor(raw).detach().cpu()
@@ -65,7 +74,9 @@ def score_items(model: ScoreModel | None, items: Items, detector: Detector, prob
         return Scored([float("nan")] * n, ["not-applicable"] * n, Cost(), str(error))
     except AccelerationError:
         raise
-    except Exception as error:  # the run goes on; the row and the manifest say what happened
+    except BaseException as error:  # the run goes on; the row and the manifest say what happened
+        if not isinstance(error, Exception | SystemExit) and not _is_of_a_user(type(error)):
+            raise
         if is_out_of_memory(error):
             raise OutOfMemoryError(detector.label, n) from error
         message = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -93,6 +104,7 @@ class Work:
         detectors: In the order of their rows.
         options: How it is computed.
         models: By name; loaded if not given.
+        watched: Whether detectors of others may change nothing that those of memdet share with them.
 
     Attributes:
         plan: Units of each sample set.
@@ -104,6 +116,8 @@ class Work:
         detectors: Sequence[Detector],
         options: RunOptions,
         models: Mapping[str, ScoreModel] | None = None,
+        *,
+        watched: bool = True,
     ) -> None:
         loaded = models or load_models(sample_sets, options)
         self._policy = Policy(memo=options.memo)
@@ -116,6 +130,10 @@ class Work:
         self._dev: Items | None = None
         self._repeats = Repeats(sample_sets, self._tables)
         self._fits: dict[tuple[str, str], int] = {}  # items at once, where the planned batch did not fit
+        self._foreign = frozenset(detector.label for detector in detectors if is_foreign(detector))
+        theirs = [detector for detector in detectors if detector.label in self._foreign]
+        self._aside = Aside(sample_sets, theirs, options, type(self)) if options.isolate_plugins and theirs else None
+        self._touched = Touched() if watched and theirs and not self._aside else None
         self.plan = {
             s.id: units_of(
                 s,
@@ -136,14 +154,7 @@ class Work:
         part = self._tables[sample_set].iloc[unit.rows]
         if sink.has(unit.name, lambda: _about(self._sets[sample_set], part, unit)):
             return
-        owner = (sample_set, unit.model, unit.seed, unit.whole)
-        if owner != self._owner:
-            self._memory.forget()
-            self._owner, self._memory, self._dev = owner, SeedMemory(), None
-            self._repeats.begin(unit.model, unit.seed)
-        of_set, model = self._sets[sample_set], self._models[unit.model]
-        if self._dev is None and not unit.whole:
-            self._dev = dev_items(of_set, [unit.model], model)
+        of_set, model = self._begin(sample_set, unit)
         planned, fits = len(part), self._fits.get((sample_set, unit.model), len(part))
         while True:
             try:
@@ -170,6 +181,34 @@ class Work:
         if unit.whole:
             give_back_memory(planned)
 
+    def score(self, sample_set: str, ids: Sequence[str], unit: Unit) -> list[Scored]:
+        """Scores of some items of a unit, for a process that keeps none: one of each detector of the unit.
+
+        Raises:
+            OutOfMemoryError: They do not fit.
+        """
+        of_set, model = self._begin(sample_set, unit)
+        table = self._tables[sample_set]
+        part = table[table["item_id"].isin(ids) & (table["model"] == unit.model)] if not unit.whole else table
+        return self._ask(of_set, part, model, unit, unit.detectors)
+
+    def close(self) -> None:
+        """End the process that computes detectors of others, where there is one."""
+        if self._aside is not None:
+            self._aside.close()
+
+    def _begin(self, sample_set: str, unit: Unit) -> tuple[SampleSet, ScoreModel]:
+        """Sample set and model of a unit; what belongs to another seed is forgotten."""
+        owner = (sample_set, unit.model, unit.seed, unit.whole)
+        if owner != self._owner:
+            self._memory.forget()
+            self._owner, self._memory, self._dev = owner, SeedMemory(), None
+            self._repeats.begin(unit.model, unit.seed)
+        of_set, model = self._sets[sample_set], self._models[unit.model]
+        if self._dev is None and not unit.whole:
+            self._dev = dev_items(of_set, [unit.model], model)
+        return of_set, model
+
     def _score(self, of_set: SampleSet, part: pd.DataFrame, model: ScoreModel, unit: Unit) -> list[Scored]:
         """Every detector of the unit on some of its items, of which some may have been scored in another sample set."""
         if unit.whole or not (known := self._repeats.known(of_set.id, part)).any():
@@ -192,14 +231,40 @@ class Work:
         unit: Unit,
         detectors: Sequence[Detector],
     ) -> list[Scored]:
-        """Detectors on items that are a batch of their own."""
+        """Detectors on items that are a batch of their own; those of others in their process, if they have one."""
+        if self._aside is None:
+            return self._ask_here(of_set, part, model, unit, detectors)
+        near = [detector for detector in detectors if detector.label not in self._foreign]
+        found = iter(self._ask_here(of_set, part, model, unit, near) if near else ())
+        ids = part["item_id"].tolist()
+        return [
+            self._aside.ask(of_set.id, ids, unit, detector) if detector.label in self._foreign else next(found)
+            for detector in detectors
+        ]
+
+    def _ask_here(
+        self,
+        of_set: SampleSet,
+        part: pd.DataFrame,
+        model: ScoreModel,
+        unit: Unit,
+        detectors: Sequence[Detector],
+    ) -> list[Scored]:
         items = items_of_whole(part, of_set, model) if unit.whole else items_of(part, of_set, model)
+        if not any(detector.info.supervised for detector in detectors):
+            items = replace(items, labels=())  # which nobody is to find
         context = Context(of_set.protocol, unit.seed, unit.items_of_model, self._policy)
         probe = Probe(model, items, context, memory=self._memory, dev=None if unit.whole else self._dev)
         try:
             if isinstance(model, Accelerated) and not all(detector.info.is_control for detector in detectors):
                 self._prepare(model, items, of_set)
-            found = [score_items(model, items, detector, probe) for detector in detectors]
+            if self._touched is not None:
+                self._touched.remember(model, items, context)
+            found = []
+            for detector in detectors:
+                found.append(score_items(model, items, detector, probe))
+                if self._touched is not None and detector.label in self._foreign:
+                    self._touched.check(model, detector)
         finally:
             probe.forget()
         if not unit.whole:
@@ -221,6 +286,11 @@ class Work:
                 part = table.iloc[start : start + ROWS_AT_ONCE]
                 columns = [pa.array(part[column], pa.string()) for column in ITEMS.names[1:]]
                 yield pa.table([pa.repeat(name, len(part)), *columns], schema=ITEMS)
+
+
+def _is_of_a_user(cls: type) -> bool:
+    """Whether a class is somebody's own exception, and none of Python's or memdet's."""
+    return cls.__module__.partition(".")[0] not in NOBODYS
 
 
 def load_models(sample_sets: Sequence[SampleSet], options: RunOptions) -> dict[str, ScoreModel]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from memdet.models.own_file import is_own_file
 from memdet.results.manifest import Manifest
 from memdet.results.sinks import RunDirectory, Share
 from memdet.running.description import threads_of_worker
+from memdet.running.ending import NO_GUARD, end_with_caller, why_ended
 from memdet.running.memory import keep_freed_memory
 from memdet.running.options import RunOptions
 from memdet.running.scoring import Work, load_models
@@ -36,8 +36,6 @@ from memdet.torch_state import in_own_state
 
 GROUPS_PER_WORKER = 4
 PARTS_PER_WORKER = 64
-NO_GUARD = 86  # exit status of a worker that was led back to the call that started it
-_RESUMES = "what is done is kept, the same command resumes"
 
 _work: Work | None = None
 _directory: RunDirectory | None = None
@@ -141,41 +139,6 @@ def compute_in_processes(
         pool.shutdown(cancel_futures=True)
 
 
-def why_ended(statuses: Iterable[int | None]) -> str:
-    """What exit statuses of worker processes say of the end of one of them; the others are terminated by the pool.
-
-    Args:
-        statuses: As `multiprocessing` gives them, below 0 for a signal.
-
-    Example:
-        >>> why_ended([-15, -11])
-        'a worker process ended by SIGSEGV, a crash of compiled code; what is done is kept, the same command resumes'
-    """
-    ended = [status for status in statuses if status]
-    status = next((one for one in ended if one != -signal.SIGTERM), ended[0] if ended else None)
-    if status == NO_GUARD:
-        return (
-            "a worker process ended where the script calls memdet again, for every worker reads the script first: put "
-            'what it runs under `if __name__ == "__main__":`, or do without further processes'
-        )
-    if status is None:
-        return f"a worker process ended, and left no status; {_RESUMES}"
-    if status > 0:
-        return f"a worker process ended with status {status}, and said why on standard error; {_RESUMES}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = f"signal {-status}"
-    if name == "SIGKILL":
-        return (
-            "a worker process ended by SIGKILL: the system sends it where memory is used up, or somebody did; "
-            f"{_RESUMES}, with fewer `workers` if it was memory"
-        )
-    crashes = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT"}
-    what = ", a crash of compiled code" if name in crashes else ", which somebody sent"
-    return f"a worker process ended by {name}{what}; {_RESUMES}"
-
-
 @contextmanager
 def _readable_main() -> Iterator[None]:
     """Inside, processes that start do not read a script that came from standard input, which is gone."""
@@ -208,7 +171,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
 def _start(work: bytes, options: RunOptions, share: Share) -> None:
     """Make this process ready. What fails is kept for :func:`_compute`, whose caller hears of it."""
     global _work, _directory, _failed
-    threading.Thread(target=_end_with_caller, daemon=True).start()
+    threading.Thread(target=end_with_caller, daemon=True).start()
     keep_freed_memory()
     torch.set_num_threads(threads_of_worker(options.workers))
     try:
@@ -227,14 +190,6 @@ def _start(work: bytes, options: RunOptions, share: Share) -> None:
         _work, _directory = kind(sample_sets, detectors, options, models), RunDirectory.joined(share)
     except Exception as error:
         _failed = error
-
-
-def _end_with_caller() -> None:
-    """End this process when its caller is gone, were it killed: nobody waits for the rest, and what is done is kept."""
-    caller = multiprocessing.parent_process()
-    assert caller is not None
-    caller.join()
-    os._exit(1)
 
 
 def _groups(plan: Mapping[str, Units], workers: int) -> list[list[tuple[str, range]]]:

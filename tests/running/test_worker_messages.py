@@ -14,7 +14,8 @@ from memdet import Detector, DetectorInfo
 from memdet.detectors import detector_classes, make_detectors
 from memdet.errors import UserError
 from memdet.running import RunOptions, run
-from memdet.running.workers import check_workers, why_ended
+from memdet.running.ending import why_ended
+from memdet.running.workers import check_workers
 from memdet.samplesets import load_sample_set
 
 SCRIPT = """
