@@ -9,10 +9,11 @@ from itertools import groupby
 from memdet.detectors.base import is_control
 from memdet.detectors.registry import is_outdated
 from memdet.leaderboard.cells import is_saturated, spec_of
+from memdet.leaderboard.front import front_of
+from memdet.leaderboard.front_data import common_prefix, verdict_markdown
 from memdet.leaderboard.headlines import headlines_markdown
 from memdet.leaderboard.ranking import WorldRanking
 from memdet.leaderboard.ranking_text import ranking_markdown
-from memdet.page.render import ONE_ANSWER
 from memdet.results.scale import scale_sentence
 from memdet.tables.formats import markdown
 from memdet.tables.numbers import UNDEFINED, number
@@ -38,9 +39,8 @@ INTRODUCTION = """\
 Made by `memdet report results --leaderboard` from the score files in this directory, and by nothing else. To add a row,
 see [docs/submitting.md](../docs/submitting.md). The numbers are also in `leaderboard.json`.
 
-{scale}{one_answer}
-That page is `leaderboard.html`. Here, read a column, not a row. Detectors stand in the order of their cost, the
-cheapest first.{over_worlds}
+{scale}{verdict}The page that shows all of this is `leaderboard.html`. In the first tables, read a column, not a row.
+Detectors stand in the order of their cost, the cheapest first.
 
 - **bold**: the highest AUROC of a set, and every one whose interval reaches it
 - *italics*: not shown to beat the best control, which never calls the model (the interval of the gain reaches 0)
@@ -52,7 +52,12 @@ cheapest first.{over_worlds}
 - cost: network forwards (F) and Jacobian products (JVP, VJP) an item, over all its seeds, where they are most
 """
 
-ASKED_ALL_THE_SAME = " What a mean over questions says stands in [Ranking over worlds](#ranking-over-worlds)."
+_VERDICT = """\
+Mean over questions of the gain over the best control, by the rules of [the front
+page](../docs/statistics.md#the-front-page); all ranks stand in [Ranking over worlds](#ranking-over-worlds):
+
+{cards}
+"""
 
 _LEGEND = f"""\
 {INTERVALS} {GROUP}
@@ -79,8 +84,8 @@ def leaderboard_markdown(rows: Sequence[Row], ranking: WorldRanking | None = Non
     common = controls | {label for label, sets in run_on.items() if 2 * sets >= len(current)}
     specs = [spec for key in tables if (spec := spec_of(key)) is not None]
     scale = scale_sentence(spec.model for spec in specs)
-    over_worlds = "" if ranking is None else ASKED_ALL_THE_SAME
-    parts = [INTRODUCTION.format(scale=scale and f"{scale}\n\n", one_answer=ONE_ANSWER, over_worlds=over_worlds)]
+    verdict = "" if ranking is None else _VERDICT.format(cards=verdict_markdown(front_of(ranking, rows)))
+    parts = [INTRODUCTION.format(scale=scale and f"{scale}\n\n", verdict=verdict)]
     for title, keys in (
         ("Sets of prompts", prompts),
         ("Sets of class labels, images and closed forms", others),
@@ -114,7 +119,7 @@ def _overview(keys: Sequence[Key], tables: dict[Key, list[Row]], common: set[str
     shown = {
         label: found for label, found in shown.items() if any(r["status"] != NOT_APPLICABLE for r in found.values())
     }
-    prefix = _common_prefix([name for name, _ in keys])
+    prefix = common_prefix([name for name, _ in keys])
     best = {key: max((row["auroc"] or 0.0 for row in tables[key] if not unranked(row)), default=0.0) for key in keys}
     heads = [f"[{_short(key, prefix)}](#{_anchor(key)}){'†' if is_saturated(tables[key]) else ''}" for key in keys]
     rows = []
@@ -203,17 +208,6 @@ def _anchor(key: Key) -> str:
 
 def _short(key: Key, prefix: str) -> str:
     return key[0].removeprefix(prefix)
-
-
-def _common_prefix(names: Sequence[str]) -> str:
-    """Whole parts with which all names begin: ``tiny-sd-``."""
-    if len(names) < 2:
-        return ""
-    first, last = min(names).split("-"), max(names).split("-")
-    same = 0
-    while same < min(len(first), len(last)) - 1 and first[same] == last[same]:
-        same += 1
-    return "".join(part + "-" for part in first[:same])
 
 
 def _question(key: Key) -> str:

@@ -48,7 +48,8 @@ class Standing:
         control: Whether it is a control.
         cells: In the order of the ranking's cells.
         gain: Mean gain over questions; None where a cell is missing.
-        rank: With its simultaneous interval; None where the gain is, and of variants that do not stand for their method.
+        rank: With its simultaneous interval; None where the gain is, and for variants that do not stand for their
+            method.
         tau: By question that it answers in two or more worlds.
         tied: The others with a rank that are not told apart from it, the best first.
     """
@@ -138,7 +139,8 @@ def world_ranking(tables: Tables, rows: Sequence[Row]) -> WorldRanking | None:
     keys = [key for cell in cells for key in cell.sets]
     areas = bootstrap_sets([_set_scores(means[key], units[key], kept[key]) for key in keys])
     sources = _Sources.of(keys, by_set, areas)
-    return WorldRanking(cells, _standings(cells, keys, areas, sources), left_out, saturated)
+    standings = [*_standings(cells, keys, areas, sources), *_never_ranked(by_set, keys, areas, len(cells))]
+    return WorldRanking(cells, standings, left_out, saturated)
 
 
 @dataclass(frozen=True)
@@ -211,12 +213,19 @@ def _standings(cells: Sequence[Cell], keys: Sequence[SetKey], areas: SetAreas, s
     return sorted(found, key=lambda one: (one.rank is None, one.rank or (), one.detector))
 
 
+def _never_ranked(
+    by_set: Mapping[SetKey, Sequence[Row]], keys: Sequence[SetKey], areas: SetAreas, n_cells: int
+) -> list[Standing]:
+    """Detectors of which every row averages another number of noise seeds than the others of its set."""
+    scored = {row["detector"] for key in keys for row in by_set[key] if row["status"] == "ok"}
+    nothing = [CellFigures(None, None, 0)] * n_cells
+    return [Standing(label, False, nothing, None, None, {}) for label in sorted(scored - set(areas.detectors))]
+
+
 _Place = tuple[Interval, tuple[int, int, int] | None, tuple[str, ...]]
 
 
-def _places(
-    cells: Sequence[Cell], complete: Sequence[str], areas: SetAreas, sources: _Sources
-) -> dict[str, _Place]:
+def _places(cells: Sequence[Cell], complete: Sequence[str], areas: SetAreas, sources: _Sources) -> dict[str, _Place]:
     """Gain of each detector that has every cell; rank, and who is tied, of those that stand for their method."""
     if not complete:
         return {}

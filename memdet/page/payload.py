@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 from memdet.detectors import Detector, detector_classes
 from memdet.detectors.base import is_control
-from memdet.metrics import Interval, Ties, area_ties, auroc_interval, average_ranks, evaluate_rates
+from memdet.metrics import METRICS_VERSION, Interval, Ties, area_ties, auroc_interval, average_ranks, evaluate_rates
+from memdet.page.methods import method_facts
 from memdet.page.pictures import Pictures
 from memdet.page.training import Training, training_of
 from memdet.results.conditions import Source
@@ -46,6 +48,10 @@ def payload_of(runs: Sequence[Run], *, generations: int, picture_bytes: int) -> 
         "runs": [],
         "conditions": [],
         "sets": [],
+        "version": version("memdet"),
+        "metrics": METRICS_VERSION,
+        "date": max((run.manifest.started for run in runs), default="")[:10],
+        "front": None,
     }
     conditions: dict[str, int] = {}
     pictures = Pictures(generations)
@@ -74,6 +80,7 @@ def payload_of(runs: Sequence[Run], *, generations: int, picture_bytes: int) -> 
             pictures.add(described, source, facts, run.images)
             data["sets"].append(described)
     data["conditions"] = list(conditions)
+    data["methods"] = method_facts(data["detectors"], classes)
     models = [name for run in runs for source in run.sources.values() for name in _models(source)]
     data["scale"] = scale_sentence(models, {key: image for run in runs for key, image in run.images.items()})
     data["pictures"] = pictures.encode(picture_bytes)
@@ -144,6 +151,7 @@ def _set(name: str, of_set: pd.DataFrame, rows: list[Row], source: Source, train
         "task": spec.task if spec else None,
         "order": spec.order if spec else None,
         "label_rule": spec.label_rule if spec else "",
+        "audit": None,
         "known_problems": spec.known_problems if spec else [],
         "protocol": {key: getattr(source.entry, key, None) for key in ("model", "steps", "guidance", "noise")},
         "rows": [[row[name] for name in FIELDS] for row in rows],

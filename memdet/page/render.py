@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from memdet.io_utils import write_text
+from memdet.page.methods import REPOSITORY
 from memdet.page.payload import payload_of
 from memdet.results.run import Run
 
@@ -23,9 +24,16 @@ ONE_ANSWER = (
     "one that finds the highest mean share of memorized items over a list of sets that no budget changes, and the sets "
     "on which that one fails."
 )
-"""What page and leaderboard say of ranks."""
-SCRIPTS = ("data", "dom", "metrics", "svg", "answer", "table", "plots", "items", "main")
-STYLES = ("base", "page")
+"""What the page of a run says of ranks."""
+BEST_OF_EACH = (
+    "What finds most on each sample set, at a false positive rate and within a budget. The cards above go by the "
+    "ranking over questions."
+)
+SCRIPTS = (
+    *("data", "dom", "tips", "copy", "metrics", "svg", "views"),
+    *("answer", "front", "table", "plots", "items", "method", "main"),
+)
+STYLES = ("base", "page", "front")
 
 
 def to_html(
@@ -65,7 +73,9 @@ def render(data: dict[str, Any], title: str = "") -> str:
     return environment.get_template("page.html.j2").render(
         title=title or "Detectors of memorization, compared",
         scale=data["scale"],
-        one_answer=ONE_ANSWER,
+        one_answer=BEST_OF_EACH if data["front"] else ONE_ANSWER,
+        board=data["front"] is not None,
+        repository=REPOSITORY,
         data=embedded(data),
         style=style,
         script=script,

@@ -47,6 +47,7 @@ function asked() {
 }
 
 function answer() {
+  $("verdict").hidden = FRONT !== null; // the cards of a leaderboard name methods by its ranking
   const { level, budget, access } = asked(), rate = DATA.rates[level - 1];
   const found = DATA.sets.map((set) => {
     const measure = resolves(set, rate) ? level : 0;
@@ -54,15 +55,16 @@ function answer() {
   });
   verdict(found, level, budget, access);
   put($("answer-caption"), `The best detector of each sample set for ${limit(budget)}, by the share of memorized items that it finds at ${percent(rate)} FPR. 95\u00a0% intervals.`);
-  put($("answers").tHead, h("tr", null, ["Sample set", "Best", numeric(`TPR at ${percent(rate)} FPR`), numeric("AUROC"), numeric("Evaluations"), numeric("Time"), "Not told apart from it"].map((head) =>
+  put($("answers").tHead, h("tr", null, ["Sample set", "Best", numeric(`TPR at ${percent(rate)} FPR`), numeric("AUROC"), numeric("Evaluations"), numeric("Time"), "Tied with"].map((head) =>
     h("th", { scope: "col", class: head.number ? "number" : null }, head.text || head))));
   put($("answers").tBodies[0], found.map((entry) => answerRow(entry)));
+  tipGroup($("answers"));
 }
 
 const limit = (budget) => (budget === Infinity ? "any number of network evaluations" : `at most ${plural(budget, "network evaluation")}`);
 
 function answerRow({ set, measure, best }) {
-  const head = h("th", { scope: "row" }, h("button", { type: "button", class: "link", onclick: () => chooseSet(DATA.sets.indexOf(set), true) }, set.name));
+  const head = h("th", { scope: "row" }, h("button", { type: "button", class: "link", onclick: () => openSet(DATA.sets.indexOf(set)) }, set.name));
   if (!best) return h("tr", null, head, h("td", { colspan: 6 }, "no detector"));
   const { row } = best, rates = measured(set, measure, row.detector);
   const rate = measure === 0 ? "not resolvable" : h("div", { class: "measure" }, loud(rates), intervalBar(rates, 0, 1));
@@ -71,7 +73,7 @@ function answerRow({ set, measure, best }) {
   const ties = others.length > 3 ? h("details", null, h("summary", null, plural(others.length, "detector")), named(others.join(", "))) : others.length ? named(others.join(", ")) : "none";
   return h("tr", null, head, h("td", null, name), h("td", { class: "number" }, rate),
     h("td", { class: "number" }, loud([row.auroc, row.auroc_low, row.auroc_high])),
-    h("td", { class: "number", title: parts(row) }, count(row.evaluations)), h("td", { class: "number" }, duration(row.seconds)), h("td", null, ties));
+    h("td", { class: "number" }, tip(h("span", { class: "tip-word" }, count(row.evaluations)), () => [row.detector, parts(row)])), h("td", { class: "number" }, duration(row.seconds)), h("td", null, ties));
 }
 
 /**

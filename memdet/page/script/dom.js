@@ -70,9 +70,8 @@ const numeric = (text) => ({ text, number: true });
 
 /** An interval as a bar: a line from low to high, a dot at the value, dashes at a reference. */
 function intervalBar(values, from, to, options) {
-  const [value, low, high] = values;
-  const width = 100, at = (v) => 4 + (width - 8) * Math.min(1, Math.max(0, (v - from) / (to - from)));
-  const { reference, control } = options || {};
+  const [value, low, high] = values, { reference, control, logit, width = 100 } = options || {};
+  const at = logit ? logitScale(from, to, 4, width - 4) : (v) => 4 + (width - 8) * Math.min(1, Math.max(0, (v - from) / (to - from)));
   return s("svg", { width, height: 16, viewBox: `0 0 ${width} 16`, "aria-hidden": "true", focusable: "false" },
     s("line", { class: "grid", x1: 4, x2: width - 4, y1: 8, y2: 8 }),
     reference === undefined || reference === null ? null : s("line", { class: "reference", x1: at(reference), x2: at(reference), y1: 1, y2: 15 }),

@@ -40,9 +40,7 @@ function drawItems() {
   const set = state.set, words = $("item-text").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
   const label = $("item-label").value, stratum = $("item-stratum").value, detector = $("item-detector").value;
   const ranks = detector ? percentiles(scoresOf(set, detector)) : [], { items } = set;
-  const kept = items.id.map((id, index) => ({
-    id, index, label: items.label[index], own: ranks[index] ?? 0, disagreement: items.disagreement?.[index], rank: items.rank?.[index], extraction: items.extraction[index],
-  })).filter((item) => {
+  const kept = items.id.map((id, index) => itemOf(set, index, ranks)).filter((item) => {
     const text = `${item.id} ${promptOf(set, item.index) ?? ""} ${set.strata[items.stratum[item.index]]}`.toLowerCase();
     return words.every((word) => text.includes(word)) && (label === "" || item.label === Number(label)) && (stratum === "" || items.stratum[item.index] === Number(stratum));
   });
@@ -56,12 +54,19 @@ function drawItems() {
   $("item-more").textContent = `Show ${Math.min(STEP, kept.length - shown.length)} more`;
 }
 
-function itemRow(set, item, detector) {
+/** An item as lists have it. */
+function itemOf(set, index, ranks) {
+  const { items } = set;
+  return { id: items.id[index], index, label: items.label[index], own: ranks[index] ?? 0, disagreement: items.disagreement?.[index], rank: items.rank?.[index], extraction: items.extraction[index] };
+}
+
+/** An item in a list; `where` names its set where a list holds several. */
+function itemRow(set, item, detector, where) {
   const { items } = set, { index } = item, prompt = promptOf(set, index), entry = DATA.pictures.entries[items.picture?.[index] ?? -1];
   const details = h("details", null, h("summary", null,
     entry ? h("span", { class: "thumbs" }, [...(entry.training || []).slice(0, 1), ...(entry.own || entry.generated || []).slice(0, 2)].filter(Boolean).map((tile) => picture(tile))) : null,
     h("span", { class: "what" }, h("span", { class: "prompt" }, prompt ?? item.id), h("span", { class: "meta" },
-      h("span", { class: item.label ? "tag yes" : "tag no" }, standing(set, index)),
+      h("span", { class: item.label ? "tag yes" : "tag no" }, standing(set, index)), where ? h("span", null, where) : null,
       prompt === null || prompt === item.id ? null : h("span", null, item.id), h("span", null, set.strata[items.stratum[index]]),
       item.extraction === null || unreturned(set, index) ? null : h("span", null, `${percent(item.extraction)} copied`),
       item.disagreement === undefined ? null : h("span", null, `disagreement ${Math.round(item.disagreement)}`),

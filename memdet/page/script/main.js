@@ -2,24 +2,30 @@
 const state = { set: DATA.sets[0], plotted: [] };
 const THEMES = ["auto", "light", "dark"];
 
-function chooseSet(index, jump) {
+/** Open a set: on a leaderboard its view, on the page of a run its sections. */
+function openSet(index) {
+  if (FRONT) { go({ set: NAMES[index], method: null }); return; }
+  go({ set: NAMES[index] }, true);
+  chooseSet(index);
+  $("leaderboard").scrollIntoView();
+  $("set").focus({ preventScroll: true });
+}
+
+/** Draw a set; a detector that is named is among those plotted, and items are sorted with its scores. */
+function chooseSet(index, label) {
   state.set = DATA.sets[index];
   $("set").value = String(index);
   const set = state.set, first = set.rows.find((row) => row.status === "ok") || { n_positive: 0, n_negative: set.negatives };
-  const best = set.rows.filter((row) => eligible(row) && row.access !== ORACLE && row.auroc !== null).reduce((a, b) => (a && a.auroc >= b.auroc ? a : b), null);
+  const best = set.row[label]?.status === "ok" ? set.row[label] : set.rows.filter((row) => eligible(row) && row.access !== ORACLE && row.auroc !== null).reduce((a, b) => (a && a.auroc >= b.auroc ? a : b), null);
   $("set-size").textContent = `${set.items.label.length - set.negatives} memorized, ${set.negatives} not, ${plural(seedsOf(set), "noise seed")}`;
   for (const element of document.querySelectorAll(".set-name")) element.textContent = set.name;
   $("set-title").textContent = set.title ? `${set.title}.` : "";
   put($("set-facts").querySelector(".body"), h("dl", null, factsOf(set, first).map(([name, value]) => [h("dt", null, name), h("dd", null, value)])));
-  state.plotted = defaultPlotted(set);
+  state.plotted = [...defaultPlotted(set).filter((other) => other !== label), ...(set.usable.includes(label) ? [label] : [])];
   if (set.dose) $("dose-set").value = String(index);
   drawTable();
   drawPlots(best ? best.detector : "");
   resetItems(set, best ? best.detector : "");
-  if (jump) {
-    $("leaderboard").scrollIntoView();
-    $("set").focus({ preventScroll: true });
-  }
 }
 
 function factsOf(set, row) {
@@ -29,6 +35,7 @@ function factsOf(set, row) {
   if (set.label_rule) facts.push(["Memorized means", set.label_rule]);
   const how = [steps === null ? null : `DDIM with ${steps} steps`, guidance === null ? null : `guidance ${guidance}`, noise === null ? null : `${noise} noise`];
   if (model) facts.push(["Model", [model, how.filter((part) => part !== null).join(", ")].filter(Boolean).join("; ")]);
+  if (set.audit) facts.push(["Audit", set.audit]);
   if (set.known_problems.length) facts.push(["Known problems", h("ul", null, set.known_problems.map((problem) => h("li", null, problem)))]);
   return facts;
 }
@@ -47,6 +54,8 @@ function setUpHead() {
   const items = DATA.sets.reduce((sum, set) => sum + set.n, 0), seeds = DATA.sets.map(seedsOf), [fewest, most] = [Math.min(...seeds), Math.max(...seeds)];
   const silent = Object.keys(DATA.detectors).length - ran.length, none = silent ? ` ${plural(silent, "more")} ${silent === 1 ? "has" : "have"} no numbers on any of them.` : "";
   $("ran").textContent = `${plural(ran.length - controls, "detector")} and ${plural(controls, "control")} on ${plural(DATA.sets.length, "sample set")}: ${plural(items, "item")}, ${fewest < most ? `${fewest} to ` : ""}${plural(most, "noise seed")}.${none}`;
+  const made = [`memdet ${DATA.version}`, `metrics version ${DATA.metrics}`, DATA.date ? `newest scores of ${DATA.date}` : null].filter(Boolean);
+  $("made").textContent = `${made.join(" \u00b7 ")}.`;
   $("provenance").querySelector(".body").append(...DATA.runs.map((run, index) => h("dl", null, [
     DATA.runs.length > 1 ? ["Run", String(index + 1)] : null,
     run.command ? ["Command", h("code", null, run.command)] : null,
@@ -93,19 +102,26 @@ function setUpWidth() {
     waiting = requestAnimationFrame(() => {
       if (document.documentElement.clientWidth === width) return;
       width = document.documentElement.clientWidth;
+      if ($("view-set").hidden) return;
       drawCurves(); drawCost(); drawAllCosts(); drawScores(); drawDose();
     });
   });
 }
 
 setUpTheme();
+setUpTips();
 setUpHead();
 setUpQuestion();
 setUpTable();
 setUpPlots();
 setUpItems();
 NAMES.forEach((name, index) => $("set").append(option(index, name)));
-$("set").addEventListener("change", () => chooseSet(Number($("set").value)));
+$("set").addEventListener("change", () => go({ set: NAMES[Number($("set").value)], ...(FRONT ? { method: null } : {}) }, !FRONT));
+setUpViews();
+setUpFront();
+readAddress();
+readControls();
+drawFront();
 answer();
-chooseSet(firstSet());
+restore(false);
 setUpWidth();

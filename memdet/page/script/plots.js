@@ -105,6 +105,13 @@ function drawCost() {
     front.map(([label]) => [named(label), between(measured(set, measure, label)), `${count(set.row[label].evaluations)} (${parts(set.row[label])})`, duration(set.row[label].seconds)])));
 }
 
+/** A mark of a plot with its card. */
+function marked(mark, head, ...texts) {
+  mark.setAttribute("role", "img");
+  mark.setAttribute("aria-label", [head, ...texts].join(", "));
+  return tip(mark, () => [head, ...texts]);
+}
+
 function costPlot(box, height, set, measure, labelled) {
   const { points, front } = costs(set, measure), name = $("cost-measure").selectedOptions[0].textContent;
   const most = Math.max(10, ...points.map((point) => point[1]));
@@ -113,7 +120,7 @@ function costPlot(box, height, set, measure, labelled) {
   const { svg, sx, sy, inner } = frame(box, height, {
     title: `${name} against network evaluations on ${set.name}`,
     description: `Pareto front: ${front.map(([label, cost, value]) => `${label} ${number(value)} for ${count(cost)}`).join("; ")}.`,
-    x: (low, high) => logScale(least, most * 1.3, low, high, true), y: (low, high) => linearScale(bottom, 1, low, high),
+    x: (low, high) => logScale(least, most * 1.3, low, high, true), y: (low, high) => (measure === 0 ? logitScale : linearScale)(bottom, 1, low, high), format: measure === 0 ? { y: areaTick } : undefined,
     xName: labelled ? "network evaluations an item (F + JVP + VJP)" : "evaluations", yName: name,
     margin: labelled ? MARGIN : { left: 34, right: 8, top: 24, bottom: 36 },
   });
@@ -129,11 +136,12 @@ function costPlot(box, height, set, measure, labelled) {
   const r = labelled ? 5 : 3;
   for (const [label, cost, value] of [...points].sort((a, b) => on.has(a[0]) - on.has(b[0]))) {
     const x = sx(cost), y = sy(Math.max(value, bottom)), row = set.row[label];
-    const tip = s("title", null, `${label}: ${number(value)}, ${parts(row)}`);
-    if (row.control) svg.append(s("path", { class: "axis", d: `M${x - r} ${y - r}L${x + r} ${y + r}M${x - r} ${y + r}L${x + r} ${y - r}` }, tip));
-    else if (row.access === ORACLE) svg.append(s("rect", { class: "off", x: x - r, y: y - r, width: 2 * r, height: 2 * r }, tip));
-    else svg.append(s("circle", { class: on.has(label) ? "on" : "off", cx: x, cy: y, r }, tip));
+    const mark = row.control ? s("path", { class: "axis cross", d: `M${x - r} ${y - r}L${x + r} ${y + r}M${x - r} ${y + r}L${x + r} ${y - r}` })
+      : row.access === ORACLE ? s("rect", { class: "off", x: x - r, y: y - r, width: 2 * r, height: 2 * r })
+        : s("circle", { class: on.has(label) ? "on" : "off", cx: x, cy: y, r });
+    svg.append(labelled ? marked(mark, label, `${name} ${between(measured(set, measure, label))}`, `${plural(row.evaluations, "evaluation")} (${parts(row)})`) : mark);
   }
+  if (labelled) tipGroup(svg);
   if (labelled) labelPoints(svg, front.map(([label, cost, value]) => ({ label, x: sx(cost), y: sy(Math.max(value, bottom)) })), points.map(([, cost, value]) => [sx(cost), sy(Math.max(value, bottom))]), inner);
   put(box, svg);
 }
@@ -151,6 +159,7 @@ function labelPoints(svg, wanted, points, inner) {
       places.push({ dx, dy, box, cost: overlap(box) + (outside ? 20 : 0) });
     }
     const best = places.reduce((a, b) => (b.cost < a.cost ? b : a));
+    if (best.cost > 0) continue; // the table below and the mark's card name it
     taken.push(best.box);
     if (Math.abs(best.dy) > 20) svg.append(s("line", { class: "axis", x1: x, y1: y, x2: x + best.dx, y2: y + best.dy - 4 }));
     svg.append(s("text", { class: "halo", x: x + best.dx, y: y + best.dy, "text-anchor": best.dx > 0 ? "start" : "end" }, text));
@@ -162,7 +171,7 @@ function drawAllCosts() {
   if (!$("cost-all").open) return;
   const measure = Number($("cost-measure").value);
   put(box, ...DATA.sets.map((set, index) => h("div", { id: `cost-small-${index}` },
-    h("button", { type: "button", class: "link", onclick: () => chooseSet(index, true) }, set.name), h("div", { class: "mini", id: `cost-mini-${index}` }))));
+    h("button", { type: "button", class: "link", onclick: () => openSet(index) }, set.name), h("div", { class: "mini", id: `cost-mini-${index}` }))));
   DATA.sets.forEach((set, index) => {
     const mini = $(`cost-mini-${index}`);
     if (costs(set, measure).points.length) costPlot(mini, 180, set, measure, false);
@@ -222,12 +231,12 @@ function histograms(box, set, label, raw, axis) {
     for (const item of members) counts[Math.min(bins - 1, Math.floor(bins * (values[item] - low) / (high - low || 1)))] += 1;
     const most = Math.max(...counts);
     counts.forEach((n, bin) => {
-      if (n) svg.append(s("rect", { class: memorized ? "positive" : "negative", x: inner.left + bin * width + 0.5, width: Math.max(1, width - 1), y: base - (each - 22) * n / most, height: (each - 22) * n / most }, s("title", null, `${n} of ${members.length}`)));
+      if (n) svg.append(s("rect", { class: memorized ? "positive" : "negative", x: inner.left + bin * width + 0.5, width: Math.max(1, width - 1), y: base - (each - 22) * n / most, height: (each - 22) * n / most }));
     });
     svg.append(s("line", { class: "axis", x1: inner.left, x2: inner.right, y1: base, y2: base }),
       s("text", { class: "halo", x: inner.left + 2, y: base - each + 18 }, `${name}: ${members.length} ${memorized ? "memorized" : "not memorized"}`));
     const middle = quantile(members.map((item) => values[item]).sort((a, b) => a - b), 0.5);
-    svg.append(s("path", { class: "point", d: `M${sx(middle)} ${base}l-4 7h8z` }, s("title", null, "median")));
+    svg.append(s("path", { class: "point", d: `M${sx(middle)} ${base}l-4 7h8z` }));
   });
   put(box, svg);
 }
@@ -241,17 +250,17 @@ function drawDose() {
   const all = labels.flatMap((label) => points[label].flat()).filter((value) => value !== null), bottom = Math.min(0.4, Math.floor(10 * Math.min(1, ...all)) / 10);
   const { svg, sx, sy } = frame(box, 336, {
     title: `AUROC against ${word} on ${set.name}`, description: `Each dose against all items that are not memorized; ${listed(labels)}. The table below holds the numbers.`,
-    x: (low, high) => logScale(doses[0] / 1.4, doses[doses.length - 1] * 1.4, low, high), y: (low, high) => linearScale(bottom, 1, low, high),
-    xTicks: doses, xName: word, yName: "AUROC", margin: MARGIN,
+    x: (low, high) => logScale(doses[0] / 1.4, doses[doses.length - 1] * 1.4, low, high), y: (low, high) => logitScale(bottom, 1, low, high),
+    xTicks: doses, xName: word, yName: "AUROC", margin: MARGIN, format: { y: areaTick },
   });
   labels.forEach((label, place) => {
     const index = state.plotted.indexOf(label), shift = (place - (labels.length - 1) / 2) * 5;
-    const known = points[label].map((values, i) => ({ values, x: sx(doses[i]) + shift })).filter(({ values }) => !values.includes(null));
+    const known = points[label].map((values, i) => ({ values, at: i, x: sx(doses[i]) + shift })).filter(({ values }) => !values.includes(null));
     svg.append(s("path", { class: `series s${index}`, "stroke-dasharray": DASHES[index], d: line(known.map(({ values, x }) => [x, sy(values[0])])) }));
-    known.forEach(({ values, x }) => svg.append(s("line", { class: `s${index}`, x1: x, x2: x, y1: sy(values[1]), y2: sy(values[2]) }),
-      s("g", { class: `s${index}` }, s("circle", { class: "dot", cx: x, cy: sy(values[0]), r: 3.5 }, s("title", null, `${label}: ${between(values)}`)))));
+    known.forEach(({ values, at, x }) => svg.append(s("line", { class: `s${index}`, x1: x, x2: x, y1: sy(values[1]), y2: sy(values[2]) }),
+      s("g", { class: `s${index}` }, marked(s("circle", { class: "dot", cx: x, cy: sy(values[0]), r: 4 }), label, `${doses[at]} ${word}`, `AUROC ${between(values)}`))));
   });
-  put(box, svg);
+  put(box, tipGroup(svg));
   $("dose-note").textContent = `Strata ${listed(strata.map((index) => set.strata[index]))}, each against all ${set.negatives} items that are not memorized; 95\u00a0% intervals.`;
   put($("dose-numbers").querySelector(".body"), table(`AUROC on ${set.name} by ${word}`, ["Detector", ...doses.map((dose) => numeric(String(dose)))],
     Object.keys(points).map((label) => [named(label), ...points[label].map((values) => between(values))])));

@@ -17,6 +17,21 @@ function linearScale(from, to, low, high) {
   return at;
 }
 
+const TOP = 0.999; // what an axis of AUROCs ends with; what is above lies on its end
+const LEAST_AREA = 0.4; // of bars of AUROCs; what is below lies on their end
+const AREA_TICKS = [0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, TOP];
+
+/** Of AUROCs, by the logit: from .95 to .99 is as far as from .8 to .95. */
+function logitScale(from, to, low, high) {
+  const least = Math.max(from, 1 - TOP), most = Math.min(to, TOP), logit = (value) => Math.log(value / (1 - value));
+  const at = (value) => low + (high - low) * (logit(Math.min(most, Math.max(least, value))) - logit(least)) / (logit(most) - logit(least));
+  at.ticks = () => AREA_TICKS.filter((tick) => tick >= least && tick <= most);
+  return at;
+}
+
+/** The last tick stands for all that lies above it. */
+const areaTick = (value) => (value === TOP ? `\u2265 ${number(TOP)}` : number(value).replace(/0+$/, ""));
+
 /** Logarithmic; values at or below 0 lie on the left end where `zero` leaves room for them. */
 function logScale(from, to, low, high, zero) {
   const start = low + (zero ? 34 : 0), span = Math.log(to / from) || 1;
@@ -38,8 +53,7 @@ function frame(box, height, options) {
   const width = Math.max(260, box.clientWidth), id = `${box.parentElement.id || box.id}-svg`;
   const inner = { left: margin.left, right: width - margin.right, top: margin.top, bottom: height - margin.bottom };
   const sx = x(inner.left, inner.right), sy = y(inner.bottom, inner.top);
-  const svg = s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-labelledby": `${id}-t ${id}-d` },
-    s("title", { id: `${id}-t` }, title), s("desc", { id: `${id}-d` }, description));
+  const svg = s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": title, "aria-describedby": `${id}-d` }, s("desc", { id: `${id}-d` }, description));
   for (const tick of xTicks || sx.ticks(Math.max(3, Math.floor(width / 90)))) {
     svg.append(s("line", { class: "grid", x1: sx(tick), x2: sx(tick), y1: inner.top, y2: inner.bottom }),
       s("text", { class: "dim", x: sx(tick), y: inner.bottom + 16 + (drop || 0), "text-anchor": "middle" }, (format && format.x ? format.x : tickText)(tick)));

@@ -2,7 +2,7 @@
 const COLUMNS = [
   { key: "detector", text: "Detector", first: true },
   { key: "auroc", text: "AUROC", number: true, down: true },
-  { key: "tie_group", text: "Group" },
+  { key: "tie_group", text: "Rank group" },
   { key: "tpr_at_1_fpr", text: "TPR at 1\u00a0% FPR", number: true, down: true },
   { key: "evaluations", text: "Evaluations", number: true },
   { key: "seconds", text: "Time an item", number: true },
@@ -20,6 +20,8 @@ function setUpTable() {
       h("button", { type: "button", onclick: () => sortBy(column) }, column.text)))));
   $("filters").addEventListener("input", drawTable);
   $("filters").addEventListener("submit", (event) => event.preventDefault());
+  const fields = ["detector", "auroc", "auroc_low", "auroc_high", "tie_group", "tpr_at_1_fpr", "tpr_at_1_fpr_low", "tpr_at_1_fpr_high", "evaluations", "seconds", "gain_over_control", "gain_over_control_low", "gain_over_control_high", "rank_correlation", "access"];
+  copiers($("table-copy"), () => fields, () => ordered(state.set.rows.filter((row) => row.status === "ok").filter(admits)).map((row) => fields.map((name) => row[name] ?? null)), 1);
 }
 
 function sortBy(column) {
@@ -50,8 +52,6 @@ function admits(row) {
 function drawTable() {
   const set = state.set;
   const live = set.rows.filter((row) => row.status === "ok"), shown = ordered(live.filter(admits));
-  const lows = live.map((row) => row.auroc_low).filter((value) => value !== null);
-  const from = Math.min(0.4, Math.floor(10 * Math.min(1, ...lows)) / 10);
   const controls = live.filter((row) => row.control && row.auroc !== null).map((row) => row.auroc);
   const control = controls.length ? Math.max(...controls) : null;
   for (const column of COLUMNS) {
@@ -61,9 +61,11 @@ function drawTable() {
   }
   $("table-caption").textContent = `Detectors on ${set.name}`;
   const alone = seedsOf(set) === 1 && set.rows.some((row) => row.draws === 1);
-  put($("table-note"), `95\u00a0% intervals, ${alone ? "of items alone: all share one noise draw" : "of items and noise draws"}. AUROC bars run from ${number(from)} to 1, those of the TPR from 0 to 1; dashes mark the best control. *\u00a0control, which never calls the model. Groups are by AUROC. Evaluations: F + JVP + VJP an item, over all its noise seeds.`,
+  const from = LEAST_AREA;
+  put($("table-note"), `95\u00a0% intervals, ${alone ? "of items alone: all share one noise draw" : "of items and noise draws"}. AUROC bars run from ${areaTick(from)} to 1 and spread what is near 1, those of the TPR from 0 to 1; dashes mark the best control. *\u00a0control, which never calls the model. Rank groups are by AUROC. Evaluations: F + JVP + VJP an item, over all its noise seeds.`,
     live.some((row) => !row.ranked) ? " Seeds instead of a group: averaged over other noise seeds than the others, so not ranked with them." : null);
   put($("table").tBodies[0], ...shown.map((row) => tableRow(set, row, from, control)));
+  tipGroup($("table"));
   $("filter-count").textContent = `${shown.length} of ${plural(live.length, "detector")}`;
   drawAbsent(set);
 }
@@ -76,20 +78,20 @@ function tableRow(set, row, from, control) {
   const picked = state.plotted.includes(row.detector);
   return h("tr", { class: row.control ? "control" : null, "data-detector": row.detector },
     h("td", { class: "pick" }, h("input", { type: "checkbox", checked: picked, "aria-label": `Plot ${row.detector}`, onchange: (event) => plot(row.detector, event.target.checked) })),
-    h("th", { scope: "row" }, named(row.detector), row.control ? h("span", { class: "hidden" }, "control") : null, row.title ? h("span", { class: "title" }, row.title) : null),
-    h("td", { class: "number" }, measure(area, from, { reference: control, control: row.control }) || "-"),
-    h("td", null, groupOf(row)),
-    h("td", { class: "number" }, measure(rate, 0, { control: row.control }) || "not resolvable"),
-    h("td", { class: "number" }, row.evaluations === 0 ? "0" : h("span", null, count(row.evaluations), h("span", { class: "title" }, parts(row)))),
-    h("td", { class: "number" }, duration(row.seconds)),
-    h("td", { class: "number" }, row.gain_over_control === null ? "-" : loud(gain, true)),
-    h("td", { class: "number" }, number(row.rank_correlation)),
-    h("td", null, row.access));
+    h("th", { scope: "row" }, row.title ? tip(methodLink(row.detector), () => [row.detector, `${row.title[0].toUpperCase()}${row.title.slice(1)}.`]) : methodLink(row.detector), row.control ? h("span", { class: "hidden" }, "control") : null),
+    h("td", { class: "number", "data-head": "AUROC" }, measure(area, from, { reference: control, control: row.control, logit: true }) || "-"),
+    h("td", { "data-head": "Rank group" }, groupOf(row)),
+    h("td", { class: "number", "data-head": "TPR at 1\u00a0% FPR" }, measure(rate, 0, { control: row.control }) || "not resolvable"),
+    h("td", { class: "number", "data-head": "Evaluations" }, row.evaluations === 0 ? "0" : tip(h("span", { class: "tip-word" }, count(row.evaluations)), () => [`${plural(row.evaluations, "evaluation")} an item`, parts(row)])),
+    h("td", { class: "number", "data-head": "Time an item" }, duration(row.seconds)),
+    h("td", { class: "number", "data-head": "Gain over control" }, row.gain_over_control === null ? "-" : loud(gain, true)),
+    h("td", { class: "number", "data-head": "Rank corr." }, number(row.rank_correlation)),
+    h("td", { "data-head": "Access" }, row.access));
 }
 
 /** Its group; of a row that is not ranked, why. */
 function groupOf(row) {
-  if (!row.ranked) return h("span", { class: "tag", title: "Averaged over another number of noise seeds than the others, so not ranked with them." }, plural(row.seeds, "seed"));
+  if (!row.ranked) return tip(h("span", { class: "tag" }, plural(row.seeds, "seed")), () => ["Not ranked", "Averaged over another number of noise seeds than the others, so not ranked with them."]);
   return row.tie_group ? h("span", { class: row.tie_group === 1 ? "tag best" : "tag" }, row.tie_group) : "";
 }
 
