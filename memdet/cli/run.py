@@ -46,6 +46,7 @@ class Given:
     accelerate: Mode
     out: Path | None
     engine: Engine
+    address: str | None
     workers: int
     plugins: tuple[Path, ...]
     isolate_plugins: bool
@@ -94,9 +95,20 @@ class Given:
     made="directory",
 )
 @click.option(
-    "--engine", type=click.Choice(["local"]), default="local", show_default=True, help="What computes: this machine."
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="What computes: this machine, or a Ray cluster.",
 )
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; CPU only.")
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="Of a running Ray cluster, or auto.  [default: one is started on this machine]",
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; on GPUs, one for each."
+)
 @options.plugins()
 @click.option(
     "--isolate-plugins", is_flag=True, help="Detectors of others in a process of their own, which gets no labels."
@@ -132,6 +144,7 @@ def command(given: Given) -> int:
     import torch
 
     from memdet.running import RunOptions, run
+    from memdet.running.engines import check_devices
     from memdet.running.memory import keep_freed_memory
     from memdet.tables import rows_of
 
@@ -142,15 +155,13 @@ def command(given: Given) -> int:
         batch_size=batch_size,
         accelerate=given.accelerate,
         engine=given.engine,
+        address=given.address,
         workers=given.workers,
         isolate_plugins=given.isolate_plugins,
         fetcher=fetcher,
         loading={} if given.model is None else {given.model: given.loading},
     )
-    if given.workers > 1 and run_options.device != "cpu":
-        raise UserError(
-            f"--workers {given.workers} is for the CPU; on {run_options.device} one process keeps the device busy"
-        )
+    check_devices(run_options)
     keep_freed_memory()
     target = given.out or default_directory(_name(given, sets), sets, detectors)
     invocation = shlex.join(["memdet", *sys.argv[1:]])
@@ -170,6 +181,8 @@ def _check(given: Given) -> None:
         raise UserError(f"`{chosen[0]}` belongs to --model and --samples", parameters=chosen)
     if given.column and given.samples is None:
         raise UserError("--column belongs to --samples; a sample set's spec names its own columns")
+    if given.address and given.engine != "ray":
+        raise UserError("--address is that of a Ray cluster: add --engine ray")
     if given.noise and given.samples is None:
         raise UserError("--noise belongs to --samples; a sample set's spec states its own noise")
 

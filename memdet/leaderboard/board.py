@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,8 +124,13 @@ def rows_of_tables(tables: Tables) -> list[Row]:
     return [row for key, entries in tables.items() for row in _table(key, entries)]
 
 
-def chosen_entries(root: Path) -> Tables:
-    """What stands on the board: the entries of each version of a sample set, controls first; errors as above."""
+def chosen_entries(root: Path, sets: Collection[str] | None = None) -> Tables:
+    """What stands on the board: the entries of each version of a sample set, controls first; errors as above.
+
+    Args:
+        root: The directory.
+        sets: Sample sets that are read; None reads all.
+    """
     paths = find_runs(root)
     if not paths:
         raise UserError(f"{root} holds no finished run: a run is a directory with run.json and scores.parquet")
@@ -134,7 +139,7 @@ def chosen_entries(root: Path) -> Tables:
     for path in paths:
         run, name = Run.load(path), path.relative_to(root).as_posix()
         _compare_hashes(hashes, run.manifest, name)
-        for key, entry in _entries(run, name):
+        for key, entry in _entries(run, name, sets):
             if _is_old_oracle(entry):
                 continue
             tables.setdefault(key, {}).setdefault(entry.label, []).append(entry)
@@ -201,13 +206,13 @@ def _lines(parts: Sequence[Any], indent: str) -> str:
     return ",\n".join(indent + json.dumps(part, allow_nan=False) for part in parts)
 
 
-def _entries(run: Run, name: str) -> Iterator[tuple[SetKey, BoardEntry]]:
+def _entries(run: Run, name: str, sets: Collection[str] | None) -> Iterator[tuple[SetKey, BoardEntry]]:
     manifest = run.manifest
     items = None if run.path is None else read_items(run.path)
     conditions: dict[str, dict[str, str]] = {}
     for of_item in [] if items is None else items.to_pylist():
         conditions.setdefault(of_item["sample_set"], {})[of_item["item_id"]] = of_item["condition"]
-    for key in run.sets:
+    for key in run.sets if sets is None else [key for key in run.sets if key[0] in sets]:
         tables = run.tables(key)
         of_set = manifest.sample_set(key[0])
         for entry in run.detectors:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ NOT_COMPARED = "not-compared"
 IN_ONE_RUN = (
     "two runs are compared detector by detector, each with itself. To test one detector against the others, score them "
     "in one run (memdet run SET --detector A --detector B --out RUN_DIR) and compare the detectors of that run (memdet "
-    "compare RUN_DIR --against A)"
+    "compare RUN_DIR --against A); against the leaderboard: memdet compare RUN_DIR --with field"
 )
 """What to do where a detector is in one of two runs alone."""
 _LACKING = "not in "
@@ -163,9 +163,9 @@ def compare_runs(first: Run | Path, second: Run | Path, *, by_stratum: bool = Fa
             elif missing := [name for name, tables in zip(names, of_key, strict=True) if label not in tables]:
                 row["message"] = f"{_LACKING}{missing[0]}"
             else:
-                row |= _same_detector(of_key[0][label], of_key[1][label], names, free=label in sides[0].free)
+                row |= compare_tables(of_key[0][label], of_key[1][label], names, free=(label in sides[0].free,) * 2)
             found.append(row)
-        _adjust(found)
+        adjust(found)
         rows += found
     if all(row["status"] == NOT_COMPARED for row in rows):
         why = rows[0]["message"] if rows else "they hold no scores"
@@ -192,14 +192,25 @@ def _parts(scores: pd.DataFrame, by_stratum: bool) -> Iterator[tuple[Key, pd.Dat
 
 
 def _row(key: Key, *, first: str, second: str | None, runs: tuple[_Side, _Side]) -> Row:
+    return empty_row(key, (first, second), (runs[0].name, runs[1].name))
+
+
+def empty_row(key: Key, labels: tuple[str, str | None], runs: tuple[str, str]) -> Row:
+    """A row of which nothing is known yet.
+
+    Args:
+        key: Sample set, version and stratum.
+        labels: Of the two detectors.
+        runs: In which they are.
+    """
     return dict.fromkeys(FIELDS) | {
         "sample_set": key[0],
         "sample_set_version": key[1],
         "stratum": key[2],
-        "first": first,
-        "second": second,
-        "first_run": runs[0].name,
-        "second_run": runs[1].name,
+        "first": labels[0],
+        "second": labels[1],
+        "first_run": runs[0],
+        "second_run": runs[1],
         "metrics_version": METRICS_VERSION,
         "status": NOT_COMPARED,
         "message": "",
@@ -243,20 +254,29 @@ def _pairs_of(key: Key, tables: Mapping[str, pd.DataFrame], side: _Side, against
             rows.append(row | {"message": f"{told}: score both with the same --seeds"})
             continue
         rows.append(row | {"seeds": min(seeds)} | _numbers(tests, index))
-    _adjust(rows)
+    adjust(rows)
     return rows
 
 
-def _same_detector(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str], *, free: bool) -> Row:
-    """What a row says of one detector in two runs."""
+def compare_tables(
+    first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str], *, free: tuple[bool, bool]
+) -> Row:
+    """What a row says of two score tables of one sample set: on the items, and the noise seeds, that both have.
+
+    Args:
+        first, second: Score rows of a detector each.
+        names: What the tables are called in messages.
+        free: Whether the scores of each are the same under every noise seed. Where one of them alone are, seeds are
+            not held against each other.
+    """
     for table, name in zip((first, second), names, strict=True):
         if (problem := _problem(table)) is not None:
             return {"message": f"{problem} in {name}"}
     seeds = [set(table["seed"].tolist()) for table in (first, second)]
-    both = seeds[0] & seeds[1]
+    both = seeds[free[0]] if free[0] != free[1] else seeds[0] & seeds[1]
     if not both:
         return {"message": "no noise seed is in both runs"}
-    kept = [table[table["seed"].isin(both)] for table in (first, second)]
+    kept = [table if free[0] != free[1] else table[table["seed"].isin(both)] for table in (first, second)]
     sides = [_means(table) for table in kept]
     items = sides[0].index.intersection(sides[1].index, sort=False)
     if not len(items):
@@ -272,12 +292,14 @@ def _same_detector(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, 
     aurocs = [auroc(row, labels) for row in scores]
     told = []
     for side in (0, 1):
-        if alone := sorted(seeds[side] - both):
+        if free[0] == free[1] and (alone := sorted(seeds[side] - both)):
             told.append(f"{_counted(len(alone), 'noise seed')} only in {names[side]} ({', '.join(map(str, alone))})")
         if alone_items := len(sides[side].index.difference(items)):
             told.append(f"{_counted(alone_items, 'item')} only in {names[side]}")
     head = _counts(labels, clusters) | {"seeds": len(both), "first_auroc": aurocs[0], "second_auroc": aurocs[1]}
-    by_seed = on_common_seeds([None if free else scores_by_seed(table, items) for table in kept])
+    by_seed = on_common_seeds(
+        [None if fixed else scores_by_seed(table, items) for table, fixed in zip(kept, free, strict=True)]
+    )
     tests = paired_tests(scores, labels, clusters, by_seed=by_seed)
     return head | _numbers(tests, 0) | {"message": "; ".join(told)}
 
@@ -309,8 +331,8 @@ def _numbers(tests: Any, index: int) -> Row:
     return {name: defined(value) for name, value in values.items()} | {"status": "ok"}
 
 
-def _adjust(rows: list[Row]) -> None:
-    """Holm over the rows of a table that have a p-value."""
+def adjust(rows: Sequence[Row]) -> None:
+    """Write the p-values after Holm into the rows of a table that have one."""
     tested = [row for row in rows if row["p"] is not None]
     for row, value in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_adjusted"] = float(value)
