@@ -15,7 +15,7 @@ from memdet.extraction.text import sentences as sentences_on_copies
 from memdet.extraction.text import title_of as title_of_copies
 from memdet.inert_page import Picture, picture, render
 from memdet.scan.result import scores_of
-from memdet.scan.text import compared, expected, four_digits, sentences, title_of
+from memdet.scan.text import compared, expected, four_digits, headline, sentences, title_of
 from memdet.tables.numbers import percent
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def to_html(
         {**FILTERS, "number": four_digits, "expected": expected, "percent": percent},
         result=result,
         title=title_of(result),
+        headline=headline(result),
         lead=lead,
         notes=notes,
         plot=histogram(result, run.score_rows()),

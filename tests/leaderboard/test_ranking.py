@@ -203,6 +203,60 @@ def test_tau_is_that_of_the_cells_with_the_variance_of_the_bootstrap(ask, board)
     assert found.tau["verbatim"] > 0.08
 
 
+# One rank a method
+
+
+def test_variants_have_a_gain_and_no_rank_and_default_options_stand_for_a_method(ask, board):
+    ask("a1", "a", "verbatim")
+    board("a1", {"m": GOOD, "m@x=1": PERFECT, "n@b=1": GOOD, "n@a=1": HALF})
+    ranking = board.ranking()
+    assert {one.detector: one.rank[0] for one in ranking.standings if one.rank} == {"m": 1, "n@a=1": 2, "random": 2}
+    assert (standing(ranking, "m@x=1").gain.value, standing(ranking, "m@x=1").rank) == (0.5, None)
+    lines = [line.split(" | ")[:2] for line in ranking_markdown(ranking).splitlines() if line.startswith("| ")][2:]
+    assert [(name, rank[:1]) for name, rank in lines] == [
+        ("| m", "1"), ("| m@x=1", ""), ("| n@a=1", "2"), ("| n@b=1", ""), (r"| random \*", "2"),
+    ]  # fmt: skip
+    assert "Not ranked" not in ranking_markdown(ranking)
+
+
+def test_a_variant_stands_in_where_the_default_lacks_a_cell(ask, board):
+    for name, scores in (("a1", {"m": GOOD, "m@x=1": GOOD, "o": GOOD}), ("b1", {"m@x=1": GOOD, "o": GOOD})):
+        ask(name, name[0], "verbatim")
+        board(name, scores)
+    ranking = board.ranking()
+    assert {one.detector for one in ranking.standings if one.rank} == {"m@x=1", "o", "random"}
+
+
+def test_a_set_that_half_of_eight_detectors_solve_is_outside_the_mean(ask, board):
+    solved = {f"d{index}": PERFECT for index in range(4)} | {f"e{index}": GOOD for index in range(4)}
+    ask("a1", "a", "verbatim")
+    ask("b1", "b", "verbatim")
+    board("a1", solved)
+    board("b1", dict.fromkeys(solved, GOOD))
+    ranking = board.ranking()
+    assert (ranking.saturated, ranking.left_out) == ([("a1", 1)], [])
+    assert standing(ranking, "d0").gain.value == 0.25
+    assert "outside the mean: a1 v1." in ranking_markdown(ranking)
+
+
+def test_seven_perfect_detectors_saturate_nothing(ask, board):
+    ask("a1", "a", "verbatim")
+    board("a1", {f"d{index}": PERFECT for index in range(7)})
+    assert board.ranking().saturated == []
+
+
+def test_who_is_tied_is_who_the_simultaneous_comparison_does_not_tell_apart(ask, board):
+    rng, labels = np.random.default_rng(0), np.repeat([1, 0], 60)
+    ask("a", "a", "verbatim")
+    noise = rng.normal(size=(3, 120))
+    shifts = {"strong": 3.0, "weak": 0.9, "too": 0.9}
+    board("a", {name: labels * shift + noise[at] for at, (name, shift) in enumerate(shifts.items())}, labels)
+    tied = {one.detector: set(one.tied) for one in board.ranking().standings}
+    assert tied["strong"] == set()
+    assert "too" in tied["weak"]
+    assert "weak" in tied["too"]
+
+
 # Units over sets
 
 

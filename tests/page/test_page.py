@@ -4,9 +4,7 @@ import base64
 import hashlib
 import io
 import json
-import os
 import re
-import shutil
 from functools import partial
 from pathlib import Path
 
@@ -54,40 +52,14 @@ def file(html, tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def browser():
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        reason = "no Chromium is installed (apt-get install chromium)"
-        (pytest.fail if os.environ.get("MEMDET_REQUIRE_BROWSER") else pytest.skip)(reason)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
 @pytest.fixture
-def visit(browser, file):
-    """Open the page; at the end demand that it complained of nothing and asked for nothing."""
-    contexts, faults = [], []
+def visit(open_page, file):
+    """Open the page of the run, or another one."""
 
     def call(path=file, width=1280, **options):
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: faults.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda request: request.url.startswith(("file:", "data:")) or faults.append(request.url))
-        page.goto(path.as_uri())
-        return page
+        return open_page(path, width, **options)
 
-    yield call
-    for context in contexts:
-        context.close()
-    assert faults == []
+    return call
 
 
 def names_of(page):

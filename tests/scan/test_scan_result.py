@@ -18,6 +18,7 @@ from memdet.results import SCORES, Manifest, Run, SampleSetEntry, Settings
 from memdet.results.scores import RunScores
 from memdet.samplesets import load_sample_set, read_prompts
 from memdet.scan import FORMATS, scan_result, to_html, to_look_at
+from memdet.scan.text import headline
 from memdet.tables.numbers import percent
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -251,6 +252,31 @@ def test_prompts_are_text_on_the_page(scan, tmp_path):
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", html)
     assert "default-src 'none'" in html
     assert not re.search(r"(?:src|href)=\"(?!data:)", html)
+
+
+@pytest.mark.parametrize(
+    ("by_chance", "at_most", "told"),
+    [
+        (1.4, 4.2, "about 1 to 2 false alarms (at most 5)"),
+        (2.0, 5.0, "about 2 false alarms (at most 5)"),
+        (1.0, 1.2, "about 1 false alarm (at most 2)"),
+        (0.3, 0.9, "about 0 to 1 false alarms (at most 1)"),
+    ],
+)
+def test_the_headline_rounds_outwards(by_chance, at_most, told):
+    threshold = {"status": "ok", "above": 68, "expected_false_positives": by_chance}
+    assert (
+        headline({"threshold": threshold | {"expected_false_positives_high": at_most}}) == f"68 flagged; expect {told}"
+    )
+
+
+def test_the_page_begins_with_the_headline_where_there_is_a_threshold(scan, tmp_path):
+    scores = {f"p{i}": [float(value)] for i, value in enumerate([20, 19, 18, 17, 16, 5, 4, 3, 2])}
+    result, _ = scan(scores, REFERENCE)
+    html = page(scan, tmp_path, scores, REFERENCE)
+    assert f'<p class="big">{headline(result)}</p>' in html
+    assert headline(result).startswith("5 flagged; expect about ")
+    assert "flagged" not in page(scan, tmp_path / "without", scores)
 
 
 @pytest.mark.parametrize("prompts", [{"only": [1.0]}, {"a": [2.0], "b": [2.0]}, {"a": [None], "b": [1.0]}])

@@ -125,3 +125,4 @@ drawFront();
 answer();
 restore(false);
 setUpWidth();
+document.body.classList.remove("drawing");
