@@ -147,15 +147,16 @@ def headline(result: dict[str, Any]) -> str:
     """How many prompts are flagged, and how many of them would be by chance; empty where there is no threshold.
 
     Example:
-        >>> told = {"above": 68, "status": "ok", "expected_false_positives": 1.4, "expected_false_positives_high": 4.2}
+        >>> told = {"above": 68, "status": "ok", "expected_false_positives": 1.5, "expected_false_positives_high": 5.4}
         >>> headline({"threshold": told})
         '68 flagged; expect about 1 to 2 false alarms (at most 5)'
     """
     threshold = result["threshold"]
     if threshold is None or threshold["status"] != "ok":
         return ""
-    value, most = threshold["expected_false_positives"], math.ceil(threshold["expected_false_positives_high"])
+    value = threshold["expected_false_positives"]
     least, about = math.floor(value), math.ceil(value)
+    most = max(about, math.floor(threshold["expected_false_positives_high"]))  # a count within the bound is whole
     span = str(about) if least == about else f"{least} to {about}"
     alarms = "false alarm" if span == "1" else "false alarms"
     return f"{threshold['above']} flagged; expect about {span} {alarms} (at most {most})"
