@@ -1,6 +1,7 @@
 """The front page of a leaderboard in a browser: verdicts, addresses, cards that say more, screens of three widths."""
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 
@@ -63,6 +64,15 @@ def check_steady(page):
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
 
 
+def check_words(page):
+    """What is missing is left out, and never becomes a word."""
+    text = page.evaluate("document.body.innerText") + " ".join(
+        page.locator("[aria-label]").evaluate_all("found => found.map(one => one.ariaLabel)")
+    )
+    assert not re.search(r"\b(?:null|undefined|NaN|Infinity|\[object \w+\])\b", text)
+    assert page.locator("[title], svg title").count() == 0  # cards, by mouse, touch and keyboard alike
+
+
 def card(page, key):
     found = page.locator(f"[data-card={key}]")
     return found.get_attribute("data-pick"), " ".join(found.inner_text().split())
@@ -76,6 +86,7 @@ def methods(page):
 def test_a_wide_screen(open_page, file):
     page = open_page(file, 1440, color_scheme="light", bypass_csp=True)
     check_steady(page)
+    check_words(page)
     check_accessible(page)
     pick, text = card(page, "overall")
     assert pick == "wen2024@steps=50"  # the oracle is better, and no answer
@@ -174,6 +185,7 @@ def test_weights_and_budgets_are_in_the_address_and_copies_are_of_what_is_shown(
 def test_the_address_restores_a_view(open_page, file):
     page = open_page(file, 768, "?method=webster2023", color_scheme="dark", bypass_csp=True)
     check_steady(page)
+    check_words(page)
     check_accessible(page)
     assert page.inner_text("#method-title") == "webster2023"
     body = page.inner_text("#method-body")
@@ -207,12 +219,14 @@ def test_a_phone(open_page, file):
     options = {"color_scheme": "dark", "has_touch": True, "is_mobile": True, "bypass_csp": True}
     page = open_page(file, 390, **options)
     check_steady(page)
+    check_words(page)
     check_accessible(page)
     assert page.locator("#board-scroll").is_hidden()
     assert page.locator("#board-cards > li").count() == len(methods(page))
     assert "rank 2" in page.locator("#board-cards > li").nth(1).inner_text()
     page.goto(file.as_uri() + "?set=second")
     check_steady(page)
+    check_words(page)
     assert page.locator("#table thead").is_hidden()  # cards, not columns
     cost = page.locator("#table tr[data-detector=picky] .tip-word")
     cost.tap()

@@ -71,9 +71,11 @@ function answerRow({ set, measure, best }) {
   const name = best.beats ? named(row.detector) : h("span", null, named(row.detector), " ", h("span", { class: "tag" }, "no better than a control"));
   const others = best.ties.map((other) => other.detector);
   const ties = others.length > 3 ? h("details", null, h("summary", null, plural(others.length, "detector")), named(others.join(", "))) : others.length ? named(others.join(", ")) : "none";
-  return h("tr", null, head, h("td", null, name), h("td", { class: "number" }, rate),
+  const heads = [...$("answers").tHead.rows[0].cells].map((cell) => cell.textContent), cells = h("tr", null, head, h("td", null, name), h("td", { class: "number" }, rate),
     h("td", { class: "number" }, loud([row.auroc, row.auroc_low, row.auroc_high])),
     h("td", { class: "number" }, tip(h("span", { class: "tip-word" }, count(row.evaluations)), () => [row.detector, parts(row)])), h("td", { class: "number" }, duration(row.seconds)), h("td", null, ties));
+  [...cells.cells].forEach((cell, index) => { if (index) cell.dataset.head = heads[index]; });
+  return cells;
 }
 
 /**

@@ -59,12 +59,12 @@ function parts(row) {
   return row.seeds > 1 ? `${row.seeds} seeds of ${sum}` : sum;
 }
 
-/** A small table. */
+/** A small table; on a narrow screen its rows are cards, with the heads before the cells. */
 function table(caption, heads, rows) {
-  return h("table", null, h("caption", null, caption),
+  return h("table", { class: "phone-cards" }, h("caption", null, caption),
     h("thead", null, h("tr", null, heads.map((head) => h("th", { scope: "col", class: head.number ? "number" : null }, head.text || head)))),
     h("tbody", null, rows.map((cells) => h("tr", null, cells.map((cell, index) =>
-      index === 0 ? h("th", { scope: "row" }, cell) : h("td", { class: heads[index].number ? "number" : null }, cell))))));
+      index === 0 ? h("th", { scope: "row" }, cell) : h("td", { class: heads[index].number ? "number" : null, "data-head": heads[index].text || heads[index] }, cell))))));
 }
 const numeric = (text) => ({ text, number: true });
 

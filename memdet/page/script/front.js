@@ -102,16 +102,16 @@ function pickCard(key, head, row) {
 }
 
 /** The sets on which a pick fails, by reason. */
-function failList(row) {
-  if (!row.fails.length) return h("p", { class: "fails" }, "Fails on none of these sets.");
-  return h("div", { class: "fails" }, row.fails.map(([why, sets], place) => h("p", null, place ? null : h("strong", null, "Fails on "),
+function failList(row, bare) {
+  if (!row.fails.length) return h("p", { class: "fails" }, bare ? "none of the ranked sets" : "Fails on none of these sets.");
+  return h("div", { class: "fails" }, row.fails.map(([why, sets], place) => h("p", null, place || bare ? null : h("strong", null, "Fails on "),
     sets.flatMap(([name, auroc], index) => [index ? ", " : "", setLink(name), auroc === null ? "" : ` ${number(auroc)}`]), `: ${why}.`)));
 }
 
-function tiedText(row) {
-  if (!row.tied.length) return "Tied with nobody.";
+function tiedText(row, bare) {
+  if (!row.tied.length) return bare ? "nobody" : "Tied with nobody.";
   const names = row.tied.slice(0, 3).map((place) => FRONT.rows[place].label), more = row.tied.length - names.length;
-  return ["Tied with ", names.flatMap((name, index) => [index ? ", " : "", methodLink(name)]), more > 0 ? ` and ${more} more.` : "."];
+  return [bare ? "" : "Tied with ", names.flatMap((name, index) => [index ? ", " : "", methodLink(name)]), more > 0 ? ` and ${more} more.` : "."];
 }
 
 function unsolvedCard(one) {

@@ -17,7 +17,7 @@ function methodPaper(facts) {
   if (!facts) return h("p", { class: "note" }, "This page was made where the detector is not installed, so that it knows its scores alone.");
   const { paper, code } = facts, links = [paper && paper.link ? h("a", { href: paper.link, rel: "noreferrer" }, "paper") : null, code ? h("a", { href: code, rel: "noreferrer" }, "code") : null].filter(Boolean);
   return h("p", { class: "cite" }, paper ? [`${authorsOf(paper.authors)} (${paper.year}). `, h("em", null, paper.title), paper.venue ? `, ${paper.venue}. ` : ". "] : null,
-    links.flatMap((link, index) => [index ? " \u00b7 " : "", link]), " ", paper ? copier("BibTeX", () => `${paper.bibtex}\n`) : null, copier("link", () => location.href));
+    h("span", { class: "nowrap" }, links.flatMap((link, index) => [index ? " \u00b7 " : "", link])), " ", paper ? copier("BibTeX", () => `${paper.bibtex}\n`) : null, copier("link", () => location.href));
 }
 
 /** Family names; of many the first. */
@@ -30,7 +30,7 @@ function methodFacts(label, facts, row, sets) {
   const usable = sets.filter((set) => set.row[label].status === "ok").map((set) => set.row[label]), costs = usable.map((one) => one.evaluations), list = [];
   if (row && row.rank) list.push(["Rank", `${rankText(row)} of ${FRONT.rows.filter((one) => one.rank).length}`], ["Mean gain", `${between(row.gain, true)}; worst question ${FRONT.questions[row.worst].name}, ${number(row.gains[row.worst], true)}`]);
   else if (FRONT) list.push(["Rank", row ? "none: scores are missing, or average other noise seeds" : "none: another variant stands for this method, or it was run on too few sets"]);
-  if (row) list.push(["Failures", failList(row)], row.rank ? ["Tied", h("span", null, tiedText(row))] : null);
+  if (row) list.push(["Fails on", failList(row, true)], row.rank ? ["Tied with", h("span", null, tiedText(row, true))] : null);
   if (costs.length) list.push(["Evaluations", `${[...new Set([Math.min(...costs), Math.max(...costs)])].map((n) => n.toLocaleString("en")).join(" to ")} an item, over all noise seeds (${parts(usable[costs.indexOf(Math.max(...costs))])})`]);
   if (facts) list.push(["Declared cost", `${facts.cost}, an item and noise seed`]);
   if (facts && facts.at_size) list.push(["At the size of Stable Diffusion", `${facts.at_size.parts}: ${duration(facts.at_size.seconds)} an item, ${facts.at_size.tflop.toPrecision(3)} TFLOP, measured on ${facts.at_size.machine}, ${Math.round(facts.at_size.parameters / 1e6)} million parameters`]);

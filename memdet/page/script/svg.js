@@ -30,7 +30,7 @@ function logitScale(from, to, low, high) {
 }
 
 /** The last tick stands for all that lies above it. */
-const areaTick = (value) => (value === TOP ? `\u2265 ${number(TOP)}` : number(value).replace(/0+$/, ""));
+const areaTick = (value) => (value === TOP ? `\u2265${number(TOP)}` : number(value).replace(/0+$/, ""));
 
 /** Logarithmic; values at or below 0 lie on the left end where `zero` leaves room for them. */
 function logScale(from, to, low, high, zero) {
