@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from memdet.samplesets import suite_names
 from memdet.tables import FORMATS, report_rows
 from memdet.tables.by_draws import draw_rows
 from memdet.tables.by_time import by_time
-from memdet.tables.numbers import interval
+from memdet.tables.comparison import compare_detectors
+from memdet.tables.numbers import interval, number
+from tests.helpers import readme_table
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -25,8 +28,33 @@ def rows_of_committed(suite):
 
 
 def test_table_is_the_committed_run():
-    table = README.split("--format markdown -->\n")[1].split("<!-- end of table -->")[0]
+    shown = README.split("readme_table -->\n")[1].split("<!-- end of table -->")[0]
+    assert shown.strip() == readme_table.table()
+    assert len(re.findall(r"^\| \[", shown, flags=re.MULTILINE)) == 8
+
+
+def test_the_comparison_is_that_of_the_committed_run():
+    rows = compare_detectors(REFERENCE, against="wen2024")
+    (row,) = [row for row in rows if (row["sample_set"], row["first"]) == (readme_table.SET, "jeon2025")]
+    stated = f"{interval(row, 'difference')}, adjusted p {number(row['p_adjusted'])}."
+    assert stated in " ".join(README.split())
+
+
+def test_the_readme_is_short():
+    prose = re.sub(r"<!-- table.*?end of table -->|```.*?```|\]\([^)]*\)", "", README, flags=re.DOTALL)
+    assert len(prose.split()) <= 600
+
+
+def test_the_explained_tables_are_those_of_the_committed_run():
+    page = (ROOT / "docs" / "reading-tables.md").read_text()
+    table = page.split("--format markdown -->\n")[1].split("<!-- end of table -->")[0]
     assert table.strip() == FORMATS["markdown"](report_rows([REFERENCE])).strip()
+
+
+def test_all_suites_are_explained():
+    page = (ROOT / "docs" / "sample-sets.md").read_text()
+    rows = set(re.findall(r"^\| `([\w-]+)` \|", page, flags=re.MULTILINE))
+    assert set(suite_names()) <= rows
 
 
 @pytest.mark.slow
@@ -82,7 +110,8 @@ def test_ci_runs_the_test_command_of_the_readme():
 def test_example_detector_runs_as_a_plugin(tmp_path):
     from memdet.cli import main
 
-    code = re.search(r"<!-- example.*?```python\n(.*?)```", README, flags=re.DOTALL).group(1)
+    page = (ROOT / "docs" / "your-detector.md").read_text()
+    code = re.search(r"<!-- example.*?```python\n(.*?)```", page, flags=re.DOTALL).group(1)
     assert len(code.splitlines()) < 40
     plugin = tmp_path / "my_detector.py"
     plugin.write_text(code)

@@ -1,4 +1,4 @@
-"""The picture of ``docs/cost-accuracy.md``: accuracy against network evaluations, a panel a sample set and measure."""
+"""The picture of ``docs/cost-accuracy.md``: accuracy against evaluations, a panel per sample set and measure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pareto fronts: which detectors no cheaper or equally cheap one equals or exceeds on a sample set."""
+"""Pareto fronts: a detector is on one if every other with an equal or a higher accuracy costs more."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def may_lead(row: Row) -> bool:
 
 
 def pareto_front(rows: Iterable[Row], measure: str) -> list[Row]:
-    """Rows that no cheaper or equally cheap one equals or exceeds, cheapest first; controls and oracles aside."""
+    """Rows, cheapest first: every other of an equal or a higher accuracy costs more. No controls, no oracles."""
     front: list[Row] = []
     kept = [row for row in rows if row[measure] is not None and may_lead(row)]
     for row in sorted(kept, key=lambda row: (evaluations(row), -row[measure])):

@@ -30,7 +30,7 @@ the Jacobian products, of which one takes the time of two to three forwards ([th
 A detector is on the Pareto front of a sample set if every other detector with an equal or a higher accuracy there costs
 more. Controls are left out, and so are oracles, which look at the training images.
 
-![AUROC and TPR at 1 % FPR against network evaluations, a panel a sample set](figures/{figure})
+![AUROC and TPR at 1 % FPR against network evaluations, a panel per sample set](figures/{figure})
 
 The AUROC axis is stretched towards 1, where detectors compete; what lies below .45 is drawn at its lower edge. On the
 front a name stands where it rises by .01 or more above the best control and the last one named; every point of it is in
@@ -60,7 +60,8 @@ def render_cost_page(sets: Sequence[SetFronts], run: str) -> str:
         "## Detectors that take Jacobian products",
         f"Over the {len(told)} sets where the best detector of the front is shown to beat the best control. *Behind* "
         "counts the sets on which some detector without Jacobian products costs less and has an AUROC at least as "
-        "high. *Most often* names the best of those detectors: the one that is it on the most sets, and on how many.",
+        "high. *Most often* names the cheaper detector that is best on the most of these sets, and the number of these "
+        "sets.",
         _products_table(told),
     ]
     for measure, title in MEASURES.items():

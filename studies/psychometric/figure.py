@@ -1,4 +1,4 @@
-"""The picture of ``docs/psychometric.md``: AUROC against the measured extraction rate, a panel a detector."""
+"""The picture of ``docs/psychometric.md``: AUROC against the measured extraction rate, a panel per detector."""
 
 from __future__ import annotations
 

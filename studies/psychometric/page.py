@@ -29,7 +29,7 @@ pairs are told apart is its threshold. Here that is *the extraction rate at whic
 the run `{run}`. [Statistics](statistics.md#what-a-detector-sees-as-memorization-grows)
 says how it is made, and what of it was decided before a run was looked at.
 
-![AUROC against the measured extraction rate, a panel a detector](figures/{figure})
+![AUROC against the measured extraction rate, a panel per detector](figures/{figure})
 
 Points with bars are doses with their 95 % intervals; in the first panel the numbers are copies of each image. Doses of
 nearly one rate stand beside each other. The curve is of single captions, ordered by their own rates, and never falls;
@@ -38,7 +38,7 @@ band is the 95 % interval of that rate."""
 
 _AGAIN = """\
 `memdet reproduce psychometric --from {run} --out docs` makes this page and its figure again from the score file
-(`pip install 'memdet[figures]'` brings matplotlib). `memdet report {run} --by-dose` prints a table a detector."""
+(`pip install 'memdet[figures]'` brings matplotlib). `memdet report {run} --by-dose` prints a table per detector."""
 
 
 def render_psychometric_page(responses: Sequence[DoseResponse], run: str) -> str:

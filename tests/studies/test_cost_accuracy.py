@@ -49,7 +49,7 @@ def make_set(name, tpr=0.5):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_front_is_who_no_cheaper_or_equally_cheap_one_equals_or_exceeds(seed):
+def test_every_other_with_an_equal_or_a_higher_accuracy_costs_more(seed):
     draw = np.random.default_rng(seed)
     rows = [
         make_row(f"d{i}", float(draw.integers(1, 6)), draw.integers(10) / 10, access=ACCESS[draw.integers(len(ACCESS))])

@@ -195,9 +195,9 @@ def test_an_image_detector_that_points_the_wrong_way_is_told():
 
 
 @pytest.mark.slow
-def test_the_readmes_detector_is_checked_and_keeps_the_contract(tmp_path, few_items):
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    found, code = told(re.search(r"<!-- example.*?```python\n(.*?)```", readme, flags=re.DOTALL).group(1), tmp_path)
+def test_the_detector_of_the_documents_is_checked_and_keeps_the_contract(tmp_path, few_items):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "your-detector.md").read_text()
+    found, code = told(re.search(r"<!-- example.*?```python\n(.*?)```", page, flags=re.DOTALL).group(1), tmp_path)
     assert {status for status, _ in found.values()} == {"passed"}
     assert found["cost"][1] == "82 F an item and seed, as declared"
     assert code == 0
