@@ -60,11 +60,14 @@ def command(given: Given) -> int:
     if given.column is not None and given.memorized is None:
         raise UserError("--column belongs to --memorized and --control; a spec names its own columns")
 
+    sets = _sample_sets(given)
+
     from memdet.auditing.audit import audit
     from memdet.auditing.text import FORMATS, SUMMARIES
-    from memdet.cli.output import show
+    from memdet.cli.output import doing, show
 
-    results = [audit(sample_set) for sample_set in _sample_sets(given)]
+    doing(f"scoring the controls of {', '.join(one.id for one in sets)}")
+    results = [audit(one) for one in sets]
     show(SUMMARIES[given.form](results) if given.suite else FORMATS[given.form](results[0]), given.out)
     if any("contradiction" in result for result in results):
         return 1

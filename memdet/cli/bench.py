@@ -307,6 +307,9 @@ class PlanOptions:
     dtype: str
     latent_size: int | None
     steps: int
+    prompts: int | None
+    seeds: int
+    efficiency: float
     plugins: tuple[Path, ...]
     form: str
     out: Path | None
@@ -327,6 +330,15 @@ class PlanOptions:
 @click.option("--dtype", default="float16", show_default=True, help="float32, tf32, bfloat16 or float16.")
 @click.option("--latent-size", type=click.IntRange(min=1), help="Height and width.  [default: the configuration's]")
 @click.option("--steps", type=click.IntRange(1, 1_000), default=50, show_default=True, help="Of the trajectory.")
+@click.option("--prompts", type=click.IntRange(min=1), metavar="N", help="How many: says how long they take.")
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Noise seeds of each prompt.")
+@click.option(
+    "--efficiency",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Share of the published peaks that the device reaches; 1 makes times a lower bound.",
+)
 @options.plugins()
 @options.open_form("table, markdown, csv or json.")
 @options.out("Write to a file.")
@@ -336,8 +348,12 @@ def plan(given: PlanOptions) -> None:
     """Project what detectors cost on a model that nobody here runs.
 
     Counts FLOPs, bytes and memory of a UNet from its configuration, without weights, and divides by the published
-    peaks of a device. A projection, not a measurement: the items a second are a ceiling.
+    peaks of a device. A projection, not a measurement: the items a second are a ceiling. With --prompts, and --seeds,
+    it says how long these take and how much memory: memdet bench plan --model sd-1.4 --device a100 --prompts 1000
+    --seeds 4 -d wen2024,jeon2025
     """
+    if given.prompts is None and (given.seeds != 1 or given.efficiency != 1):
+        raise UserError("--seeds and --efficiency belong to --prompts N: say how many prompts there are")
     from memdet.benching.projection.devices import peaks_of
     from memdet.cli.output import show
     from memdet.detectors import detector_classes, make_detectors
@@ -348,6 +364,7 @@ def plan(given: PlanOptions) -> None:
     from memdet.benching.projection import roofline
     from memdet.benching.projection.table import FORMATS, plan_table
     from memdet.benching.projection.unet import read_unet_config
+    from memdet.benching.projection.work import Work
 
     options.check_form(given.form, tuple(FORMATS))
     configs = [read_unet_config(name) for name in dict.fromkeys(given.models)]
@@ -364,4 +381,5 @@ def plan(given: PlanOptions) -> None:
         )
         for config in configs
     ]
-    show(plan_table(plans, given.form), given.out)
+    work = None if given.prompts is None else Work(given.prompts, given.seeds, given.efficiency)
+    show(plan_table(plans, given.form, work), given.out)

@@ -19,6 +19,8 @@ from memdet.errors import UserError
 if TYPE_CHECKING:
     from memdet.samplesets import SuiteSpec
 
+FORMATS = ("table", "markdown", "json")
+
 
 @dataclass(frozen=True)
 class Given:
@@ -76,7 +78,6 @@ def command(given: Given) -> int:
     if (given.spec is None) == (given.suite is None):
         raise UserError("name one sample set, such as tiny-sd-a-verbatim, or --suite mitigation")
 
-    from memdet.mitigating.text import FORMATS
     from memdet.samplesets import load_suite
 
     options.check_form(given.form, FORMATS)
@@ -90,21 +91,24 @@ def command(given: Given) -> int:
 
 def _run_one(given: Given, suite: SuiteSpec | None, name: str) -> bool:
     """One sample set; whether something went wrong."""
+    from memdet.mitigation import make_mitigations, mitigation_classes
+    from memdet.samplesets import load_sample_set
+
+    sample_set = load_sample_set(name).with_protocol(steps=given.steps, guidance=given.guidance)
+    wanted = list(given.names) or (list(suite.mitigations) if suite else ["*"])
+    mitigations = make_mitigations(wanted, mitigation_classes(given.plugins))
+
     import torch
 
     from memdet.mitigating.measures import measure
     from memdet.mitigating.run import first_of_each_label, mitigate
-    from memdet.mitigating.text import FORMATS, Comparison
-    from memdet.mitigation import make_mitigations, mitigation_classes
+    from memdet.mitigating.text import FORMATS as DRAWN
+    from memdet.mitigating.text import Comparison
     from memdet.running import RunOptions
     from memdet.running.memory import keep_freed_memory
-    from memdet.samplesets import load_sample_set
 
-    sample_set = load_sample_set(name).with_protocol(steps=given.steps, guidance=given.guidance)
     if given.items is not None:
         sample_set = first_of_each_label(sample_set, given.items)
-    wanted = list(given.names) or (list(suite.mitigations) if suite else ["*"])
-    mitigations = make_mitigations(wanted, mitigation_classes(given.plugins))
     run_options = RunOptions(
         seeds=given.seeds or (suite.seeds if suite else None),
         device=options.device_of(given.device),
@@ -122,6 +126,6 @@ def _run_one(given: Given, suite: SuiteSpec | None, name: str) -> bool:
     invocation = shlex.join(["memdet", *sys.argv[1:]])
     run = mitigate(sample_set, mitigations, target, run_options, command=invocation, progress=not given.quiet)
     rows = measure(run)
-    click.echo(FORMATS[given.form](Comparison(run, rows)))
+    click.echo(DRAWN[given.form](Comparison(run, rows)))
     wrote(target, "Run directory", follow="memdet show NAME, for what a mitigation does", quiet=given.quiet)
     return any(row.status in {"error", "nonfinite"} for row in rows)

@@ -7,10 +7,13 @@ from typing import Any
 
 from memdet.benching.projection.op_trace import Unit
 from memdet.benching.projection.roofline import Plan, Projection
+from memdet.benching.projection.work import FIELDS as WORK_FIELDS
+from memdet.benching.projection.work import Work, answer, work_row, work_table
 from memdet.io_utils import json_text
 from memdet.tables.formats import markdown, text
 from memdet.tables.formats.csv import to_csv
 from memdet.tables.numbers import UNDEFINED, percent, quantity
+from memdet.tables.screen import current
 from memdet.tables.table import Block, Table, left, right
 
 FIELDS = (
@@ -64,19 +67,29 @@ _COLUMNS = (
 )
 
 
-def plan_rows(plans: Sequence[Plan]) -> list[Row]:
-    """A row a model and detector, with the keys of ``FIELDS``; what does not fit has no rates."""
-    return [_row(plan, one) for plan in plans for one in plan.projections]
+def plan_rows(plans: Sequence[Plan], work: Work | None = None) -> list[Row]:
+    """A row a model and detector, with the keys of ``FIELDS``; what does not fit has no rates.
+
+    Args:
+        plans: A model each.
+        work: What is to be scored; rows then have its ``FIELDS`` too.
+    """
+    return [
+        _row(plan, one) | ({} if work is None else work_row(plan, index, work))
+        for plan in plans
+        for index, one in enumerate(plan.projections)
+    ]
 
 
-def plan_table(plans: Sequence[Plan], form: str) -> str:
+def plan_table(plans: Sequence[Plan], form: str, work: Work | None = None) -> str:
     """The plans as text.
 
     Args:
         plans: A model each.
         form: A key of ``FORMATS``: ``table``, ``markdown``, or the rows as ``csv`` or ``json``.
+        work: What is to be scored, which is then answered first.
     """
-    return FORMATS[form](plans)
+    return FORMATS[form](plans, work)
 
 
 def _row(plan: Plan, one: Projection) -> Row:
@@ -171,27 +184,38 @@ def _tables(plan: Plan) -> list[Table]:
     ]
 
 
-def _to_markdown(plans: Sequence[Plan]) -> str:
+def _answered(plan: Plan, work: Work | None) -> list[Block]:
+    return [] if work is None else [answer(plan, work), work_table(plan, work)]
+
+
+def _to_markdown(plans: Sequence[Plan], work: Work | None) -> str:
     blocks: list[Block] = []
     for plan in plans:
-        blocks += [f"**{_title(plan)}**", _facts(plan), *_tables(plan), *_notes(plan)]
+        blocks += [f"**{_title(plan)}**", *_answered(plan, work), _facts(plan), *_tables(plan), *_notes(plan)]
     return markdown.document([*blocks, LEGEND])
 
 
-def _to_table(plans: Sequence[Plan]) -> str:
+def _to_table(plans: Sequence[Plan], work: Work | None) -> str:
+    """Who asks how long it takes gets the answer, and what it rests on with ``--wide`` alone."""
     blocks: list[Block] = []
+    if work is not None and not current().wide:
+        for plan in plans:
+            blocks += [_title(plan), *_answered(plan, work)]
+        return text.on_screen([*blocks, "--wide shows what this rests on."])
     for plan in plans:
-        blocks += [f"{_title(plan)}\n{_facts(plan)}", *_tables(plan), "\n".join(_notes(plan))]
+        facts = f"{_title(plan)}\n{_facts(plan)}"
+        blocks += [facts, *_answered(plan, work), *_tables(plan), "\n".join(_notes(plan))]
     return text.on_screen([*blocks, LEGEND])
 
 
-def _to_csv(plans: Sequence[Plan]) -> str:
-    return to_csv(({**row, "uncounted": " ".join(row["uncounted"])} for row in plan_rows(plans)), FIELDS)
+def _to_csv(plans: Sequence[Plan], work: Work | None) -> str:
+    rows = ({**row, "uncounted": " ".join(row["uncounted"])} for row in plan_rows(plans, work))
+    return to_csv(rows, FIELDS if work is None else (*FIELDS, *WORK_FIELDS))
 
 
-FORMATS: dict[str, Callable[[Sequence[Plan]], str]] = {
+FORMATS: dict[str, Callable[[Sequence[Plan], Work | None], str]] = {
     "table": _to_table,
-    "json": lambda plans: json_text(plan_rows(plans)),
+    "json": lambda plans, work: json_text(plan_rows(plans, work)),
     "csv": _to_csv,
     "markdown": _to_markdown,
 }

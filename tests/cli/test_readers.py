@@ -1,0 +1,67 @@
+"""Commands that only read finished runs import nothing that computes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = "results/quick/reference"
+HEAVY = ["torch", "diffusers", "transformers", "datasets", "sklearn"]
+READERS = [
+    ["report", RUN],
+    ["report", RUN, "--by-stratum", "--format", "json"],
+    ["report", RUN, "--by-draws"],
+    ["compare", RUN, "--against", "wen2024"],
+    ["compare", RUN, RUN],
+    ["compare", RUN, "--with", "field", "--sets", "mixture-2d", "-d", "wen2024", "--board", "results"],
+    ["check", RUN, "--baseline", RUN],
+    *(["list", kind] for kind in ("detectors", "mitigations", "samples", "models", "suites")),
+    *(["show", name] for name in ("wen2024", "sail2025", "tiny-sd-a-verbatim", "quick", "tiny-sd-a")),
+    ["completion", "bash"],
+    ["--version"],
+    ["run", "--help"],
+    # What is refused is refused before anything heavy is imported.
+    ["run"],
+    ["run", "no-such-set"],
+    ["run", "mixture-2d", "-d", "no-such-detector"],
+    ["run", "mixture-2d", "--format", "no-such-format"],
+    ["audit"],
+    ["audit", "no-such-set"],
+    ["mitigate", "no-such-set"],
+    ["mitigate", "tiny-sd-a-verbatim", "--method", "no-such-method"],
+    ["localize", "no-such-set"],
+    ["scan", "--model", "m", "--prompts", "no-such-file.txt"],
+    ["bench", "--set", "no-such-set"],
+    ["bench", "plan", "--model", "sd-1.4", "--device", "no-such-device"],
+    ["show", "nobody"],
+]
+SCRIPT = """
+import contextlib, io, json, sys
+from memdet.cli import main
+found = {}
+for arguments in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            main(arguments)
+        except SystemExit as stop:
+            code = stop.code
+    found[" ".join(arguments)] = [code, [name for name in json.loads(sys.argv[2]) if name in sys.modules]]
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_readers_import_nothing_that_computes():
+    """One process runs them all, one after the other: what the first one imports would be seen at each later one."""
+    call = [sys.executable, "-c", SCRIPT, json.dumps(READERS), json.dumps(HEAVY)]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {name: heavy for name, (_, heavy) in found.items() if heavy} == {}
+    codes = {name: code for name, (code, _) in found.items()}
+    reads = {" ".join(arguments) for arguments in READERS[: READERS.index(["run"])]}
+    assert {name for name, code in codes.items() if code == 0} == reads
+    assert set(codes.values()) == {0, 2}
