@@ -55,7 +55,9 @@ def test_the_page_shows_the_audits_of_the_controlled_sets():
 def test_numbers_in_sentences_are_those_of_the_audits():
     jeon = {row["name"]: row for row in AUDITS["jeon-sd1"]["controls"]}
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    assert f"capitalised words alone reaches AUROC {interval(jeon['prompt-case'], 'auroc')}" in readme
+    footguns = " ".join((ROOT / "docs" / "footguns.md").read_text(encoding="utf-8").split())
+    for text in (readme, footguns):
+        assert f"capitalised words alone reaches AUROC {interval(jeon['prompt-case'], 'auroc')}" in text
     assert f"a text classifier {interval(jeon['prompt-ngram'], 'auroc')}" in readme
     nemo = {row["name"]: row for row in AUDITS["nemo-sd1-laion"]["controls"]}
     pair = [number(rows["prompt-case"]["auroc"]) for rows in (jeon, nemo)]
