@@ -53,8 +53,8 @@ def command(given: Given) -> int:
     if (given.memorized is None) != (given.control is None):
         raise UserError("--memorized and --control go together: two files of prompts")
     if given.spec is not None and given.suite is None:
-        sets, suite = with_suite([given.spec], None)
-        given = replace(given, spec=sets[0] if sets else None, suite=suite)
+        named, suite = with_suite([given.spec], None)
+        given = replace(given, spec=named[0] if named else None, suite=suite)
     if sum(source is not None for source in (given.spec, given.suite, given.memorized)) != 1:
         raise UserError("name one of: a sample set, --suite, or two files of prompts with --memorized and --control")
     if given.column is not None and given.memorized is None:

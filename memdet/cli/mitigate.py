@@ -13,6 +13,7 @@ import click
 from memdet.cli import options
 from memdet.cli.completion import mitigation_names
 from memdet.cli.output import doing, wrote
+from memdet.cli.places import default_directory
 from memdet.cli.sets import with_suite
 from memdet.errors import UserError
 
@@ -60,7 +61,9 @@ class Given:
 @options.device
 @options.dtype
 @options.batch_size("Items at once: a number, or auto. A batch that does not fit into memory is halved.")
-@options.out("Run directory.  [default: runs/mitigate-SET]", made="directory")
+@options.out(
+    "Run directory.  [default: runs/mitigate-SET, with a number where that holds another run]", made="directory"
+)
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; CPU only.")
 @options.plugins("Python file with mitigations.")
 @options.open_form("table, markdown or json.")
@@ -122,7 +125,7 @@ def _run_one(given: Given, suite: SuiteSpec | None, name: str) -> bool:
         )
     keep_freed_memory()
     doing(f"generating from {sample_set.id} with {len(mitigations)} mitigations", quiet=given.quiet)
-    target = given.out or Path("runs") / f"mitigate-{sample_set.id}"
+    target = given.out or default_directory(f"mitigate-{sample_set.id}", [sample_set], mitigations, kind="mitigations")
     invocation = shlex.join(["memdet", *sys.argv[1:]])
     run = mitigate(sample_set, mitigations, target, run_options, command=invocation, progress=not given.quiet)
     rows = measure(run)

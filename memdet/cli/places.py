@@ -11,12 +11,15 @@ import click
 
 if TYPE_CHECKING:
     from memdet.detectors import Detector
+    from memdet.mitigation import Mitigation
     from memdet.samplesets import SampleSet
 
 FOLDER = Path("runs")
 
 
-def default_directory(name: str, sets: Sequence[SampleSet], detectors: Sequence[Detector]) -> Path:
+def default_directory(
+    name: str, sets: Sequence[SampleSet], detectors: Sequence[Detector | Mitigation], *, kind: str = "detectors"
+) -> Path:
     """The directory of a name, or the first numbered one beside it that is free or holds the run that is asked for.
 
     So other detectors, sample sets, models or protocols start a run of their own, and the same command finds its own
@@ -25,7 +28,8 @@ def default_directory(name: str, sets: Sequence[SampleSet], detectors: Sequence[
     Args:
         name: Of the run.
         sets: What is scored.
-        detectors: What scores.
+        detectors: What scores, or the mitigations.
+        kind: What to call these.
     """
     from memdet.results.manifest import FILE, Manifest
     from memdet.samplesets.names import id_of_file
@@ -33,7 +37,7 @@ def default_directory(name: str, sets: Sequence[SampleSet], detectors: Sequence[
     wanted = FOLDER / id_of_file(name)
     names = [s.id for s in sets], [detector.label for detector in detectors]
     asked = [(s.id, s.model, s.protocol.steps, s.protocol.guidance, s.protocol.noise) for s in sets]
-    other = "detectors or sample sets"
+    other = f"{kind} or sample sets"
     for number in count(1):
         place = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
         if not (place / FILE).is_file():

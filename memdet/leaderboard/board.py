@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from memdet.tables.rows import Row, set_rows
 from memdet.tables.set_statistics import common_seeds
 
 SCHEMA_VERSION = 1
+FOLDERS = 5_000  # in which runs are looked for
+_NO_RUNS = {"node_modules", "site-packages", "__pycache__"}
 SIGNIFICANT_DIGITS = 6  # what is beyond may differ by the order in which a processor adds
 
 
@@ -89,12 +92,24 @@ Tables = dict[SetKey, list[BoardEntry]]
 def find_runs(root: Path) -> list[Path]:
     """Finished runs of detectors on labelled items at or below a directory, sorted: those that have their score file.
 
-    Scans, which have no labels, and runs of mitigations are passed over.
+    Scans, which have no labels, and runs of mitigations are passed over. Nothing is looked for below a run, in hidden
+    folders or behind links.
+
+    Raises:
+        UserError: There are more than ``FOLDERS`` folders: somebody named a disk, and no directory of runs.
     """
-    found = (file.parent for file in root.rglob("run.json"))
-    others = ("scan.json", GENERATION_FILE)
-    finished = (run for run in found if (run / "scores.parquet").is_file())
-    return sorted(run for run in finished if not any((run / name).exists() for name in others))
+    found = []
+    for seen, (folder, below, files) in enumerate(os.walk(root)):
+        if seen == FOLDERS:
+            raise UserError(
+                f"{root} has more than {FOLDERS:,} folders below it: name a directory that holds runs and little else"
+            )
+        below[:] = sorted(name for name in below if not name.startswith(".") and name not in _NO_RUNS)
+        if {"run.json", "scores.parquet"} <= set(files):
+            below.clear()
+            if not {"scan.json", GENERATION_FILE} & set(files):
+                found.append(Path(folder))
+    return sorted(found)
 
 
 def leaderboard_rows(root: Path) -> list[Row]:

@@ -65,3 +65,28 @@ def test_readers_import_nothing_that_computes():
     reads = {" ".join(arguments) for arguments in READERS[: READERS.index(["run"])]}
     assert {name for name, code in codes.items() if code == 0} == reads
     assert set(codes.values()) == {0, 2}
+
+
+def test_runs_are_not_looked_for_on_a_whole_disk(refused, tmp_path, monkeypatch):
+    from memdet.leaderboard import board
+
+    monkeypatch.setattr(board, "FOLDERS", 10)
+    for number in range(12):
+        (tmp_path / "disk" / f"folder-{number}").mkdir(parents=True)
+    refused("report", tmp_path / "disk", words=["more than 10 folders", "name a directory that holds runs"])
+
+
+def test_runs_are_found_outside_hidden_folders_links_and_other_runs(tmp_path):
+    from memdet.leaderboard.board import find_runs
+
+    for place in ("b/run", "a", "a/below", ".git/run", "x/node_modules/run"):
+        (tmp_path / "root" / place).mkdir(parents=True, exist_ok=True)
+        for name in ("run.json", "scores.parquet"):
+            (tmp_path / "root" / place / name).touch()
+    (tmp_path / "elsewhere" / "run").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "run" / "run.json").touch()
+    (tmp_path / "elsewhere" / "run" / "scores.parquet").touch()
+    (tmp_path / "root" / "link").symlink_to(tmp_path / "elsewhere")
+    assert find_runs(tmp_path / "root") == [tmp_path / "root" / "a", tmp_path / "root" / "b" / "run"]
+    assert find_runs(tmp_path / "root" / "a") == [tmp_path / "root" / "a"]
+    assert find_runs(tmp_path / "nowhere") == []
