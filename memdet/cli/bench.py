@@ -127,7 +127,7 @@ def command(ctx: click.Context, /, **given: Any) -> int:
 
 
 def _throughput(given: ThroughputOptions) -> int:
-    from memdet.cli.output import show
+    from memdet.cli.output import doing, show
 
     options.check_form(given.form, FORMATS)
     _check_comparison(given)
@@ -147,6 +147,7 @@ def _throughput(given: ThroughputOptions) -> int:
         show(_compare(given, wanted, load_sample_set(given.reference)), given.out, quiet=given.quiet)
         return 0
     chosen = make_detectors(given.names or load_suite("quick").detectors, classes)
+    doing(f"measuring {len(chosen)} detectors, up to {given.seconds:g} s each", quiet=given.quiet)
     rows = _measure(given, chosen, load_sample_set(given.reference))
     from memdet.benching.throughput_table import throughput_table
 
@@ -264,13 +265,14 @@ def numerics(given: NumericsOptions) -> int:
 
     from memdet.benching.numerics.audit import DTYPES, KERNELS, AuditOptions, audit
     from memdet.benching.numerics.table import FORMATS, numerics_table, replace_between
-    from memdet.cli.output import show
+    from memdet.cli.output import doing, show
 
     for option, values, known in (("--dtype", given.dtypes, DTYPES), ("--attention", given.kernels, KERNELS)):
         for value in values:
             if value not in known:
                 raise UserError(f"{option} {value!r} is not known: {', '.join(known)}")
     options.check_form(given.form, tuple(FORMATS))
+    doing(f"computing {len(detectors)} detectors in every precision, and in float64")
     keeps = given.out is not None and given.form == "markdown" and given.out.exists()
     kept = given.out.read_text(encoding="utf-8") if keeps and given.out is not None else None
     if kept is not None:
@@ -355,7 +357,7 @@ def plan(given: PlanOptions) -> None:
     if given.prompts is None and (given.seeds != 1 or given.efficiency != 1):
         raise UserError("--seeds and --efficiency belong to --prompts N: say how many prompts there are")
     from memdet.benching.projection.devices import peaks_of
-    from memdet.cli.output import show
+    from memdet.cli.output import doing, show
     from memdet.detectors import detector_classes, make_detectors
 
     batch, known = options.batch_size_of(given.batch_size), peaks_of(given.device, given.dtype)
@@ -368,6 +370,7 @@ def plan(given: PlanOptions) -> None:
 
     options.check_form(given.form, tuple(FORMATS))
     configs = [read_unet_config(name) for name in dict.fromkeys(given.models)]
+    doing(f"counting the operators of {', '.join(config.name for config in configs)}")
     plans = [
         roofline.plan(
             config,

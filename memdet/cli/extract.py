@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from memdet.cli import options
+from memdet.cli.output import wrote
 from memdet.cli.places import FOLDER, name_of_model
 from memdet.errors import UserError
 from memdet.io_utils import write_text
@@ -108,7 +109,8 @@ def command(given: Given) -> int:
     _write_page(found, out, given, model)
 
     click.echo(FORMATS[given.form](found))
-    click.echo(f"Page with pairs of pictures: {out / 'extraction.html'}", err=True)
+    follow = f"memdet run --model {given.model} --samples {out / 'samples.csv'}"
+    wrote(out / "extraction.html", "Page with pairs of pictures", follow=follow)
     return 1 if found.undrawn else 0
 
 

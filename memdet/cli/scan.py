@@ -12,6 +12,7 @@ import click
 
 from memdet.cli import options
 from memdet.cli.completion import detector_names, offered
+from memdet.cli.output import wrote
 from memdet.cli.places import FOLDER, default_directory, name_of_model
 from memdet.errors import UserError
 from memdet.io_utils import write_text
@@ -159,7 +160,8 @@ def command(given: Given) -> int:
     page = to_html(result, *chosen, run=run, extraction=extraction, training=given.training_images)
     write_text(run.path / "scan.html", page)
     click.echo(FORMATS[given.form](result, extraction))
-    click.echo(f"Page with generations: {run.path / 'scan.html'}", err=True)
+    follow = None if given.reference_file else "memdet scan with --reference FILE, for a threshold"
+    wrote(run.path / "scan.html", "Page with generations", follow=follow or f"open {run.path / 'scan.html'}")
     return 0 if result["prompts"]["scored"] == result["prompts"]["distinct"] and not undrawn(result) else 1
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from memdet.cli.output import show_finding
+from memdet.cli.completion import detector_names, offered
+from memdet.cli.output import doing, show_finding
 from memdet.errors import UserError
 
 
 @click.command("validate-detector")
-@click.argument("name_or_file")
+@click.argument("name_or_file", metavar="NAME_OR_FILE", shell_complete=offered(detector_names))
 def command(name_or_file: str) -> int:
     """Check that a detector keeps the contract; exit 1 if it does not, or if nothing of it could be checked.
 
@@ -32,6 +33,7 @@ def command(name_or_file: str) -> int:
     for name in names:
         detector = make_detector(name, classes)
         click.echo(detector.label)
+        doing(f"trying {detector.label} on small models")
         findings = validate(detector)
         for finding in findings:
             show_finding(finding.status, finding.check, finding.detail)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from memdet.cli import options
+from memdet.cli.output import doing, wrote
 
 
 @click.group("zoo")
@@ -24,11 +25,12 @@ def build(name: str, out: Path | None, data: Path | None, seed: int | None) -> i
     from memdet import zoo
 
     target = out or Path(name)
+    doing(f"training {name} from its recipe, which takes hours; the same command resumes")
     figures = zoo.build(name, target, data, seed)
     for criterion in figures["criteria"]:
         met = "met" if criterion["met"] else "MISSED"
         click.echo(f"{criterion['name']}: {criterion['value']} (bound {criterion['bound']}): {met}")
-    click.echo(f"Model directory: {target}", err=True)
+    wrote(target, "Model directory", follow=f"memdet zoo verify {target}")
     return 0 if figures["passed"] else 1
 
 
