@@ -13,7 +13,7 @@ from memdet.models.accelerated import Mode
 from memdet.models.load_options import LoadOptions
 from memdet.samplesets.fetch import Fetcher
 
-Engine = Literal["local"]
+Engine = Literal["local", "ray"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,9 @@ class RunOptions:
             fit into memory is halved until it does.
         accelerate: How forwards are made faster; see :func:`memdet.models.accelerated.accelerate`.
         memo: False recomputes what detectors could share.
-        engine: What computes the units of work: ``local``, this machine.
-        workers: Processes that share the units; each takes its part of the cores. CPU only.
+        engine: What computes the units of work: ``local``, this machine, or ``ray``, a Ray cluster.
+        address: Of the cluster, as ``ray.init`` takes it; None starts one on this machine.
+        workers: Processes that share the units; each takes its part of the cores, or a GPU.
         isolate_plugins: Whether detectors that are not memdet's are computed in a process of their own, which gets no
             labels (:mod:`memdet.running.aside`).
         fetcher: Where remote models come from.
@@ -45,6 +46,7 @@ class RunOptions:
     accelerate: Mode = "off"
     memo: bool = True
     engine: Engine = "local"
+    address: str | None = None
     workers: int = 1
     isolate_plugins: bool = False
     fetcher: Fetcher = Fetcher()

@@ -96,7 +96,7 @@ def _check(
     sample_sets: Sequence[SampleSet], detectors: Sequence[Detector], options: RunOptions, *, loaded: bool
 ) -> None:
     """Refuse what cannot be run, before anything is loaded; ``loaded`` says whether the caller has loaded models."""
-    if options.workers > 1:
+    if options.workers > 1 or options.engine != "local":
         if loaded:
             raise UserError(
                 "a loaded model cannot be handed to other processes: name one that each of them can load, or take one "

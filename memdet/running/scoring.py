@@ -151,9 +151,9 @@ class Work:
         Raises:
             OutOfMemoryError: Not even one item fits.
         """
-        part = self._tables[sample_set].iloc[unit.rows]
-        if sink.has(unit.name, lambda: _about(self._sets[sample_set], part, unit)):
+        if self.is_stored(sample_set, unit, sink):
             return
+        part = self._tables[sample_set].iloc[unit.rows]
         of_set, model = self._begin(sample_set, unit)
         planned, fits = len(part), self._fits.get((sample_set, unit.model), len(part))
         while True:
@@ -180,6 +180,15 @@ class Work:
         sink.write_shard(unit.name, _shard(of_set, part, unit, list(found.values())), notes)
         if unit.whole:
             give_back_memory(planned)
+
+    def is_stored(self, sample_set: str, unit: Unit, sink: Sink) -> bool:
+        """Whether the shard of a unit is there."""
+        part = self._tables[sample_set].iloc[unit.rows]
+        return sink.has(unit.name, lambda: _about(self._sets[sample_set], part, unit))
+
+    def fingerprints(self) -> dict[str, str]:
+        """Of the models, by name."""
+        return {name: model.fingerprint() for name, model in self._models.items()}
 
     def score(self, sample_set: str, ids: Sequence[str], unit: Unit) -> list[Scored]:
         """Scores of some items of a unit, for a process that keeps none: one of each detector of the unit.

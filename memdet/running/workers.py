@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
@@ -11,7 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
+from multiprocessing.queues import SimpleQueue
 from operator import attrgetter
 from pathlib import Path
 
@@ -111,11 +114,12 @@ def compute_in_processes(
         UserError: A process ended, or could not start: why.
     """
     before = multiprocessing.active_children()
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads can hang
     pool = ProcessPoolExecutor(
         options.workers,
-        mp_context=multiprocessing.get_context("spawn"),  # a fork of a process with threads can hang
+        mp_context=context,
         initializer=_start,
-        initargs=(pickle.dumps((sample_sets, detectors, type(work))), options, share),
+        initargs=(pickle.dumps((sample_sets, detectors, type(work))), options, share, _devices(options, context)),
     )
     started: list[BaseProcess] = []
     try:
@@ -167,10 +171,24 @@ def _deaf_to_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _devices(options: RunOptions, context: SpawnContext) -> SimpleQueue[str] | None:
+    """Numbers of the GPUs that worker processes take, one each; None on a CPU."""
+    if options.device != "cuda":
+        return None
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = shown.split(",") if shown else [str(number) for number in range(options.workers)]
+    queue: SimpleQueue[str] = context.SimpleQueue()
+    for name in names[: options.workers]:
+        queue.put(name)
+    return queue
+
+
 @in_own_state
-def _start(work: bytes, options: RunOptions, share: Share) -> None:
+def _start(work: bytes, options: RunOptions, share: Share, devices: SimpleQueue[str] | None = None) -> None:
     """Make this process ready. What fails is kept for :func:`_compute`, whose caller hears of it."""
     global _work, _directory, _failed
+    if devices is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices.get()  # read when CUDA is first asked for, which is below
     threading.Thread(target=end_with_caller, daemon=True).start()
     keep_freed_memory()
     torch.set_num_threads(threads_of_worker(options.workers))
