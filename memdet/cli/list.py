@@ -93,8 +93,16 @@ _KINDS: dict[str, Callable[[tuple[Path, ...]], list[dict[str, Any]]]] = {
 }
 
 
+class Kind(click.Choice):  # type: ignore[type-arg]  # generic in new versions of click alone
+    """What can be listed. Sample sets are ``sets`` too, as every other command calls them."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The kind."""
+        return super().convert("samples" if value == "sets" else value, param, ctx)
+
+
 @click.command("list")
-@click.argument("kind", type=click.Choice(list(_KINDS)))
+@click.argument("kind", type=Kind(list(_KINDS)))
 @options.form(["table", "json", "markdown"])
 @options.plugins()
 @options.view()

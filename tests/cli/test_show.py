@@ -153,3 +153,7 @@ def test_orders_are_of_the_table_on_a_screen(cli, refused):
     assert cli("list", "suites", "--limit", "1")[1].splitlines()[1].startswith("controlled")
     lines = cli("list", "suites", "--sort", "name", "--limit", "2")[1].splitlines()
     assert [line.split()[0] for line in lines[1:3]] == ["controlled", "dear"]
+
+
+def test_sample_sets_are_listed_by_either_name(cli):
+    assert cli("list", "sets") == cli("list", "samples")
