@@ -125,7 +125,9 @@ def _run_one(given: Given, suite: SuiteSpec | None, name: str) -> bool:
         )
     keep_freed_memory()
     doing(f"generating from {sample_set.id} with {len(mitigations)} mitigations", quiet=given.quiet)
-    target = given.out or default_directory(f"mitigate-{sample_set.id}", [sample_set], mitigations, kind="mitigations")
+    target = given.out or default_directory(
+        f"mitigate-{sample_set.id}", [sample_set], mitigations, seeds=run_options.seeds, kind="mitigations"
+    )
     invocation = shlex.join(["memdet", *sys.argv[1:]])
     run = mitigate(sample_set, mitigations, target, run_options, command=invocation, progress=not given.quiet)
     rows = measure(run)

@@ -163,7 +163,7 @@ def command(given: Given) -> int:
     )
     check_devices(run_options)
     keep_freed_memory()
-    target = given.out or default_directory(_name(given, sets), sets, detectors)
+    target = given.out or default_directory(_name(given, sets), sets, detectors, seeds=run_options.seeds)
     invocation = shlex.join(["memdet", *sys.argv[1:]])
     rows = rows_of(run(sets, detectors, target, run_options, command=invocation, progress=not given.quiet))
     click.echo(FORMATS[given.form](rows))

@@ -26,11 +26,12 @@ def command(run: Path, plugins: tuple[Path, ...], out: Path | None) -> int:
     from memdet.detectors.base import is_control
     from memdet.leaderboard.submission import check_entry, place_of
     from memdet.results import Manifest
+    from memdet.running.aside import in_own_process
     from memdet.tables import report_rows
     from memdet.tables.numbers import interval
 
     click.echo(f"entry {run}")
-    findings = check_entry(run, plugins)
+    findings = in_own_process(check_entry, run, plugins) if plugins else check_entry(run, plugins)
     for finding in findings:
         show_finding(finding.status, finding.check, finding.detail)
     failed = sum(finding.status == "failed" for finding in findings)

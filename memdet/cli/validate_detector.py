@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from memdet.cli.completion import detector_names, offered
 from memdet.cli.output import doing, show_finding
-from memdet.errors import UserError
 
 
 @click.command("validate-detector")
@@ -18,23 +15,21 @@ def command(name_or_file: str) -> int:
 
     NAME_OR_FILE is a name, with options if wanted (wen2024@steps=5), or a Python file with detectors.
     """
-    from memdet.detectors import detector_classes, make_detector
-    from memdet.testing.check_detector import is_unchecked, validate
+    from memdet.detectors import detector_classes
+    from memdet.running.aside import in_own_process
+    from memdet.testing.check_detector import is_unchecked
+    from memdet.testing.validated import validate_named
+    from memdet.user_code import is_nobodys
 
-    if name_or_file.endswith(".py"):
-        path = Path(name_or_file).expanduser()
-        classes = detector_classes((path,))
-        names = [name for name in classes if name not in detector_classes()]
-        if not names:
-            raise UserError(f"{path} defines no detector that memdet does not have")
-    else:
-        classes, names = detector_classes(), [name_or_file]
+    doing(f"trying {name_or_file} on small models")
+    known = detector_classes().get(name_or_file.partition("@")[0])
+    if known is not None and is_nobodys(known):
+        found = validate_named(name_or_file)
+    else:  # what ends its process is to end no check
+        found = in_own_process(validate_named, name_or_file)
     broken = False
-    for name in names:
-        detector = make_detector(name, classes)
-        click.echo(detector.label)
-        doing(f"trying {detector.label} on small models")
-        findings = validate(detector)
+    for label, findings in found:
+        click.echo(label)
         for finding in findings:
             show_finding(finding.status, finding.check, finding.detail)
         if is_unchecked(findings):

@@ -160,6 +160,10 @@ def test_another_protocol_is_another_run_that_no_board_takes(cli, home, tmp_path
     assert "runs/mixture-2d holds other models or protocols; this run goes to runs/mixture-2d-2" in err
     assert "steps 7 instead of" in err
     assert "guidance 3.0 instead of" in err
+    for arguments in (own, [*own[:-1], "--seeds=1"], own):  # another number of noise seeds is another run too
+        code, _, err = cli(*arguments)
+        assert code == 0, err
+        assert f"Run directory: runs/mixture-2d{'-3' if '--seeds=1' in arguments else ''}\n" in err
     first, second = (json.loads(Path("runs", name, "run.json").read_text()) for name in ("mixture-2d", "mixture-2d-2"))
     before, after = (run["settings"]["sample_sets"][0] for run in (first, second))
     assert (after["steps"], after["guidance"]) == (7, 3.0)
