@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from memdet.errors import UserError
 from memdet.leaderboard.board import Tables, chosen_entries, find_runs, joined, rounded, rows_of_tables
 from memdet.leaderboard.front import Apart, front_of
 from memdet.leaderboard.front_data import front_data
@@ -71,18 +72,15 @@ def _add_audits(sets: Sequence[dict[str, Any]], folder: Path, keys: Iterable[Set
     """What the audit of each set says, where one of this version lies there."""
     versions = dict(list(keys))
     for of_set in sets:
-        file = folder / f"{of_set['id']}.json"
-        told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        told = _read(folder / f"{of_set['id']}.json", "memdet audit")
         if told.get("version") == versions[of_set["id"]]:
-            of_set["audit"] = told["verdict"]
+            of_set["audit"] = told.get("verdict")
 
 
 def _add_costs_at_size(methods: dict[str, dict[str, Any]], file: Path) -> None:
     """What an item cost at the size of Stable Diffusion, where it was measured."""
-    if not file.is_file():
-        return
-    record = json.loads(file.read_text(encoding="utf-8"))
-    for one in record["detectors"]:
+    record = _read(file, "memdet reproduce sd-scale")
+    for one in record.get("detectors", []):
         if one["detector"] in methods:
             methods[one["detector"]]["at_size"] = {
                 "seconds": one["seconds_per_item"],
@@ -91,3 +89,20 @@ def _add_costs_at_size(methods: dict[str, dict[str, Any]], file: Path) -> None:
                 "machine": f"{record['machine']['processor']}, {record['machine']['threads']} threads",
                 "parts": " + ".join(f"{one[unit]:g} {unit}" for unit in ("F", "JVP", "VJP") if one[unit]),
             }
+
+
+def _read(file: Path, command: str) -> dict[str, Any]:
+    """An object of JSON that a command wrote; empty where there is no such file.
+
+    Raises:
+        UserError: It holds something else.
+    """
+    if not file.is_file():
+        return {}
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        told = None
+    if not isinstance(told, dict):
+        raise UserError(f"{file} is no JSON of {command}: make it again, or remove it")
+    return told

@@ -2,6 +2,7 @@
 
 import pytest
 
+from memdet.errors import UserError
 from memdet.leaderboard.cells import Cell
 from memdet.leaderboard.front import Apart, front_of
 from memdet.leaderboard.front_data import (
@@ -11,6 +12,7 @@ from memdet.leaderboard.front_data import (
     short_names,
     verdict_markdown,
 )
+from memdet.leaderboard.page import _read
 from memdet.leaderboard.ranking import CellFigures, Standing, WorldRanking
 from memdet.metrics import Interval
 
@@ -178,3 +180,10 @@ def test_names_below_a_question_are_short_and_never_empty():
         "set", "set", "set", "oracle-16k",
     ]  # fmt: skip
     assert all(short_names([*CELLS]).values())
+
+
+def test_a_damaged_audit_is_named(tmp_path):
+    (tmp_path / "a.json").write_text('{"version": 1')
+    with pytest.raises(UserError, match=r"a\.json is no JSON of memdet audit: make it again"):
+        _read(tmp_path / "a.json", "memdet audit")
+    assert _read(tmp_path / "none.json", "memdet audit") == {}

@@ -29,6 +29,10 @@ def file(tmp_path_factory):
     """A leaderboard of which the answer is known: the dear one is best, the cheap one fails on ``third``."""
     root = tmp_path_factory.mktemp("board")
     write_sets(root / "suite" / "run", list(SETS), DETECTORS)
+    (root / "audits").mkdir()
+    for name, version in (("second", 1), ("third", 9)):
+        told = {"version": version, "verdict": f"passed: the audit of {name}"}
+        (root / "audits" / f"{name}.json").write_text(json.dumps(told))
     with pytest.MonkeyPatch.context() as patch:
         spec = load_spec("tiny-sd-a-verbatim")
         specs = {
@@ -200,6 +204,7 @@ def test_the_address_restores_a_view(open_page, file):
     page.locator("#method-body a", has_text="third").first.click()
     assert page.url.endswith("?set=third") or page.url.endswith("?set=third&method=webster2023")
     assert page.inner_text("#leaderboard-title") == "All detectors on third"
+    assert "the audit of" not in page.locator("#set-facts").text_content()  # that of another version
     page.go_back()
     assert page.inner_text("#method-title") == "webster2023"
     page.click("#to-home")
@@ -207,6 +212,7 @@ def test_the_address_restores_a_view(open_page, file):
 
     page.goto(file.as_uri() + "?set=second&method=picky")
     assert page.inner_text("#leaderboard-title") == "All detectors on second"
+    assert "passed: the audit of second" in page.locator("#set-facts").text_content()
     assert page.input_value("#item-detector") == "picky"
     assert page.locator("#legend").inner_text().count("picky") == 1
     page.goto(file.as_uri() + "?set=nowhere")
