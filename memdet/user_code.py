@@ -21,7 +21,7 @@ _defined: WeakKeyDictionary[type, dict[str, str]] = WeakKeyDictionary()
 
 def note_source(cls: type) -> None:
     """Keep the checksums of the files that a class comes from, when it is defined: they may change while it lives."""
-    if not _is_nobodys(cls):
+    if not is_nobodys(cls):
         _defined[cls] = files_of(cls)
 
 
@@ -40,7 +40,7 @@ def code_of(detector: Any) -> dict[str, str]:
         UserError: A file is not the one that was there when the class was defined.
     """
     found: dict[str, str] = {}
-    classes = [cls for cls in type(detector).__mro__ if not _is_nobodys(cls)]
+    classes = [cls for cls in type(detector).__mro__ if not is_nobodys(cls)]
     for cls in classes:
         files = files_of(cls)
         if changed := names_of_changed(_defined.get(cls, files), files):
@@ -57,12 +57,12 @@ def code_of(detector: Any) -> dict[str, str]:
 
 def is_foreign(detector: Any) -> bool:
     """Whether a detector, or a class that it is built on, is neither memdet's nor Python's."""
-    return not all(_is_nobodys(cls) for cls in type(detector).__mro__)
+    return not all(is_nobodys(cls) for cls in type(detector).__mro__)
 
 
 def files_of(cls: type) -> dict[str, str]:
     """SHA-256 of the file that defines a class and of local files it imports, by path from that file's folder."""
-    if _is_nobodys(cls):
+    if is_nobodys(cls):
         return {}
     path = _file_of(cls.__module__)
     if path is None:
@@ -83,7 +83,7 @@ def names_of_changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
     return sorted(name for name in before if now.get(name, before[name]) != before[name])
 
 
-def _is_nobodys(cls: type) -> bool:
+def is_nobodys(cls: type) -> bool:
     """Whether a class belongs to memdet or Python, and not to a user."""
     return cls.__module__.partition(".")[0] in NOBODYS
 

@@ -46,6 +46,7 @@ def test_a_packed_entry_is_checked_where_it_is(cli, run, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_its_plugin_goes_with_it(cli, run, tmp_path):
     plugin = tmp_path / "extra.py"
     plugin.write_text(

@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from memdet.cli import main
 from memdet.detectors import Detector, DetectorInfo, detector_classes, make_detector
 from memdet.detectors.unpatched import replaced, shared_functions
 from memdet.errors import UserError
@@ -186,3 +187,17 @@ def test_a_plugin_that_cannot_be_made_is_said_in_one_line():
 
     with pytest.raises(UserError, match="detector 'failing' cannot be made: SystemExit: 0"):
         make_detector("failing", {"failing": Failing})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("act", ["os._exit(0)", "os.kill(os.getpid(), 9)"])
+def test_a_plugin_that_ends_the_process_is_not_found_good(tmp_path, capsys, act):
+    """Wherever it does so: a check that came to no end has passed nothing."""
+    path = tmp_path / "ending.py"
+    path.write_text(PLUGIN + f"\n{act}\n")
+    with pytest.raises(SystemExit) as left:
+        main(["validate-detector", str(path)])
+    assert left.value.code == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "ended" in told.err

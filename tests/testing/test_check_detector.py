@@ -214,6 +214,7 @@ def test_the_callers_random_states_stay(tmp_path):
     assert (np.random.get_state()[1].tolist(), random.getstate()) == before[1:]
 
 
+@pytest.mark.slow
 def test_an_unknown_name_and_a_file_without_detectors(tmp_path):
     path = tmp_path / "empty.py"
     path.write_text("x = 1\n")
