@@ -19,6 +19,7 @@ def everything():
     return sorted({*detector_classes(), *mitigation_classes(), *sample_set_ids(), *suite_names(), *model_names()})
 
 
+@pytest.mark.slow
 def test_everything_that_has_a_name_is_shown(cli, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     for name in everything():
