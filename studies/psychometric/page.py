@@ -21,20 +21,21 @@ RESOLVED = 0.25  # an interval that is wider says little
 _INTRODUCTION = """\
 # What detectors see as memorization grows
 
-An AUROC of captions that are always given back says whether a detector sees memorization, and not from when on. Sample
-sets of doses hold captions whose image the model was trained on more and more often. Two things are measured of each:
-how often its image is given back (the extraction rate, over noise seeds), and what detectors say of it. In
-psychophysics the curve of the one against the other is the psychometric function, and the stimulus at which 75 % of
-pairs are told apart is its threshold. Here that is *the extraction rate at which a detector's AUROC reaches .75*, from
-the run `{run}`. [Statistics](statistics.md#what-a-detector-sees-as-memorization-grows)
-says how it is made, and what of it was decided before a run was looked at.
+An AUROC of captions that are always given back says whether a detector sees memorization. It does not say how much
+memorization the detector needs. Sample sets of doses hold captions whose image the model was trained on more and more
+often. For each caption two things are measured: how often its image is given back (the extraction rate, over noise
+seeds), and what detectors say of it. In psychophysics the curve of the second against the first is the psychometric
+function, and its threshold is the stimulus at which 75 % of pairs are told apart. Here the threshold is *the extraction
+rate at which a detector's AUROC reaches .75*, from the run `{run}`.
+[Statistics](statistics.md#what-a-detector-sees-as-memorization-grows) says how it is computed, and which of its rules
+were written before a run was looked at.
 
 ![AUROC against the measured extraction rate, a panel per detector](figures/{figure})
 
-Points with bars are doses with their 95 % intervals; in the first panel the numbers are copies of each image. Doses of
-nearly one rate stand beside each other. The curve is of single captions, ordered by their own rates, and never falls;
-it is dotted where over more than .2 of the range no caption was measured. A diamond is where it reaches .75, and the
-band is the 95 % interval of that rate."""
+Points with bars are doses with their 95 % intervals. The numbers in the first panel are copies of each image. Doses of
+nearly one rate stand beside each other. The curve is of single captions, ordered by their own rates, and never falls.
+It is dotted where no caption was measured over more than .2 of the range. A diamond is where the curve reaches .75, and
+the band is the 95 % interval of that rate."""
 
 _AGAIN = """\
 `memdet reproduce psychometric --from {run} --out docs` makes this page and its figure again from the score file

@@ -65,7 +65,7 @@ def test_doses_of_one_rate_stand_beside_each_other_in_their_order():
 def test_page_says_what_holds_and_no_more():
     found = [make("one", EARLY), make("two", LATE), make("three", NEVER), make("random", NEVER, access="none")]
     page = render_psychometric_page(found, "runs/mine")
-    assert "from\nthe run `runs/mine`" in page
+    assert "from the run `runs/mine`" in " ".join(page.split())
     assert "1 of 4 doses has a mean rate between .1 and .9." in page
     assert "lie no further apart than .250" in page
     assert "Of 3 detectors 2 reach .75 within the rates that were measured, 0 are there already" in page

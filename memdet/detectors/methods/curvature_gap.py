@@ -18,8 +18,8 @@ class CurvatureGap(Detector):
     """``sqrt(mean_k norm(J_D v_k)^2)``, an estimate of the Frobenius norm of ``J_D = J_c - J_u``.
 
     The v_k are Rademacher vectors, the same for all items of a seed, and products are one-sided finite differences at
-    the starting noise. With shared noise the null branch is evaluated once a seed, which leaves ``1 + probes`` forwards
-    an item: with one probe the cost of a guided step.
+    the starting noise. With shared noise the null branch is evaluated once per seed. This leaves ``1 + probes``
+    forwards per item: with one probe the cost of a guided step.
 
     Attributes:
         probes: Products per branch.

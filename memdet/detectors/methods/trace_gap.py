@@ -19,7 +19,7 @@ class TraceGap(Detector):
 
     ``hessian-trace`` with the null branch as its baseline: what all conditions share cancels. The probes are Rademacher
     vectors, the same on both branches and for all items of a seed, so that the noise of the shared part cancels too.
-    With shared noise the null products are computed once a seed.
+    With shared noise the null products are computed once per seed.
 
     Attributes:
         t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
