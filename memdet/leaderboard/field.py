@@ -67,7 +67,7 @@ def board_directory(given: Path | None = None) -> Path:
     if found is None:
         where = f"`board` {given} is no directory" if given is not None else "the scores of the board are not here"
         raise UserError(
-            f"{where}: they come with the repository, git clone --depth 1 {REPOSITORY}, then `board` memdet/results",
+            f"{where}: they come with the repository, git clone {REPOSITORY}, then `board` memdet/results",
             parameters=("board",),
         )
     return found
