@@ -24,7 +24,8 @@ from memdet.models.diffusers.certificate import require_certificate
 from memdet.results.sinks import RunDirectory
 from memdet.results.store import GENERATION_FILE, write_tables
 from memdet.running.description import manifest_of_run, settings_of_run
-from memdet.running.engines import Job, compute
+from memdet.running.engines import compute
+from memdet.running.job import Job
 from memdet.running.known_conditions import check_conditions
 from memdet.running.options import RunOptions
 from memdet.running.remarks import LABEL, remarks_on, say

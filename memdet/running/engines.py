@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import get_args
 
-from memdet.detectors import Detector
 from memdet.errors import UserError
-from memdet.results.sinks import RunDirectory, Sink
+from memdet.results.sinks import RunDirectory
+from memdet.running.job import Job
 from memdet.running.options import Engine, RunOptions
-from memdet.running.scoring import Work
 from memdet.running.work_plan import by_owner
 from memdet.running.workers import compute_in_processes
-from memdet.samplesets import SampleSet
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run that is to be computed.
-
-    Attributes:
-        sample_sets, detectors, options: Of the run.
-        work: Its units, and what computes them in this process.
-        sink: Where the shards go, held open.
-    """
-
-    sample_sets: Sequence[SampleSet]
-    detectors: Sequence[Detector]
-    options: RunOptions
-    work: Work
-    sink: Sink
 
 
 def compute(job: Job) -> Iterator[tuple[str, int]]:

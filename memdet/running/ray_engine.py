@@ -12,15 +12,13 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from memdet.errors import UserError
+from memdet.running.job import Job
 from memdet.running.ray_scorer import Outcome, Scorer
 from memdet.running.work_plan import Unit, by_owner
 from memdet.source_files import reason
-
-if TYPE_CHECKING:
-    from memdet.running.engines import Job
 
 IN_FLIGHT = 2  # units that an actor has: one that it computes, and the next
 TRIES = 3  # of a unit whose actor ended

@@ -18,7 +18,8 @@ from memdet.results.memory import give_back_memory
 from memdet.results.run import Run
 from memdet.results.sinks import RunDirectory, RunInMemory
 from memdet.running.description import manifest_of_run, settings_of_run
-from memdet.running.engines import Job, compute
+from memdet.running.engines import compute
+from memdet.running.job import Job
 from memdet.running.known_conditions import check_conditions
 from memdet.running.options import RunOptions
 from memdet.running.remarks import LABEL, remarks_on, said_again, say
