@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from memdet.errors import UserError
-from memdet.running.memory import OutOfMemoryError, peak_resident
 from memdet.running.ending import NO_GUARD, why_ended
+from memdet.running.memory import OutOfMemoryError, peak_resident
 from memdet.running.workers import leave_if_starting
 
 
