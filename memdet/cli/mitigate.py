@@ -39,6 +39,8 @@ class Given:
     batch_size: str
     out: Path | None
     workers: int
+    gate: Path | None
+    fpr: float
     plugins: tuple[Path, ...]
     form: str
     quiet: bool
@@ -65,6 +67,13 @@ class Given:
     "Run directory.  [default: runs/mitigate-SET, with a number where that holds another run]", made="directory"
 )
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; CPU only.")
+@click.option(
+    "--gate",
+    type=options.UserPath(),
+    metavar="RUN_DIR",
+    help="Run of detectors on SET: also show what is left where a mitigation is applied to flagged captions alone.",
+)
+@click.option("--fpr", type=float, default=0.05, show_default=True, help="False positive rate at which --gate flags.")
 @options.plugins("Python file with mitigations.")
 @options.open_form("table, markdown or json.")
 @options.quiet
@@ -103,13 +112,16 @@ def _run_one(given: Given, suite: SuiteSpec | None, name: str) -> bool:
 
     import torch
 
+    from memdet.mitigating.gated import gate
     from memdet.mitigating.measures import measure
     from memdet.mitigating.run import first_of_each_label, mitigate
     from memdet.mitigating.text import FORMATS as DRAWN
     from memdet.mitigating.text import Comparison
+    from memdet.results import Run
     from memdet.running import RunOptions
     from memdet.running.memory import keep_freed_memory
 
+    scores = None if given.gate is None else Run.load(given.gate)  # a mistake is found before the work
     if given.items is not None:
         sample_set = first_of_each_label(sample_set, given.items)
     run_options = RunOptions(
@@ -131,6 +143,7 @@ def _run_one(given: Given, suite: SuiteSpec | None, name: str) -> bool:
     invocation = shlex.join(["memdet", *sys.argv[1:]])
     run = mitigate(sample_set, mitigations, target, run_options, command=invocation, progress=not given.quiet)
     rows = measure(run)
-    click.echo(DRAWN[given.form](Comparison(run, rows)))
+    gated = gate(run, scores, given.fpr) if scores is not None else []
+    click.echo(DRAWN[given.form](Comparison(run, rows, gated, given.fpr)))
     wrote(target, "Run directory", follow="memdet show NAME, for what a mitigation does", quiet=given.quiet)
     return any(row.status in {"error", "nonfinite"} for row in rows)

@@ -74,9 +74,7 @@ def measure(run: Generations, classifier: GarmentClassifier | None = None) -> li
     Raises:
         UserError: Generations are in colour or of another size than the classifier knows.
     """
-    judged = {
-        one.label: _judge(one, classifier or GarmentClassifier()) for one in run.mitigations if one.status == "ok"
-    }
+    judged = judge_all(run, classifier or GarmentClassifier())
     rows = [_measured(run, one, judged) for one in run.mitigations]
     rows = _with_holm(rows)
     points = [
@@ -126,7 +124,7 @@ def front(points: Sequence[tuple[float, float] | None]) -> list[bool]:
 
 
 @dataclass(frozen=True)
-class _Judged:
+class Judged:
     """Classes and features of the pictures of one mitigation: ``[items, seeds]``, ``[items, seeds, features]``."""
 
     names: NDArray[np.object_]
@@ -134,16 +132,29 @@ class _Judged:
     pictures: Floats
 
 
-def _judge(one: OfMitigation, classifier: GarmentClassifier) -> _Judged:
+def judge_all(run: Generations, classifier: GarmentClassifier) -> dict[str, Judged]:
+    """What a classifier says of the generations of each mitigation that has some."""
+    return {one.label: _judge(one, classifier) for one in run.mitigations if one.status == "ok"}
+
+
+def faithful_to(run: Generations, judged: Judged) -> Floats:
+    """1 where a generation shows the garment of its caption, else 0, ``[items, seeds]``; NaN where none is named."""
+    named = np.array([garment_of(caption) for caption in run.items["condition"]], dtype=object)
+    right: Floats = (judged.names == named[:, None]).astype(np.float64)
+    right[named == None] = np.nan  # noqa: E711  # of each item
+    return right
+
+
+def _judge(one: OfMitigation, classifier: GarmentClassifier) -> Judged:
     pictures = one.pixels()
     shape = pictures.shape[:2]
     flat = torch.from_numpy(pictures.reshape(-1, 1, *pictures.shape[2:]))
     names, features = classifier.judge(flat)
     of_items = np.array(names, dtype=object).reshape(shape)
-    return _Judged(of_items, features.numpy().reshape(*shape, FEATURES), pictures)
+    return Judged(of_items, features.numpy().reshape(*shape, FEATURES), pictures)
 
 
-def _measured(run: Generations, one: OfMitigation, judged: dict[str, _Judged]) -> Measured:
+def _measured(run: Generations, one: OfMitigation, judged: dict[str, Judged]) -> Measured:
     name = one.label.partition("@")[0]
     known = mitigation_classes().get(name)
     is_control = known is not None and known.info.is_control
@@ -159,21 +170,20 @@ def _measured(run: Generations, one: OfMitigation, judged: dict[str, _Judged]) -
         for label, other in others.items()
         if other is not None and other.status == "ok" and memorized.any()
     }
-    named = np.array([garment_of(caption) for caption in run.items["condition"]], dtype=object)
-    right = (own.names == named[:, None]).astype(np.float64)
+    right = faithful_to(run, own)
     faithful, diverse = {}, {}
     for kind, label in KINDS.items():
         rows = labels == label
-        if (told := rows & (named != None)).any():  # noqa: E711  # of each item
-            faithful[kind] = _share(right[told], clusters[told])
+        if (told := rows & ~np.isnan(right).any(axis=1)).any():
+            faithful[kind] = share_of(right[told], clusters[told])
         if rows.any() and len(run.seeds) > 1:
             diverse[kind] = mean_interval(diversity(own.pictures[rows]), clusters[rows])
     return Measured(
         one.label,
         is_control,
         message=one.message,
-        copied=_share(copied, clusters[memorized]) if memorized.any() else None,
-        copied_any=_share(copied_any, clusters[memorized]) if memorized.any() else None,
+        copied=share_of(copied, clusters[memorized]) if memorized.any() else None,
+        copied_any=share_of(copied_any, clusters[memorized]) if memorized.any() else None,
         against=against,
         faithful=faithful,
         diverse=diverse or None,
@@ -185,7 +195,7 @@ def _measured(run: Generations, one: OfMitigation, judged: dict[str, _Judged]) -
     )
 
 
-def _share(values: Floats, clusters: NDArray[np.str_]) -> Interval:
+def share_of(values: Floats, clusters: NDArray[np.str_]) -> Interval:
     """Mean of zeros and ones, ``[items, seeds]``; where all are alike, a bootstrap of captions knows no other answer.
 
     Its interval is then that of so many captions that all agree.
@@ -197,7 +207,7 @@ def _share(values: Floats, clusters: NDArray[np.str_]) -> Interval:
 
 
 def _kernel(
-    own: _Judged, plain: _Judged | None, labels: NDArray[np.int64], clusters: NDArray[np.str_]
+    own: Judged, plain: Judged | None, labels: NDArray[np.int64], clusters: NDArray[np.str_]
 ) -> KernelDistance | None:
     memorized, ordinary = labels == 1, labels == 0
     if plain is None or min(len(set(clusters[rows])) for rows in (memorized, ordinary)) < 2:

@@ -9,6 +9,7 @@ from typing import Any
 
 from memdet.io_utils import json_text
 from memdet.metrics import Interval
+from memdet.mitigating.gated import Gated
 from memdet.mitigating.generations import Generations
 from memdet.mitigating.measures import KINDS, Measured
 from memdet.mitigation.registry import COMPARED
@@ -29,10 +30,14 @@ class Comparison:
     Attributes:
         run: The generations.
         rows: A row a mitigation.
+        gated: A row for each pair of a detector and a mitigation, where a run of detectors was named.
+        fpr: At which these detectors flag.
     """
 
     run: Generations
     rows: Sequence[Measured]
+    gated: Sequence[Gated] = ()
+    fpr: float = float("nan")
 
 
 def to_text(found: Comparison) -> str:
@@ -58,6 +63,8 @@ def to_json(found: Comparison) -> str:
         "rule": asdict(run.rule),
         "mitigations": [_plain(row) for row in found.rows],
     }
+    if found.gated:
+        content |= {"fpr": found.fpr, "gated": [asdict(row) for row in found.gated]}
     return json_text(content)
 
 
@@ -75,7 +82,48 @@ def _blocks(found: Comparison, width: int | None) -> list[Block]:
     notes = [*_sentences(found), *said]
     lines = notes if width is None else [textwrap.fill(note, PLACES) for note in notes]
     separator = "\n" if width is not None else "\n\n"
-    return [_title(found.run), _extraction(found.rows, width), _utility(found.rows, width), separator.join(lines)]
+    measured = (_extraction(found.rows, width), _utility(found.rows, width))
+    return [_title(found.run), *measured, separator.join(lines), *_gates(found, width)]
+
+
+def _gates(found: Comparison, width: int | None) -> list[Block]:
+    """A table for each mitigation, the detector that leaves the fewest copies first."""
+    blocks: list[Block] = []
+    for label in dict.fromkeys(row.mitigation for row in found.gated):
+        own = [row for row in found.gated if row.mitigation == label]
+        own.sort(
+            key=lambda row: (row.copied.value, -row.faithful["ordinary"].value if "ordinary" in row.faithful else 0.0)
+        )
+        columns = (
+            *left("detector"),
+            *right("flagged", drop=3, best="low"),
+            *right("ord.", drop=2, best="low"),
+            *right("copies [95 %]", best="low"),
+            *right("right", drop=5),
+            *right("ord.", drop=4),
+            *right("evaluations", drop=6, best="low"),
+        )
+        title = f"{label}, of what a detector flags"
+        blocks.append(Table(columns, [_gate(row, width) for row in own], title))
+    if blocks:
+        note = (
+            f"Flagged: share of memorized and of ordinary captions whose conformal p-value is at most {percent(found.fpr)}; "
+            "these alone are mitigated. Copies: of all memorized captions. Evaluations: of one generation with the "
+            "detector, over captions of which half are memorized. #: control, which never calls the model."
+        )
+        blocks.append(note if width is None else textwrap.fill(note, PLACES))
+    return blocks
+
+
+def _gate(row: Gated, width: int | None) -> list[str]:
+    name = f"{row.detector} #" if row.is_control else row.detector
+    return [
+        name if width is None else text.shortened(name, width),
+        *(_two(row.flagged[kind]) for kind in KINDS),
+        _share(row.copied),
+        *(_value(row.faithful.get(kind)) for kind in KINDS),
+        count(round(row.evaluations, 1)),
+    ]
 
 
 def _title(run: Generations) -> str:
