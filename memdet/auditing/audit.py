@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from memdet.auditing.prompt_shift import duplicates, largest_families, shifts, vocabulary
 from memdet.detectors import Detector, detector_classes, with_controls
-from memdet.errors import UserError
+from memdet.detectors.blind import BlindControl, Told
+from memdet.errors import NotApplicableError, UserError
 from memdet.metrics import Interval, effective_number, evaluate_scores, holm, permutation_above_half
-from memdet.probing import Probe
 from memdet.probing.from_sample_set import by_family, families_of, items_of
-from memdet.running.scoring import score_items
 from memdet.running.work_plan import tested_items
 from memdet.samplesets import SampleSet
 from memdet.samplesets.evidence import refuse_contradictions
 from memdet.samplesets.near_duplicates import THRESHOLD
+from memdet.source_files import talking_aside
 
 SCHEMA_VERSION = 1
 LEVEL = 0.01  # of the tests, over all controls of a set; users audit many sets
@@ -113,6 +113,21 @@ def control_scores(sample_set: SampleSet, table: pd.DataFrame, control: Detector
         control: Asks no model.
     """
     items = items_of(table, sample_set, None)
+    if isinstance(control, BlindControl):
+        told = Told(items)
+        try:
+            with talking_aside():
+                values = control.values(told)
+        except NotApplicableError as error:
+            return np.full(len(items), math.nan), "not-applicable", str(error)
+        except Exception:  # the code of a run says what happened
+            values = None
+        if values is not None and np.isfinite(values).all():
+            return values, "ok", "; ".join(told.notes)
+
+    from memdet.probing import Probe
+    from memdet.running.scoring import score_items
+
     scores, statuses, _, message = score_items(None, items, control, Probe(None, items))
     status = next((s for s in statuses if s != "ok"), "ok")
     return np.asarray(scores, dtype=np.float64), status, message

@@ -5,7 +5,6 @@ Everything is drawn on the CPU in float32, so scores do not depend on batch size
 
 from __future__ import annotations
 
-import hashlib
 from typing import Literal, get_args
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from memdet.probing.evaluator import Evaluator
 from memdet.probing.questions import check_name
+from memdet.probing.uniform import item_uniform, key_of
 
 Kind = Literal["rademacher", "gaussian"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -83,12 +83,6 @@ def item_noise(shape: tuple[int, ...], seed: int, item_id: str) -> Tensor:
     return _normal(shape, _generator("noise", seed, item_id))
 
 
-def item_uniform(seed: int, item_id: str) -> float:
-    """A number in [0, 1) for one item."""
-    generator = _generator("uniform", seed, item_id)
-    return float(torch.rand((), generator=generator, dtype=torch.float64, device="cpu"))
-
-
 def rademacher(shape: tuple[int, ...], seed: int, index: int) -> Tensor:
     """The ``index``-th probe vector of a seed, entries +1 and -1."""
     generator = _generator("rademacher", seed, index)
@@ -105,5 +99,4 @@ def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 def _generator(*key: str | int) -> torch.Generator:
-    digest = hashlib.sha256("\0".join(map(str, key)).encode()).digest()
-    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    return torch.Generator("cpu").manual_seed(key_of(*key))

@@ -1,4 +1,4 @@
-"""Rows of a sample set's table as items."""
+"""Rows of a sample set's table as items. Imports no torch where they are no images."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from memdet.errors import UserError
-from memdet.models import ScoreModel
 from memdet.probing.items import Items
 from memdet.samplesets import SampleSet
 from memdet.samplesets.near_duplicates import near_duplicates
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
+
+    from memdet.models import ScoreModel
 
 _TEXTS_AT_ONCE = 1_000
 
@@ -116,6 +117,8 @@ def check_asked(model: Any, sample_set: Any, seed: Any) -> None:
     Raises:
         UserError: The names of a model or sample set instead of them, the two swapped, or no seed.
     """
+    from memdet.models import ScoreModel
+
     if not isinstance(model, ScoreModel):
         how = f"memdet.load_model({model!r}) loads it" if isinstance(model, str) else "memdet.load_model loads one"
         raise UserError(f"`model` is a score model, not {type(model).__name__}; {how}")
@@ -148,8 +151,10 @@ def positions(rows: Any, count: int) -> slice | list[int]:
     return found
 
 
-def _images(part: pd.DataFrame, model: ScoreModel | None) -> torch.Tensor:
+def _images(part: pd.DataFrame, model: ScoreModel | None) -> Tensor:
     """Images of some items, ``[n, *latent_shape]``."""
+    import torch
+
     shape = model.latent_shape if model else (part["image"].iloc[0].shape if len(part) else ())
     for name, image in zip(part["item_id"], part["image"], strict=True):
         if image.shape != shape:

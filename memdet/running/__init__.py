@@ -1,13 +1,20 @@
-"""Runner: sample sets scored by detectors."""
+"""Runner: sample sets scored by detectors.
+
+The public names load what they need when they are first used; what a run consists of needs no torch.
+"""
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from memdet.running.options import RunOptions
-from memdet.running.runner import run
+if TYPE_CHECKING:
+    from memdet.running.options import RunOptions
+    from memdet.running.runner import run
+
+_HOMES = {"RunOptions": "options", "run": "runner"}
 
 __all__ = ["RunOptions", "run"]
 
@@ -25,7 +32,9 @@ def _read_scores(path: str | Path) -> Any:
 
 
 def __getattr__(name: str) -> Any:
-    """Former names, which :mod:`memdet.results` has now."""
+    """Public names, and former ones, which :mod:`memdet.results` has now."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     if name == "SCORES":
         from memdet.results import SCORES
 
@@ -36,3 +45,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     warnings.warn(f"memdet.running.{name}: use memdet.load_run", DeprecationWarning, stacklevel=2)
     return former[name]
+
+
+def __dir__() -> list[str]:
+    return __all__

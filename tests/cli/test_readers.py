@@ -21,6 +21,7 @@ READERS = [
     *(["list", kind] for kind in ("detectors", "mitigations", "samples", "models", "suites")),
     *(["show", name] for name in ("wen2024", "sail2025", "tiny-sd-a-verbatim", "quick", "tiny-sd-a")),
     ["completion", "bash"],
+    ["audit", "mixture-2d"],
     ["--version"],
     ["run", "--help"],
     # What is refused is refused before anything heavy is imported.
@@ -38,6 +39,7 @@ READERS = [
     ["bench", "plan", "--model", "sd-1.4", "--device", "no-such-device"],
     ["show", "nobody"],
 ]
+FITTED = ["audit", "tiny-sd-a-verbatim"]  # last: one of its controls is fitted by scikit-learn
 SCRIPT = """
 import contextlib, io, json, sys
 from memdet.cli import main
@@ -56,10 +58,11 @@ print(json.dumps(found))
 @pytest.mark.slow
 def test_readers_import_nothing_that_computes():
     """One process runs them all, one after the other: what the first one imports would be seen at each later one."""
-    call = [sys.executable, "-c", SCRIPT, json.dumps(READERS), json.dumps(HEAVY)]
+    call = [sys.executable, "-c", SCRIPT, json.dumps([*READERS, FITTED]), json.dumps(HEAVY)]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
+    assert found.pop(" ".join(FITTED)) == [0, ["sklearn"]]
     assert {name: heavy for name, (_, heavy) in found.items() if heavy} == {}
     codes = {name: code for name, (code, _) in found.items()}
     reads = {" ".join(arguments) for arguments in READERS[: READERS.index(["run"])]}

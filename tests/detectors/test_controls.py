@@ -8,9 +8,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from memdet.detectors import detector_classes, make_detector
+from memdet.detectors.blind import BlindControl, Told
 from memdet.detectors.controls import prompt_ngram
 from memdet.errors import NotApplicableError
 from memdet.probing import Items
+from memdet.probing.uniform import item_uniform, key_of
 from tests.helpers.problems import make_items, make_probe
 
 PROMPTS = ["Blue Jeans by Levi's, size 32", "a plain shirt", "", "ÉTÉ 2024"]
@@ -53,6 +55,21 @@ def test_random_depends_on_seed_and_item():
     labels = [0, 1] * 500
     area = roc_auc_score(labels, score("random", make_items(["x"] * 1_000, labels=labels)))
     assert area == pytest.approx(0.5, abs=4 * (1 / 12 / 500 * 2) ** 0.5)
+
+
+@pytest.mark.parametrize("name", [name for name, cls in detector_classes().items() if issubclass(cls, BlindControl)])
+def test_an_audit_reads_what_a_run_reads(name):
+    """The same control, asked with a probe and without one."""
+    items = two_vocabularies()
+    control = make_detector(name, detector_classes())
+    assert score(name, items).tolist() == control.values(Told(items)).tolist()
+
+
+def test_the_numbers_of_items_are_those_of_torch():
+    for seed in (0, 1, 2**40):
+        for item in ("", "item-00001", "é", *(f"i{k}" for k in range(200))):
+            generator = torch.Generator().manual_seed(key_of("uniform", seed, item))
+            assert item_uniform(seed, item) == torch.rand((), generator=generator, dtype=torch.float64).item()
 
 
 def two_vocabularies(n=60, families=20):

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import DetectorInfo
+from memdet.detectors.blind import BlindControl, Told
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import numpy as np
+    from numpy.typing import NDArray
 
     from memdet.probing import Probe
 
 
-class PromptLength(Detector):
+class PromptLength(BlindControl):
     """Number of characters of the prompt."""
 
     info = DetectorInfo(
         name="prompt-length", title="characters of the prompt", access="text", task="prompt", cost="none", seeded=False
     )
 
-    def score(self, probe: Probe) -> Tensor:
+    def values(self, told: Told | Probe) -> NDArray[np.float64]:
         """Score each item, ``[batch]``."""
-        import torch
+        import numpy as np
 
-        return torch.tensor([len(prompt) for prompt in probe.prompts], dtype=torch.float64)
+        return np.array([len(prompt) for prompt in told.prompts], dtype=np.float64)

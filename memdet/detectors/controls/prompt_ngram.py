@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memdet.detectors.base import Detector, DetectorInfo
+from memdet.detectors.base import DetectorInfo
+from memdet.detectors.blind import BlindControl, Told
 from memdet.errors import NotApplicableError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from memdet.probing import Probe
 
@@ -20,7 +20,7 @@ LARGEST_FIT = 2_000  # prompts that a classifier learns from
 PROMPTS_AT_ONCE = 1_000  # prompts that are scored at once
 
 
-class PromptNgram(Detector):
+class PromptNgram(BlindControl):
     """Held-out decision value of a logistic regression on word and character TF-IDF features.
 
     Five stratified folds, each family of near-duplicate prompts inside one fold. They are the same under every noise
@@ -44,27 +44,29 @@ class PromptNgram(Detector):
         seeded=False,
     )
 
-    def score(self, probe: Probe) -> Tensor:
+    def values(self, told: Told | Probe) -> NDArray[np.float64]:
         """Score each item, ``[batch]``."""
         import numpy as np
-        import torch
+
+        prompts, labels = told.prompts, np.array(told.labels)
+        _, clusters = np.unique(np.array(list(told.clusters)), return_inverse=True)
+        smallest = min(len(set(clusters[labels == label])) for label in (0, 1))
+        if smallest < FOLDS:
+            raise NotApplicableError(f"{FOLDS} folds need {FOLDS} clusters of each class, the smaller has {smallest}")
+
+        # Only here: it takes more than a second to import.
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import StratifiedGroupKFold
         from sklearn.pipeline import make_pipeline, make_union
         from threadpoolctl import threadpool_limits
 
-        prompts, labels = probe.prompts, np.array(probe.labels)
-        _, clusters = np.unique(np.array(list(probe.clusters)), return_inverse=True)
-        smallest = min(len(set(clusters[labels == label])) for label in (0, 1))
-        if smallest < FOLDS:
-            raise NotApplicableError(f"{FOLDS} folds need {FOLDS} clusters of each class, the smaller has {smallest}")
         scores = np.empty(len(labels))
         folds = StratifiedGroupKFold(n_splits=FOLDS, shuffle=True, random_state=SHUFFLE)
         rng = np.random.default_rng(SHUFFLE)
         for train, held_out in folds.split(labels, labels, clusters):
             if len(train) > LARGEST_FIT:
-                probe.note(f"a fold learns from {LARGEST_FIT:,} of {len(labels):,} prompts")
+                told.note(f"a fold learns from {LARGEST_FIT:,} of {len(labels):,} prompts")
                 train = _drawn(rng, train, labels[train])
             classifier = make_pipeline(
                 make_union(
@@ -79,7 +81,7 @@ class PromptNgram(Detector):
             for start in range(0, len(held_out), PROMPTS_AT_ONCE):
                 block = held_out[start : start + PROMPTS_AT_ONCE]
                 scores[block] = classifier.decision_function([prompts[i] for i in block])
-        return torch.from_numpy(scores)
+        return scores
 
 
 def _drawn(rng: np.random.Generator, members: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
