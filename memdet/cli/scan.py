@@ -139,7 +139,7 @@ def command(given: Given) -> int:
     )
     folder = _folder(given)
     model = _load(given)
-    known = _known(folder, model)
+    known = _known(folder, model, progress=not given.quiet)
     run = _run(given, items, detectors, model)
 
     from memdet.scan import FORMATS, to_html, to_look_at, undrawn
@@ -147,14 +147,15 @@ def command(given: Given) -> int:
     assert run.path is not None
     result = _result(given, prompts, reference, detectors[0].label, model, run)
     chosen = to_look_at(result, given.top)
-    _generate(result, [*chosen[0], *chosen[1]], items, model, run)
+    _generate(result, [*chosen[0], *chosen[1]], items, model, run, progress=not given.quiet)
     extraction = None
     if known is not None:
         from memdet.extraction.measure import Asked
         from memdet.scan.training import against_training_images
 
         asked = Asked(prompts, reference, given.steps, given.guidance, min(given.seeds, IMAGES_A_PROMPT))
-        extraction = against_training_images(result, items, model, known, asked, run.path, batch_size=_batch(run))
+        how: Any = {"batch_size": _batch(run), "progress": not given.quiet}
+        extraction = against_training_images(result, items, model, known, asked, run.path, **how)
     _note(run, undrawn(result))
     write_text(run.path / "scan.json", FORMATS["json"](result, extraction) + "\n")
     page = to_html(result, *chosen, run=run, extraction=extraction, training=given.training_images)
@@ -211,14 +212,14 @@ def _folder(given: Given) -> TrainingFolder | None:
     return open_folder(given.training_images, given.out or FOLDER / _name(given))
 
 
-def _known(folder: TrainingFolder | None, model: ScoreModel) -> Known | None:
+def _known(folder: TrainingFolder | None, model: ScoreModel, *, progress: bool) -> Known | None:
     """The training images, read before anything is scored."""
     if folder is None:
         return None
 
     from memdet.extraction.measure import known_images
 
-    return known_images(folder, model)
+    return known_images(folder, model, progress=progress)
 
 
 def _name(given: Given) -> str:
@@ -284,7 +285,9 @@ def _detectors(name: str, plugins: tuple[Path, ...]) -> list[Detector]:
     return [chosen, *controls]
 
 
-def _generate(result: dict[str, Any], chosen: list[int], items: SampleSet, model: ScoreModel, run: Run) -> None:
+def _generate(
+    result: dict[str, Any], chosen: list[int], items: SampleSet, model: ScoreModel, run: Run, *, progress: bool
+) -> None:
     """Generate from the chosen rows of the ranking, and note the files in them; None for what could not be drawn."""
     from memdet.running.generations import save_generations
 
@@ -294,7 +297,8 @@ def _generate(result: dict[str, Any], chosen: list[int], items: SampleSet, model
     positions = {item: position for position, item in enumerate(items.items["item_id"])}
     rows = {index: positions[f"prompt:{result['ranking'][index]['id']}"] for index in chosen}
     seeds = range(min(items.protocol.seeds, IMAGES_A_PROMPT))
-    files = save_generations(items, list(rows.values()), seeds, model, run.path, batch_size=_batch(run))
+    places = list(rows.values())
+    files = save_generations(items, places, seeds, model, run.path, batch_size=_batch(run), progress=progress)
     for index, position in rows.items():
         result["ranking"][index]["generations"] = [
             {"seed": seed, "file": None if file is None else file.as_posix()}

@@ -74,14 +74,19 @@ def size_of(model: ScoreModel) -> Size:
     return Size(width, height, channels)
 
 
-def known_images(folder: TrainingFolder, model: ScoreModel) -> Known:
+def known_images(folder: TrainingFolder, model: ScoreModel, *, progress: bool = True) -> Known:
     """Read all training images of a folder as a model would have been trained on them.
+
+    Args:
+        folder: Of them.
+        model: Whose images have the size that is read.
+        progress: Show a bar, on a terminal alone.
 
     Raises:
         UserError: As for :func:`~memdet.extraction.training_images.read_images`, or one image alone.
     """
     embedded = Embedded()
-    images = read_images(folder, size_of(model), embedded.add)
+    images = read_images(folder, size_of(model), embedded.add, progress=progress)
     neighbours_of(len(images.files))
     return Known(folder, images, embedded)
 
@@ -164,7 +169,7 @@ def measure(
         guidance=asked.guidance,
         seeds=asked.seeds,
     )
-    known = known_images(folder, model)
+    known = known_images(folder, model, progress=progress)
     _check_settings(out, model, items)
     n = len(asked.prompts.prompts)
     reference = reference_rows(asked.reference, asked.prompts)

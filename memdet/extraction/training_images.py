@@ -78,7 +78,12 @@ class TrainingImages:
 
 
 def read_images(
-    folder: TrainingFolder, size: Size, each: Callable[[list[Pixels]], None] = lambda images: None, at_once: int = 32
+    folder: TrainingFolder,
+    size: Size,
+    each: Callable[[list[Pixels]], None] = lambda images: None,
+    at_once: int = 32,
+    *,
+    progress: bool = True,
 ) -> TrainingImages:
     """Read the training images of a folder at the size of a model's images.
 
@@ -91,6 +96,7 @@ def read_images(
         each: Is shown the distinct images at the full size, ``[channels, height, width]``, some at a time and in their
             order.
         at_once: So many.
+        progress: Show a bar, on a terminal alone and where it takes more than five seconds.
 
     Raises:
         UserError: A file that holds no image, of 16 bits a channel, or in colour where the model knows grey alone.
@@ -100,7 +106,8 @@ def read_images(
     pixels: list[Pixels] = []
     waiting: list[Pixels] = []
     tally: Tally = defaultdict(list)
-    for file in tqdm(folder.files, desc="training images", unit="image", disable=None, delay=5):
+    shown = None if progress else True
+    for file in tqdm(folder.files, desc="training images", unit="image", disable=shown, delay=5):
         image = _opened(folder.path / file, tally, file)
         fitted = _fitted(image, size, tally, file)
         key = hashlib.sha256(fitted.tobytes()).digest()

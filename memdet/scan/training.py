@@ -27,6 +27,7 @@ def against_training_images(
     out: Path,
     *,
     batch_size: int,
+    progress: bool = True,
 ) -> Extraction:
     """Find the nearest training image of each generation of a scan, and count copies.
 
@@ -42,6 +43,7 @@ def against_training_images(
         asked: Prompts, reference and protocol; its seeds are those of the generations.
         out: Directory of the run.
         batch_size: Images at once.
+        progress: Show a bar, on a terminal alone.
     """
     position = {prompt.id: index for index, prompt in enumerate(asked.prompts.prompts)}
     looked_at = {position[row["id"]]: row for row in result["ranking"] if row["generations"]}
@@ -50,7 +52,8 @@ def against_training_images(
         for index, row in looked_at.items()
     }
     chosen = reference_rows(asked.reference, asked.prompts, REFERENCES)
-    made = save_generations(items, chosen, range(asked.seeds), model, out, batch_size=batch_size)
+    seeds = range(asked.seeds)
+    made = save_generations(items, chosen, seeds, model, out, batch_size=batch_size, progress=progress)
     reference = [made[row] for row in chosen]
     found = reported(model, asked, known, list(prompts), prompts, reference, out)
     by_id = {one.id: one for one in found.prompts}

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tqdm import tqdm
 
+from memdet.extraction import Embedded, training_images
 from memdet.io_utils import write_bytes
 from memdet.results.store import read_scores
 from memdet.running import generations, scoring
@@ -67,6 +69,27 @@ def test_a_scan_writes_what_it_prints(scan, reference, tmp_path):
     assert all(row["prompt"] in page for row in result["ranking"])
     assert "memoriz" not in (page + out + err).lower()
     assert page.count("data:image/webp;base64,") == sum(len(row["generations"]) for row in result["ranking"]) > 0
+
+
+def test_a_quiet_scan_shows_no_bar(scan, prompts, lines, tmp_path, monkeypatch):
+    """Not even on a terminal: those of the generations, of the reference too, and of the training images."""
+    found = []
+
+    def bar(*given, **named):
+        found.append(named["disable"])
+        return tqdm(*given, **named)
+
+    for module in (generations, training_images):
+        monkeypatch.setattr(module, "tqdm", bar)
+    monkeypatch.setattr(Embedded, "add", lambda self, images: setattr(self, "_missing", "left out"))
+    (tmp_path / "train").mkdir()
+    for index in range(4):
+        pixels = np.random.default_rng(index).integers(0, 256, (32, 32), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "train" / f"{index}.png")
+    few = lines("few.txt", ["alderon plain coat", "birkwell soft dress"])
+    arguments = ["--training-images", tmp_path / "train", "--reference", prompts, "--top", "1"]
+    assert scan(*arguments, file=few)[0] == 0
+    assert found == [True, True, True]
 
 
 @pytest.mark.slow
