@@ -43,7 +43,7 @@ def to_table(audit: Audit) -> str:
 
 
 def summary(audits: Sequence[Audit]) -> Table:
-    """A line a set, the AUROC of each control that applies somewhere."""
+    """A line for each set, the AUROC of each control that applies somewhere."""
     names = [
         name
         for name in dict.fromkeys(row["name"] for audit in audits for row in audit["controls"])

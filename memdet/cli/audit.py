@@ -34,7 +34,7 @@ class Given:
 
 @click.command("audit")
 @options.sample_sets()
-@options.suite("All sample sets of a suite, e.g. controlled: a line each.")
+@options.suite("All sample sets of a suite, e.g. controlled: a line for each.")
 @click.option("--memorized", type=options.UserPath(), metavar="FILE", help="Memorized prompts, with --control.")
 @click.option("--control", type=options.UserPath(), metavar="FILE", help="Other prompts, with --memorized.")
 @options.column("Of the prompts in those files.")

@@ -53,7 +53,7 @@ class Given:
 @click.argument("runs", metavar="RUN_DIR...", nargs=-1, required=True, type=options.UserPath())
 @options.form(FORMATS)
 @click.option("--by-stratum", is_flag=True, help="A table for each stratum of memorized items.")
-@click.option("--by-time", is_flag=True, help="AUROC of detectors of one time, a column a time.")
+@click.option("--by-time", is_flag=True, help="AUROC of detectors that look at one time, a column for each time.")
 @click.option("--by-draws", is_flag=True, help="AUROC of scores that average 1, 2, 4 ... noise draws, and its spread.")
 @click.option("--by-dose", is_flag=True, help="AUROC by copies, and the extraction rate at which it reaches .75.")
 @click.option(
@@ -64,7 +64,7 @@ class Given:
 @click.option(
     "--images",
     type=click.IntRange(min=0, max=8),
-    help="Of html: generations an item, made once and kept in the run directory.  [default: 2 where the model ships "
+    help="Of html: generations per item, made once and kept in the run directory.  [default: 2 where the model ships "
     "with memdet]",
 )
 @options.quiet

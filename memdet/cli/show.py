@@ -165,7 +165,7 @@ def _configured(cls: type[Configured], kind: str, facts: dict[str, str], run: st
     info: Any = cls.info  # of detectors and of mitigations
     text, described = parts_of(inspect.cleandoc(cls.__doc__ or ""))
     text = text.partition("\nRaises:")[0].partition("\nExample:")[0].strip()
-    told = {"cost": f"{info.cost} (an item and seed; F: forward, JVP and VJP: Jacobian products, T: steps)"}
+    told = {"cost": f"{info.cost} (per item and seed; F: forward, JVP and VJP: Jacobian products, T: steps)"}
     if info.cost in {"0", "none", ""}:
         told["cost"] = "none: it never calls the model"
     if info.paper:

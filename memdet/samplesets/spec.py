@@ -127,7 +127,7 @@ class Part(_Strict):
 
 
 class FilesSource(_Strict):
-    """Several files, one a class or more, read as one table with the columns ``id, prompt, part, cluster, stratum``."""
+    """Several files, one or more per class, read as one table of the columns ``id, prompt, part, cluster, stratum``."""
 
     kind: Literal["files"]
     parts: list[Part] = Field(min_length=1)
@@ -201,7 +201,7 @@ class Protocol(_Strict):
     steps: int = Field(ge=1, le=1000)
     guidance: float = Field(ge=0)
     seeds: int = Field(ge=1, description="Noise seeds 0 to seeds - 1.")
-    noise: Literal["shared", "per-item"] = Field(description="One starting noise a seed, or one an item and seed.")
+    noise: Literal["shared", "per-item"] = Field(description="One starting noise per seed, or one per item and seed.")
 
 
 class Asset(_Strict):

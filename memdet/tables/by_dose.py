@@ -290,7 +290,7 @@ def crossing(row: Row) -> str:
 
 
 def tables_of(rows: Rows) -> list[Table]:
-    """Of each run and sample set one of its detectors, and then one a detector, a line a dose."""
+    """Of each run and sample set one of its detectors, and then one for each detector, a line for each dose."""
     several = len({row["run"] for row in rows}) > 1
     tables = []
     for key, group in groupby(rows, key=lambda row: tuple(row[name] for name in _OF_TABLE)):

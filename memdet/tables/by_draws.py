@@ -101,7 +101,7 @@ def _powers(seeds: int) -> list[int]:
 
 
 def tables_of(rows: Rows) -> list[Table]:
-    """A table a run and sample set, a line a detector."""
+    """A table for each run and sample set, a line for each detector."""
     several = len({row["run"] for row in rows}) > 1
     tables = []
     for key, group in groupby(rows, key=lambda row: tuple(row[name] for name in _OF_TABLE)):

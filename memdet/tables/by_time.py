@@ -1,4 +1,4 @@
-"""AUROC of detectors of one time, a column a time."""
+"""AUROC of detectors that look at one time, a column for each time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def by_time(rows: Rows) -> str:
 
 
 def tables_of(rows: Rows) -> list[Table]:
-    """A table a sample set, a line a detector, a column a time; detectors of a single time are left out.
+    """A table for each sample set, a line for each detector, a column for each time.
+
+    Detectors that ran at a single time are left out.
 
     Args:
         rows: From :func:`~memdet.tables.report_rows`. Detectors that differ in the option ``t`` alone share a line;

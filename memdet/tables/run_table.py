@@ -1,4 +1,4 @@
-"""The tables of runs: one a sample set, a line a detector."""
+"""The tables of runs: one for each sample set, a line for each detector."""
 
 from __future__ import annotations
 

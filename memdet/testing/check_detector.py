@@ -130,7 +130,7 @@ class _Bench:
         noise: Literal["shared", "per-item"] = "shared",
         seed: int = 0,
     ) -> tuple[Tensor, dict[str, float]]:
-        """Scores of a fresh probe, and what they cost an item."""
+        """Scores of a fresh probe, and what they cost per item."""
         chosen = _select(items or self.items, range(len(items or self.items)))
         protocol = DEFAULT_PROTOCOL.model_copy(update={"steps": self.steps, "noise": noise})
         context = Context(protocol, seed, n_items=len(self.items))
@@ -230,13 +230,13 @@ def _cost(detector: Detector, bench: _Bench) -> str:
     counted = bench.score(detector, noise="per-item")[1]
     texts = [_cost_text(cost) for cost in (declared, counted)]
     if texts[0] != texts[1]:
-        raise _BrokenError(f"declared {texts[0]} an item and seed ({detector.info.cost}), counted {texts[1]}")
+        raise _BrokenError(f"declared {texts[0]} per item and seed ({detector.info.cost}), counted {texts[1]}")
     if detector.info.is_control and any(counted.values()):
         raise _BrokenError(
             f"access {detector.info.access} is that of a control, which never calls the model, and this one takes "
-            f"{texts[1]} an item"
+            f"{texts[1]} per item"
         )
-    return f"{texts[1]} an item and seed, as declared"
+    return f"{texts[1]} per item and seed, as declared"
 
 
 def _direction(detector: Detector, bench: _Bench) -> str:
@@ -309,9 +309,9 @@ def _constant(scores: Tensor) -> str:
 
 
 def _usable(scores: Tensor, count: int) -> Tensor:
-    """Scores in float64, if there is a finite number an item; else the first check has said what is wrong."""
+    """Scores in float64, if there is a finite number for each item; else the first check has said what is wrong."""
     if scores.shape != (count,) or scores.is_complex() or not torch.isfinite(scores).all():
-        raise NotApplicableError("there is no finite score an item to look at")
+        raise NotApplicableError("not every item has a finite score to look at")
     return scores.double()
 
 
@@ -320,7 +320,9 @@ def _tensor(raw: Any) -> Tensor:
     try:
         return torch.as_tensor(raw).detach().cpu()
     except (TypeError, ValueError, RuntimeError):
-        raise _BrokenError(f"score() returned a {type(raw).__name__}, expected a tensor of a number an item") from None
+        raise _BrokenError(
+            f"score() returned a {type(raw).__name__}, expected a tensor of one number per item"
+        ) from None
 
 
 def _equal(first: Tensor, second: Tensor) -> bool:

@@ -150,7 +150,11 @@ def test_a_good_detector_passes_every_check(tmp_path):
         (plugin("norm + probe.uniform()"), "no labels, no ids", "scores change with labels or item ids"),
         (plugin("norm", before=f"{PREDICTION}.mul_(2)"), "shape and float64", "in place"),
         (plugin("norm", before="probe.prompts.reverse()"), "shape and float64", "score() changed the prompts, labels"),
-        (plugin("norm", cost="2 F + 1 JVP"), "cost", "declared 2 F, 1 JVP an item and seed (2 F + 1 JVP), counted 2 F"),
+        (
+            plugin("norm", cost="2 F + 1 JVP"),
+            "cost",
+            "declared 2 F, 1 JVP per item and seed (2 F + 1 JVP), counted 2 F",
+        ),
         (plugin("norm", cost="some F"), "cost", "cost 'some F': 'some' cannot be read"),
         (plugin("norm", access="text"), "cost", "access text is that of a control, which never calls the model"),
         (plugin("-norm"), "direction on oracle-16k", "larger must mean more memorized, so return the score with its"),
@@ -199,7 +203,7 @@ def test_the_detector_of_the_documents_is_checked_and_keeps_the_contract(tmp_pat
     page = (Path(__file__).resolve().parents[2] / "docs" / "your-detector.md").read_text()
     found, code = told(re.search(r"<!-- example.*?```python\n(.*?)```", page, flags=re.DOTALL).group(1), tmp_path)
     assert {status for status, _ in found.values()} == {"passed"}
-    assert found["cost"][1] == "82 F an item and seed, as declared"
+    assert found["cost"][1] == "82 F per item and seed, as declared"
     assert code == 0
 
 

@@ -44,14 +44,14 @@ class _Rounded(WrappedModel):
 
 @dataclass(frozen=True)
 class Projection:
-    """What one detector would cost an item and seed.
+    """What one detector would cost per item and seed.
 
     Attributes:
         detector: Its label.
-        evaluations: Of the network, by unit, an item and seed, with noise of its own.
+        evaluations: Of the network, by unit, per item and seed, with noise of its own.
         batch: Rows of a network call, items times the branches that one call takes.
-        flops: An item.
-        seconds: An item, at least; None where it does not fit.
+        flops: Per item.
+        seconds: Per item, at least; None where it does not fit.
         memory: Bytes at the batch, weights included.
     """
 
@@ -206,7 +206,7 @@ def plan(
 
 
 def evaluations_of(detector: Detector, steps: int, dtype: torch.dtype = torch.float32) -> dict[str, float]:
-    """Evaluations an item and seed, by unit.
+    """Evaluations per item and seed, by unit.
 
     The declared formula holds for the default options and for those that it names. Other variants, and in half
     precision those of finite differences, are counted where an evaluation takes no time: on a closed form.

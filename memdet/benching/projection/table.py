@@ -42,7 +42,7 @@ LEGEND = (
     "At most: every operator at the published peak of arithmetic or of memory, whichever takes longer, one after the "
     "other, each reading and writing device memory, and nothing beside the network. By FLOPs alone: as if memory took "
     "no time. F: forward of one item and one branch (a guided step is two). JVP, VJP: Jacobian products in forward and "
-    "reverse mode; a VJP is on a graph whose forward is another F. Counts are of an item and seed with noise of its "
+    "reverse mode; a VJP is on a graph whose forward is another F. Counts are per item and seed with noise of its "
     "own. GB are 1e9 bytes."
 )
 Row = dict[str, Any]
@@ -68,7 +68,7 @@ _COLUMNS = (
 
 
 def plan_rows(plans: Sequence[Plan], work: Work | None = None) -> list[Row]:
-    """A row a model and detector, with the keys of ``FIELDS``; what does not fit has no rates.
+    """A row for each model and detector, with the keys of ``FIELDS``; what does not fit has no rates.
 
     Args:
         plans: A model each.

@@ -102,10 +102,10 @@ def answer(plan: Plan, work: Work) -> str:
 
 
 def work_table(plan: Plan, work: Work) -> Table:
-    """A line a detector: how long all of it takes by itself, and the memory."""
+    """A line for each detector: how long all of it takes by itself, and the memory."""
     rows = []
     for one in plan.projections:
         cost = " + ".join(f"{one.evaluations[unit]:g} {unit}" for unit in ("F", "JVP", "VJP") if one.evaluations[unit])
         rows.append([one.detector, cost or "0", duration(work.seconds(one.seconds)), quantity(one.memory / 1e9)])
     least = "at least" if work.efficiency == 1 else "time"
-    return Table((*left("detector"), *left("an item and seed"), *right(least, best="low"), *right("GB")), rows)
+    return Table((*left("detector"), *left("per item and seed"), *right(least, best="low"), *right("GB")), rows)

@@ -16,14 +16,16 @@ _METRICS = (
     ("auroc", "roc_auc", "AUROC"),
     ("tpr_at_1_fpr", "tpr_at_1_fpr", "TPR at 1 % FPR"),
     ("gain_over_control", "gain_over_control", "AUROC minus that of the best control"),
-    ("forwards", "forwards", "network forwards an item and seed"),
-    ("jvps", "jvps", "Jacobian products an item and seed, forward mode"),
-    ("vjps", "vjps", "Jacobian products an item and seed, reverse mode"),
+    ("forwards", "forwards", "network forwards per item and seed"),
+    ("jvps", "jvps", "Jacobian products per item and seed, forward mode"),
+    ("vjps", "vjps", "Jacobian products per item and seed, reverse mode"),
 )
 
 
 def to_model_index(rows: Rows) -> str:
-    """YAML: an entry a detector, a result a sample set, with intervals; rows without numbers are left out.
+    """YAML: an entry for each detector, a result for each sample set, with intervals.
+
+    Rows without numbers are left out.
 
     The hub's own reader (``huggingface_hub.ModelCard``) puts the results of all entries under the name of the last one,
     and joins what differs in the metric alone. So every metric says itself which detector it is of, in ``config`` and
@@ -43,7 +45,7 @@ def to_model_index(rows: Rows) -> str:
 
 
 def _results(row: Row, name: str) -> Iterator[EvalResult]:
-    """One a metric that is defined; none of a row without an AUROC."""
+    """One for each metric that is defined; none of a row without an AUROC."""
     from huggingface_hub import EvalResult
 
     for field, kind, metric in _METRICS:
