@@ -145,7 +145,7 @@ def _sets(given: object) -> list[SampleSet]:
             raise UserError(f"{type(one).__name__} is no sample set: {advice}")
         sets.append(one if isinstance(one, SampleSet) else load_sample_set(one))
     if not sets:
-        raise UserError("no sample set is given: `memdet list samples` shows what there is")
+        raise UserError("no sample set is given: `memdet list sets` shows what there is")
     return sets
 
 

@@ -55,7 +55,7 @@ def _mitigations(plugins: tuple[Path, ...]) -> list[dict[str, Any]]:
     ]
 
 
-def _samples(plugins: tuple[Path, ...]) -> list[dict[str, Any]]:
+def _sets(plugins: tuple[Path, ...]) -> list[dict[str, Any]]:
     from memdet.samplesets import load_spec, sample_set_ids
 
     specs = [load_spec(name) for name in sample_set_ids()]
@@ -87,18 +87,18 @@ def _suites(plugins: tuple[Path, ...]) -> list[dict[str, Any]]:
 _KINDS: dict[str, Callable[[tuple[Path, ...]], list[dict[str, Any]]]] = {
     "detectors": _detectors,
     "mitigations": _mitigations,
-    "samples": _samples,
+    "sets": _sets,
     "models": _models,
     "suites": _suites,
 }
 
 
 class Kind(click.Choice):  # type: ignore[type-arg]  # generic in new versions of click alone
-    """What can be listed. Sample sets are ``sets`` too, as every other command calls them."""
+    """What can be listed. ``sets`` were ``samples`` before."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The kind."""
-        return super().convert("samples" if value == "sets" else value, param, ctx)
+        return super().convert("sets" if value == "samples" else value, param, ctx)
 
 
 @click.command("list")

@@ -121,7 +121,7 @@ class Given:
 def command(given: Given) -> int:
     """Score sample sets with detectors, write a run directory and print the table.
 
-    SET is an id of memdet list samples, the path of a spec, or the name of a suite, which brings its detectors.
+    SET is an id of memdet list sets, the path of a spec, or the name of a suite, which brings its detectors.
     Controls are always scored too. The same command resumes an interrupted run.
     """
     _check(given)

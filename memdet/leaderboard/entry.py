@@ -182,7 +182,7 @@ def _sample_sets(entry: Entry) -> Iterator[str]:
         name = f"{settings.id} v{settings.version}"
         of_set = entry.sample_sets.get(settings.id)
         if settings.id not in sample_set_ids():
-            yield f"{name} is no sample set of memdet: submit runs of the sets in `memdet list samples`"
+            yield f"{name} is no sample set of memdet: submit runs of the sets in `memdet list sets`"
         elif of_set is None:
             yield f"{name} is not the version of this memdet, v{load_sample_set(settings.id).version}: {AGAIN}"
         elif other := list(_other_protocol(name, settings, of_set)):  # whose content hash is another for it

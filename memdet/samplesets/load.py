@@ -48,7 +48,7 @@ def load_spec(reference: str | Path) -> SampleSetSpec:
     """Read a spec without its data.
 
     Args:
-        reference: An id from ``memdet list samples``, or the path of a YAML file.
+        reference: An id from ``memdet list sets``, or the path of a YAML file.
 
     Raises:
         UserError: Unknown id, missing file, or a spec with a mistake.
@@ -77,7 +77,7 @@ def load_sample_set(reference: str | Path, *, fetcher: Fetcher | None = None) ->
     """Load a sample set with its items, fetching and checking the data.
 
     Args:
-        reference: An id from ``memdet list samples``, or the path of a YAML file.
+        reference: An id from ``memdet list sets``, or the path of a YAML file.
         fetcher: Where remote files may come from; the network and the cache if not given.
 
     Raises:
@@ -130,7 +130,7 @@ def _spec_path(reference: str | Path) -> Path:
     path = Path(reference).expanduser()
     if not isinstance(reference, str) or path.is_file() or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         if not path.exists():
-            raise UserError(f"{path}: this spec file does not exist; correct the path, or see `memdet list samples`")
+            raise UserError(f"{path}: this spec file does not exist; correct the path, or see `memdet list sets`")
         if path.suffix.lower() in SUFFIXES:
             raise UserError(
                 f"{path} is a file of prompts, not the spec of a sample set: give it as `samples` with a `model`, from "
@@ -140,7 +140,7 @@ def _spec_path(reference: str | Path) -> Path:
         return path
     if text in suite_names():
         raise UserError(f"{text} is a suite, not a sample set: name one of its sets, {', '.join(_members(text))}")
-    hint = f"{nearest(text, sample_set_ids(), 'no id is near:')} `memdet list samples` shows all"
+    hint = f"{nearest(text, sample_set_ids(), 'no id is near:')} `memdet list sets` shows all"
     raise UserError(f"unknown sample set {text!r} in {specs_directory()}: {hint}")
 
 

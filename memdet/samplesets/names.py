@@ -65,7 +65,7 @@ def advice(given: Any) -> str:
         return "SampleSet.from_pandas(frame) makes a sample set of a data frame"
     if hasattr(given, "content_hash"):
         return "it is a sample set already, use it as it is"
-    return "write an id from `memdet list samples` or the path of a file"
+    return "write an id from `memdet list sets` or the path of a file"
 
 
 def _mended(name: str) -> str:

@@ -45,8 +45,9 @@ def test_there_are_five_paths():
 
 @pytest.mark.slow
 def test_compare_detectors(walk):
-    listed, table, tests = walk("Compare detectors")
+    listed, told, table, tests = walk("Compare detectors")
     assert all(name in listed for name in ("wen2024", "curvature-gap"))
+    assert told.startswith("wen2024")
     run = memdet.load_run("runs/field")
     known = {row["detector"]: row["auroc"] for row in run.table}
     assert known["curvature-gap"] > known["wen2024"] > known["random"]

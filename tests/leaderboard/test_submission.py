@@ -154,7 +154,7 @@ RUN = {
     ),
     "unknown set": (
         lambda run: run["settings"]["sample_sets"][0].update(id="mine"),
-        ["sample sets: mine v1", "memdet list samples"],
+        ["sample sets: mine v1", "memdet list sets"],
     ),
     "old version": (
         lambda run: run["settings"]["sample_sets"][0].update(version=7),

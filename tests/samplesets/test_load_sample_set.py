@@ -179,9 +179,9 @@ def test_planted_items_lie_beside_the_weights(
 
 def test_an_unknown_id_is_answered_with_the_nearest(refused: Refused):
     refused(
-        lambda: load_sample_set("mixture2d"), "'mixture2d'", str(specs_directory()), "mixture-2d", "memdet list samples"
+        lambda: load_sample_set("mixture2d"), "'mixture2d'", str(specs_directory()), "mixture-2d", "memdet list sets"
     )
-    refused(lambda: load_sample_set("zzzz"), "no id is near", "`memdet list samples`")
+    refused(lambda: load_sample_set("zzzz"), "no id is near", "`memdet list sets`")
 
 
 def test_a_missing_spec_file_is_named(refused: Refused, tmp_path: Path):

@@ -324,7 +324,7 @@ def test_what_names_no_set(given: Any, refused: Callable[..., str]):
     advice = {
         "DataFrame": "SampleSet.from_pandas(frame) makes a sample set of a data frame",
         "SampleSet": "it is a sample set already, use it as it is",
-    }.get(found, "write an id from `memdet list samples` or the path of a file")
+    }.get(found, "write an id from `memdet list sets` or the path of a file")
     refused(lambda: load_sample_set(given), f"named by its id or a path, not {found}; {advice}")
     refused(lambda: load_spec(given), f"named by its id or a path, not {found}; {advice}")
     refused(lambda: SampleSet.from_jsonl(given, model="m"), f"a samples file is named by a path, not {found}; {advice}")

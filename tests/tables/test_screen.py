@@ -152,7 +152,7 @@ def rows_of_tables(drawn):
     return counts
 
 
-@pytest.mark.parametrize("kind", ["detectors", "mitigations", "samples", "models", "suites"])
+@pytest.mark.parametrize("kind", ["detectors", "mitigations", "sets", "samples", "models", "suites"])
 def test_lists_fit_the_screen(kind, monkeypatch, capsys):
     from memdet.cli import group
 

@@ -50,10 +50,10 @@ _UNIT_COLUMNS = (
     *left("unit"),
     *right("TFLOP", drop=6, best="low"),
     *right("coverage", drop=1),
-    *right("GB moved a row", drop=3, best="low"),
-    *right("GB kept a row", drop=4, best="low"),
+    *right("GB moved per row", drop=3, best="low"),
+    *right("GB kept per row", drop=4, best="low"),
     *right("rows that fit", "batch", drop=5),
-    *right("ms a row, at least", best="low"),
+    *right("ms per row, at least", best="low"),
     *right("of it memory", drop=2),
 )
 _COLUMNS = (
@@ -173,7 +173,7 @@ def _notes(plan: Plan) -> list[str]:
     for unit, traced in plan.traces.items():
         moved = sum(size for _, size in traced.uncounted.values()) / traced.rows
         names = ", ".join(f"{name} {calls}" for name, (calls, _) in traced.uncounted.items())
-        notes.append(f"{unit}: calls of operators without a FLOP formula, {_gb(moved)} GB moved a row: {names}.")
+        notes.append(f"{unit}: calls of operators without a FLOP formula, {_gb(moved)} GB moved per row: {names}.")
     return notes
 
 
