@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
-from memdet.detectors.configured import Configured, check_said
+from memdet.detectors.configured import Configured, check_fields, check_said, told
 from memdet.errors import NotApplicableError, UserError
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ class Headline:
         guidance: Classifier-free guidance scale of its trajectory; None where it follows none.
         source: Where the paper says so, or what the point rests on where it does not.
 
+    Raises:
+        UserError: A field of another type.
+
     Example:
         >>> Headline("steps=50", seeds=4, guidance=7.5).label("wen2024")
         'wen2024@steps=50'
@@ -51,6 +54,9 @@ class Headline:
     seeds: int = 1
     guidance: float | None = None
     source: str = ""
+
+    def __post_init__(self) -> None:
+        check_fields("headline", self)
 
     def label(self, name: str) -> str:
         """The variant as it is written on the command line."""
@@ -124,8 +130,10 @@ class DetectorInfo:
         kinds = (("access", get_args(Access)), ("task", get_args(Task)), ("fidelity", get_args(Fidelity)))
         for field, known in kinds:
             given = getattr(self, field)
-            if given not in known:
-                raise UserError(f"detector {self.name!r}: {field} is {given!r}; known: {', '.join(known)}")
+            if not isinstance(given, str) or given not in known:
+                raise UserError(f"detector {self.name!r}: {field} is {told(given)}; known: {', '.join(known)}")
+        if not isinstance(self.headline, Headline | None):
+            raise UserError(f"detector {self.name!r}: headline is {told(self.headline)}, not a Headline")
         if self.fidelity == "deviates" and not self.deviation:
             raise UserError(f"detector {self.name!r} deviates from its paper: say how and why, in deviation=...")
 

@@ -142,15 +142,43 @@ def check_said(kind: str, info: Any) -> None:
     for name in (info.name, *(info.aliases if isinstance(info.aliases, tuple) else [info.aliases])):
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise UserError(
-                f"{kind} {printable(repr(name))[:80]} has a name that cannot stand on a command line: write letters, "
+                f"{kind} {told(name)} has a name that cannot stand on a command line: write letters, "
                 "digits, '-', '_' and '.', 80 at most, the first a letter or digit"
             )
-    where = f"{kind} {info.name!r}"
-    for field in fields(info):
-        value = getattr(info, field.name)
-        for known, words in _SAID.items():
-            if field.type == known and not _IS[known](value):
-                raise UserError(f"{where}: {field.name} is {printable(repr(value))[:80]}, not {words}")
+    if hasattr(info, "aliases") and not isinstance(info.aliases, tuple):
+        raise UserError(f"{kind} {info.name!r}: aliases is {told(info.aliases)}, not a tuple of names")
+    check_fields(f"{kind} {info.name!r}", info)
+
+
+def check_fields(where: str, said: Any) -> None:
+    """Refuse a dataclass that has text, numbers or truth values of another kind than its fields say.
+
+    Args:
+        where: What is described, for errors.
+        said: The dataclass.
+
+    Raises:
+        UserError: Names the field.
+    """
+    for field in fields(said):
+        value, kind = getattr(said, field.name), str(field.type).removesuffix(" | None")
+        if kind not in _SAID or (value is None and kind != field.type):
+            continue
+        if not _IS[kind](value):
+            raise UserError(f"{where}: {field.name} is {told(value)}, not {_SAID[kind]}")
+
+
+def told(value: object) -> str:
+    r"""A value of somebody's code as messages show it, cut to 80 signs.
+
+    Example:
+        >>> told("a\x1b"), told(16**5000)
+        ("'a\\x1b'", 'of class int and cannot be shown')
+    """
+    try:
+        return printable(repr(value))[:80]
+    except Exception:  # a whole number of many digits, or what its class makes of it
+        return f"of class {type(value).__name__} and cannot be shown"
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")

@@ -68,8 +68,8 @@ def declared_cost(formula: str, names: Mapping[str, float]) -> dict[str, float]:
         product = re.sub(r"(?<=[\w)])\s+(?=[\w(])", " * ", factors.strip().lstrip("+").strip() or "1")
         try:
             cost[unit] += _value(ast.parse(product, mode="eval").body, names)
-        except (SyntaxError, TypeError, ValueError) as error:
-            raise UserError(f"cost {formula!r}: {factors.strip()!r} cannot be read: {error}") from None
+        except (SyntaxError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
+            raise UserError(f"cost {formula[:200]!r}: {factors.strip()[:200]!r} cannot be read: {error}") from None
     return cost
 
 

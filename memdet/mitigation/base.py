@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, get_args
 
 from memdet.detectors.base import Access, Fidelity
-from memdet.detectors.configured import Configured, check_said
+from memdet.detectors.configured import Configured, check_said, told
 from memdet.errors import UserError
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ class MitigationInfo:
         check_said("mitigation", self)
         for field, known in (("access", get_args(Access)), ("fidelity", get_args(Fidelity))):
             given = getattr(self, field)
-            if given not in known:
-                raise UserError(f"mitigation {self.name!r}: {field} is {given!r}; known: {', '.join(known)}")
+            if not isinstance(given, str) or given not in known:
+                raise UserError(f"mitigation {self.name!r}: {field} is {told(given)}; known: {', '.join(known)}")
         if self.fidelity == "deviates" and not self.deviation:
             raise UserError(f"mitigation {self.name!r} deviates from its paper: say how and why, in deviation=...")
 

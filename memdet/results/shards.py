@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from memdet.errors import OneLine
 from memdet.io_utils import replacing
 from memdet.results.integrity import digest_of_table
 from memdet.results.schema import SCORES
@@ -48,7 +49,7 @@ class Notes(BaseModel):
     elapsed: float = Field(default=0.0, ge=0)
 
 
-class DamagedShard(Exception):
+class DamagedShard(OneLine):
     """A shard that does not count; the message says why."""
 
 

@@ -183,8 +183,8 @@ def latent_sizes(directory: Path, stated: Any) -> tuple[int, int]:
     file = directory / "vae" / "config.json"
     vae = read_json(file) if stated is None and file.is_file() else {}
     size, blocks = vae.get("sample_size"), vae.get("block_out_channels") or [0]
-    factor = 2 ** (len(blocks) - 1)
-    if isinstance(size, int) and size >= factor:
+    factor = 2 ** (len(blocks) - 1) if isinstance(blocks, list) else 0
+    if isinstance(size, int) and size >= factor > 0:
         return size // factor, size // factor
     raise UserError(
         f"{directory}: sample_size of the denoiser is {stated!r}, not a number or a pair (height, width), and the "
@@ -326,6 +326,6 @@ def _find_class(directory: Path, component: str, entry: Sequence[str]) -> Any:
         raise UserError(f"{directory}: {component} comes from {library!r}, not diffusers or transformers")
     with quiet():
         found = getattr(importlib.import_module(library), class_name, None)
-    if found is None:
+    if not isinstance(found, type) or not hasattr(found, "from_pretrained"):
         raise UserError(f"{directory}: the installed {library} has no class {class_name} ({component})")
     return found

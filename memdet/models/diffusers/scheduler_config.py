@@ -41,6 +41,7 @@ SPACINGS = ("leading", "trailing", "linspace")
 # Noise levels of other samplers, which no spacing of DDIM visits.
 _OTHER_LEVELS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "use_flow_sigmas")
 _SWITCHES = ("clip_sample", "thresholding", "set_alpha_to_one", "rescale_betas_zero_snr")
+_MOST_TIMESTEPS = 100_000  # each takes room; networks are trained with a thousand
 _MEND = "mend scheduler/scheduler_config.json"
 
 
@@ -144,8 +145,9 @@ def _check_numbers(config: Mapping[str, Any], at: str) -> None:
     """Refuse numbers that are none, or out of range."""
     for name, least in (("num_train_timesteps", 1), ("steps_offset", 0)):
         given = config.get(name, least)
-        if isinstance(given, bool) or not isinstance(given, Integral) or given < least:
-            raise UserError(f"{at}: {name} is {given!r}, not a whole number from {least}; {_MEND}")
+        if isinstance(given, bool) or not isinstance(given, Integral) or not least <= given <= _MOST_TIMESTEPS:
+            between = f"from {least} to {_MOST_TIMESTEPS:,}"
+            raise UserError(f"{at}: {name} is {given!r}, not a whole number {between}; {_MEND}")
     for name, most in (
         ("clip_sample_range", math.inf),
         ("dynamic_thresholding_ratio", 1.0),

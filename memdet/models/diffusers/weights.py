@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+from memdet.errors import UserError
+
 _STEMS = "diffusion_pytorch_model|model"  # diffusers' and transformers' own names
 _WHOLE = re.compile(rf"(?:{_STEMS})(?:\.(?P<variant>[^.]+))?\.safetensors")
 _INDEX = re.compile(rf"(?:{_STEMS})\.safetensors\.index(?:\.(?P<variant>[^.]+))?\.json")
@@ -43,6 +45,9 @@ def find_weights(names: Collection[str], read: Callable[[str], dict[str, Any]]) 
     Returns:
         The choice; None where there are no weights as safetensors under the name that the library gives them.
 
+    Raises:
+        UserError: An index of shards names something else than files beside it.
+
     Example:
         >>> find_weights(["config.json", "model.fp16.safetensors", "model.ema.safetensors"], read=lambda name: {})
         Weights(files=('model.fp16.safetensors',), variant='fp16', others=('ema',))
@@ -64,8 +69,11 @@ def find_weights(names: Collection[str], read: Callable[[str], dict[str, Any]]) 
     if not head.endswith(".json"):
         return Weights((head,), variant, others)
     shards = read(head).get("weight_map")
-    listed = sorted(set(shards.values())) if isinstance(shards, dict) else []
-    return Weights((head, *map(str, listed)), variant, others)
+    listed = list(shards.values()) if isinstance(shards, dict) else []
+    for name in listed:
+        if not isinstance(name, str) or not name or re.search(r"[\\/\0]", name):
+            raise UserError(f"{head}: weight_map names {str(name)[:80]!r}, which is no file beside it; fetch it again")
+    return Weights((head, *sorted(set(listed))), variant, others)
 
 
 def is_pickle(name: str) -> bool:
