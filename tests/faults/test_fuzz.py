@@ -10,6 +10,7 @@ from memdet.detectors.base import DetectorInfo, Headline
 from memdet.detectors.cost import declared_cost
 from memdet.errors import NotApplicableError, UserError
 from memdet.models.diffusers.directory import _find_class, latent_sizes, weights_in
+from memdet.models.diffusers.flow_config import is_flow
 from memdet.models.diffusers.scheduler_config import checked_config
 from memdet.results.shards import DamagedShard
 from tests.faults import fuzz, hostile
@@ -110,6 +111,11 @@ def test_a_schedule_without_end_is_not_made(name):
     """A billion timesteps are three lines of a configuration, and gigabytes of memory."""
     with pytest.raises(UserError, match=f"{name} is 1000000000, not a whole number from . to 100,000"):
         checked_config({name: 10**9})
+
+
+@pytest.mark.parametrize("name", [[], {}, 3, None])
+def test_a_scheduler_s_class_is_text(name):
+    assert not is_flow({"_class_name": name, "use_flow_sigmas": True}, "")
 
 
 @pytest.mark.parametrize("blocks", [3, "ab", {"a": 1}])

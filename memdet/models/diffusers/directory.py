@@ -56,6 +56,8 @@ class DiffusersSchedule(NoiseSchedule):
             ddim.alphas_cumprod = alphas  # a schedule that DDIM has no name for, or moves otherwise
             ddim.final_alpha_cumprod = torch.tensor(1.0) if ddim.config.set_alpha_to_one else alphas[0]
         cumulative = ddim.alphas_cumprod.double().numpy()
+        if not ((cumulative >= 0) & (cumulative <= 1)).all():
+            raise UserError(f"{where}: the betas of the scheduler are not all between 0 and 1; mend its configuration")
         final = float(ddim.final_alpha_cumprod)
         super().__init__(
             alphas=np.sqrt(cumulative),
@@ -120,7 +122,7 @@ def read_schedule(directory: Path, *, mended: bool = False) -> tuple[DiffusersSc
     """
     config = read_json(directory / "scheduler" / "scheduler_config.json")
     prediction = config.get("prediction_type", "epsilon")
-    if prediction not in _PREDICTION_TYPES:
+    if not isinstance(prediction, str) or prediction not in _PREDICTION_TYPES:
         raise UserError(f"{directory}: scheduler predicts {prediction!r}; known: {', '.join(_PREDICTION_TYPES)}")
     schedule = DiffusersSchedule(config, mended=mended, where=str(directory))
     if prediction == "epsilon" and schedule.is_pure_noise(len(schedule.alphas) - 1):

@@ -36,7 +36,7 @@ def is_flow(config: Mapping[str, Any], where: str) -> bool:
         >>> is_flow({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "")
         True
     """
-    name = config.get("_class_name")
+    name = str(config.get("_class_name"))
     if name != _EULER and not (name in _FIRST_ORDER and config.get("use_flow_sigmas")):
         return False
     if name != _EULER:
