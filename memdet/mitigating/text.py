@@ -107,9 +107,10 @@ def _gates(found: Comparison, width: int | None) -> list[Block]:
         blocks.append(Table(columns, [_gate(row, width) for row in own], title))
     if blocks:
         note = (
-            f"Flagged: share of memorized and of ordinary captions whose conformal p-value is at most {percent(found.fpr)}; "
-            "these alone are mitigated. Copies: of all memorized captions. Evaluations: of one generation with the "
-            "detector, over captions of which half are memorized. #: control, which never calls the model."
+            "Flagged: share of memorized and of ordinary captions whose conformal p-value is at most "
+            f"{percent(found.fpr)}; these alone are mitigated. Copies: of all memorized captions. Evaluations: of one "
+            "generation with the detector, over captions of which half are memorized. #: control, which never calls "
+            "the model."
         )
         blocks.append(note if width is None else textwrap.fill(note, PLACES))
     return blocks

@@ -145,7 +145,7 @@ def _check_numbers(config: Mapping[str, Any], at: str) -> None:
     """Refuse numbers that are none, or out of range."""
     for name, least in (("num_train_timesteps", 1), ("steps_offset", 0)):
         given = config.get(name, least)
-        if isinstance(given, bool) or not isinstance(given, Integral) or not least <= given <= _MOST_TIMESTEPS:
+        if isinstance(given, bool) or not isinstance(given, Integral) or not least <= int(given) <= _MOST_TIMESTEPS:
             between = f"from {least} to {_MOST_TIMESTEPS:,}"
             raise UserError(f"{at}: {name} is {given!r}, not a whole number {between}; {_MEND}")
     for name, most in (
