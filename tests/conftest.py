@@ -21,6 +21,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several processes of several threads 
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch):
+    """Tables are as wide as their cells, whatever another package says of a terminal."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture(scope="session")
 def random_pipeline(tmp_path_factory) -> Path:
     """Directory of a Stable Diffusion pipeline that was never trained, in float32."""

@@ -59,6 +59,9 @@ def scan_scores(directory: Path, columns: Sequence[str], sample_set: str | None 
     file = _score_file(directory)
     with _naming(file), open_parquet(file) as stored:
         present = [name for name in columns if name in stored.schema_arrow.names]
+        current_columns(
+            stored.schema_arrow.empty_table(), columns
+        )  # a column that is missing is missing without rows too
         groups = [n for n in range(stored.num_row_groups) if sample_set is None or _may_hold(stored, n, sample_set)]
         for batch in stored.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=present, use_threads=False):
             require_bytes(file, bytes_of(batch))

@@ -53,8 +53,8 @@ def check_devices(options: RunOptions) -> None:
 
     if options.device != "cuda":
         raise UserError(
-            f"{options.workers} workers on {options.device}: one process keeps a device busy, so take one worker, "
-            "`workers` 1",
+            f"`workers` {options.workers} is for the CPU, and for several GPUs; on {options.device} one process keeps "
+            "the device busy",
             parameters=("workers",),
         )
     if (there := torch.cuda.device_count()) < options.workers:

@@ -11,7 +11,7 @@ from memdet.detectors import Detector, DetectorInfo, detector_classes, make_dete
 from memdet.detectors.unpatched import replaced, shared_functions
 from memdet.errors import UserError
 from memdet.mitigation import MitigationInfo
-from memdet.running import RunOptions, run
+from memdet.running import RunOptions, run, scoring
 from memdet.samplesets import load_sample_set
 
 PLUGIN = """
@@ -104,8 +104,17 @@ def test_a_changed_model_is_noticed(plugin):
         scored(plugin, "wen2024", "hooking")
 
 
-def test_no_label_is_to_be_found_beside_a_probe(plugin):
-    assert said(scored(plugin, "looking"), "looking") == ({"error"}, "ValueError: labels: 0 of True")
+def test_items_have_labels_for_those_alone_who_learn_from_them(monkeypatch):
+    real, seen = scoring.score_items, {}
+
+    def note(model, items, detector, probe):
+        seen[detector.label] = len(items.labels)
+        return real(model, items, detector, probe)
+
+    monkeypatch.setattr(scoring, "score_items", note)
+    detectors = [make_detector(name, detector_classes()) for name in ("wen2024", "random")]
+    run([load_sample_set("mixture-2d")], detectors, None, RunOptions(seeds=1), progress=False)
+    assert seen == {"wen2024": 0, "random": 0}
 
 
 def test_functions_that_torch_replaces_itself_are_no_fault():
