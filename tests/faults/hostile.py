@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
 Draw = st.DrawFn
-HUGE = 10**5000
+HUGE = 10**4299
 """Python refuses to write it in decimal digits."""
 TEXTS = (
     "",
