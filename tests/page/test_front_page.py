@@ -173,9 +173,11 @@ def test_weights_and_budgets_are_in_the_address_and_copies_are_of_what_is_shown(
     page.uncheck("#front-others")
     assert "seer" not in methods(page)
 
+    from playwright.sync_api import expect
+
     def copied(what, inside):
         page.click(f"{inside} [data-copy={what}]")
-        page.wait_for_function("document.getElementById('said').textContent !== ''")
+        expect(page.locator("#said")).to_contain_text(f"{what} copied")
         return page.evaluate("navigator.clipboard.readText()")
 
     lines = copied("CSV", "#front-copy").splitlines()
