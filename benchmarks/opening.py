@@ -85,7 +85,12 @@ def main(page: Path, rounds: int, widths: tuple[int, ...], out: Path | None) -> 
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         sys.exit("chromium is not installed: apt-get install chromium")
-    record = {"page": page.name, "bytes": page.stat().st_size, "rounds": rounds, "machine": describe_machine("opening", "cpu")}
+    record = {
+        "page": page.name,
+        "bytes": page.stat().st_size,
+        "rounds": rounds,
+        "machine": describe_machine("opening", "cpu"),
+    }
     with sync_playwright() as running:
         browser = running.chromium.launch(executable_path=program, args=["--no-sandbox"])
         for width in widths:
