@@ -103,7 +103,7 @@ class MitigationWork(Work):
         context = Context(of_set.protocol, unit.seed, unit.items_of_model)
         found = []
         for mitigation in cast("Sequence[Mitigation]", unit.detectors):
-            sampler = Sampler.of(model, items, context, captions=captions, dev=self._dev)
+            sampler = Sampler.of(model, items, context, captions=captions, dev=self._dev, memory=self._memory)
             scored, pictures = self._generated(mitigation, sampler, unit.model)
             found.append(scored)
             self._made |= {(mitigation.label, item): one for item, one in zip(items.ids, pictures, strict=True)}

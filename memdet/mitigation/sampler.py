@@ -16,7 +16,7 @@ from memdet.errors import NotApplicableError
 from memdet.models import ScoreModel
 from memdet.models.condition import Condition
 from memdet.models.prediction_type import eps_from_output, relative_score, x0_from_output
-from memdet.probing import Context, Items, Probe
+from memdet.probing import Context, Items, Probe, SeedMemory
 from memdet.probing.trajectory import stepped
 
 DIMENSIONS = 4 * 64 * 64
@@ -85,6 +85,7 @@ class Sampler:
         *,
         captions: Sequence[str] | None = None,
         dev: Items | None = None,
+        memory: SeedMemory | None = None,
     ) -> Self:
         """A sampler of all items of a batch.
 
@@ -94,8 +95,9 @@ class Sampler:
             context: Protocol and seed.
             captions: Of all tested items; those of the batch if not given.
             dev: Items from which a method may take constants.
+            memory: What the batches of the seed share, these constants among it; its own if None.
         """
-        probe = Probe(model, items, context, dev=dev)
+        probe = Probe(model, items, context, dev=dev, memory=memory)
         with torch.no_grad():
             condition = model.embed(list(items.conditions))
             try:
@@ -169,6 +171,10 @@ class Sampler:
     def random(self, name: str) -> list[np.random.Generator]:
         """A generator an item, of the seed, the item and a name alone."""
         return [np.random.default_rng(_digest(name, self.seed, item)) for item in self.ids]
+
+    def random_of_seed(self, name: str) -> np.random.Generator:
+        """A generator of the seed and a name alone, the same for all items."""
+        return np.random.default_rng(_digest(name, self.seed))
 
     def unit(self, power: int = 1) -> float:
         """By what a published threshold of a norm, or of its power, is multiplied here.

@@ -29,13 +29,23 @@ def planted_mixture(**options) -> GaussianMixture:
     return GaussianMixture("planted", **(parameters | options))
 
 
-def make_sampler(conditions=("atom", "cloud", "both"), *, seed=0, steps=8, guidance=3.0, noise="per-item", **options):
-    """A sampler of some conditions of the mixture."""
+def make_sampler(  # what a sampler is made of, and how its mixture differs
+    conditions=("atom", "cloud", "both"),
+    *,
+    seed=0,
+    steps=8,
+    guidance=3.0,
+    noise="per-item",
+    model=None,
+    dev=None,
+    **options,
+):
+    """A sampler of some conditions of the mixture, or of another model."""
     from memdet.mitigation.sampler import Sampler
     from memdet.probing import Context
 
     protocol = Protocol(steps=steps, guidance=guidance, seeds=1, noise=noise)
-    return Sampler.of(planted_mixture(**options), make_items(conditions), Context(protocol, seed))
+    return Sampler.of(model or planted_mixture(**options), make_items(conditions), Context(protocol, seed), dev=dev)
 
 
 class Plain:
