@@ -48,17 +48,16 @@ class OfMitigation:
     seconds: float
 
     def pixels(self) -> Floats:
-        """Grey pictures in [0, 1], ``[items, seeds, height, width]``.
+        """Pictures in [0, 1], ``[items, seeds, channels, height, width]``; of grey ones one channel.
 
         Raises:
-            UserError: A picture could not be drawn, or is in colour.
+            UserError: A picture could not be drawn.
         """
         if any(not data for data in self.images.ravel()):
             raise UserError(f"{self.label}: a picture could not be drawn, since pixels are not finite numbers")
-        drawn = [pixels_of_png(data) for data in self.images.ravel()]
-        if drawn[0].ndim != 2:
-            raise UserError("generations are in colour, and the classifier that ships with memdet knows grey garments")
-        pictures: Floats = np.stack(drawn).reshape(*self.images.shape, *drawn[0].shape) / 255.0
+        drawn = np.stack([pixels_of_png(data) for data in self.images.ravel()])
+        in_channels = drawn[:, None] if drawn.ndim == 3 else drawn.transpose(0, 3, 1, 2)
+        pictures: Floats = in_channels.reshape(*self.images.shape, *in_channels.shape[1:]) / 255.0
         return pictures
 
 

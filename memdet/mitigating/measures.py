@@ -34,10 +34,12 @@ class Measured:
         copied_any: The same, of the training image of any item.
         against: ``copied`` less that of each of ``none`` and ``reseed``, where it is another mitigation.
         adjusted: p-values of these, after Holm over all of the table.
-        faithful: Share of generations that show what the caption names, of memorized and of ordinary captions.
+        faithful: Share of generations that show what the caption names, of memorized and of ordinary captions; empty
+            where the classifier does not know such pictures.
         diverse: Mean distance of the pairs of seeds of a caption, likewise; None of one seed.
         kernel: Squared distance from the generations of ordinary captions without mitigation to those of memorized ones
-            with it, of features whose mean square over the former is 1; None where there is one caption of either.
+            with it, of features whose mean square over the former is 1; None where there is one caption of either, or
+            the classifier does not know such pictures.
         forwards, jvps, vjps, seconds: Of one generation.
         on_front: Whether no other mitigation copies less and is as faithful on memorized captions, or copies as little
             and is more so.
@@ -60,7 +62,16 @@ class Measured:
     seconds: float | None = None
     on_front: bool = False
 
+    @property
+    def beats_reseed(self) -> bool | None:
+        """Whether it copies less than another noise alone does, at :data:`LEVEL` after Holm; None of these controls."""
+        if self.adjusted is None or self.against is None or RESEED not in self.adjusted:
+            return None
+        return self.adjusted[RESEED] < LEVEL and self.against[RESEED].interval.value < 0
 
+
+LEVEL = 0.05
+RESEED = COMPARED[1]
 KINDS = {"memorized": 1, "ordinary": 0}
 
 
@@ -69,10 +80,8 @@ def measure(run: Generations, classifier: GarmentClassifier | None = None) -> li
 
     Args:
         run: Finished.
-        classifier: By which fidelity and features are judged; the one that ships with memdet if not given.
-
-    Raises:
-        UserError: Generations are in colour or of another size than the classifier knows.
+        classifier: By which fidelity and features are judged; the one that ships with memdet if not given. It judges
+            no generations in colour or of another size than its own: fidelity and kernel distance are then not known.
     """
     judged = judge_all(run, classifier or GarmentClassifier())
     rows = [_measured(run, one, judged) for one in run.mitigations]
@@ -95,10 +104,11 @@ def diversity(pictures: Floats) -> Floats:
     """Mean root mean square distance of all pairs of generations of each item, ``[items]``.
 
     Args:
-        pictures: ``[items, seeds, height, width]``, two seeds or more.
+        pictures: ``[items, seeds, ...]``, two seeds or more.
     """
+    each = pictures.reshape(*pictures.shape[:2], -1)
     pairs = [
-        np.sqrt(np.square(pictures[:, one] - pictures[:, other]).mean(axis=(1, 2)))
+        np.sqrt(np.square(each[:, one] - each[:, other]).mean(axis=1))
         for one, other in combinations(range(pictures.shape[1]), 2)
     ]
     found: Floats = np.mean(pairs, axis=0)
@@ -125,10 +135,13 @@ def front(points: Sequence[tuple[float, float] | None]) -> list[bool]:
 
 @dataclass(frozen=True)
 class Judged:
-    """Classes and features of the pictures of one mitigation: ``[items, seeds]``, ``[items, seeds, features]``."""
+    """Classes and features of the pictures of one mitigation: ``[items, seeds]``, ``[items, seeds, features]``.
 
-    names: NDArray[np.object_]
-    features: Floats
+    Both are None where the classifier does not know such pictures.
+    """
+
+    names: NDArray[np.object_] | None
+    features: Floats | None
     pictures: Floats
 
 
@@ -140,6 +153,8 @@ def judge_all(run: Generations, classifier: GarmentClassifier) -> dict[str, Judg
 def faithful_to(run: Generations, judged: Judged) -> Floats:
     """1 where a generation shows the garment of its caption, else 0, ``[items, seeds]``; NaN where none is named."""
     named = np.array([garment_of(caption) for caption in run.items["condition"]], dtype=object)
+    if judged.names is None:
+        return np.full(judged.pictures.shape[:2], np.nan)
     right: Floats = (judged.names == named[:, None]).astype(np.float64)
     right[named == None] = np.nan  # noqa: E711  # of each item
     return right
@@ -147,9 +162,10 @@ def faithful_to(run: Generations, judged: Judged) -> Floats:
 
 def _judge(one: OfMitigation, classifier: GarmentClassifier) -> Judged:
     pictures = one.pixels()
-    shape = pictures.shape[:2]
-    flat = torch.from_numpy(pictures.reshape(-1, 1, *pictures.shape[2:]))
-    names, features = classifier.judge(flat)
+    shape, of_one = pictures.shape[:2], pictures.shape[2:]
+    if of_one != classifier.takes:
+        return Judged(None, None, pictures)
+    names, features = classifier.judge(torch.from_numpy(pictures.reshape(-1, *of_one)))
     of_items = np.array(names, dtype=object).reshape(shape)
     return Judged(of_items, features.numpy().reshape(*shape, FEATURES), pictures)
 
@@ -210,7 +226,9 @@ def _kernel(
     own: Judged, plain: Judged | None, labels: NDArray[np.int64], clusters: NDArray[np.str_]
 ) -> KernelDistance | None:
     memorized, ordinary = labels == 1, labels == 0
-    if plain is None or min(len(set(clusters[rows])) for rows in (memorized, ordinary)) < 2:
+    if plain is None or plain.features is None or own.features is None:
+        return None
+    if min(len(set(clusters[rows])) for rows in (memorized, ordinary)) < 2:
         return None
     seeds, reference = own.features.shape[1], plain.features[ordinary]
     size = float(np.sqrt(np.square(reference).mean())) or 1.0  # features have no unit, and the kernel has

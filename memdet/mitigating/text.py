@@ -11,7 +11,7 @@ from memdet.io_utils import json_text
 from memdet.metrics import Interval
 from memdet.mitigating.gated import Gated
 from memdet.mitigating.generations import Generations
-from memdet.mitigating.measures import KINDS, Measured
+from memdet.mitigating.measures import KINDS, LEVEL, Measured
 from memdet.mitigation.registry import COMPARED
 from memdet.tables.formats import markdown, text
 from memdet.tables.numbers import UNDEFINED, bounded, count, counted, number, p_value, percent, quantity, signed
@@ -19,8 +19,12 @@ from memdet.tables.table import Block, Table, left, notes_by_message, right
 
 SCHEMA_VERSION = 1
 PLACES = 80  # of a terminal
-_NAME = 26
-_FRONT = "*"
+_NAME = 27
+UNJUDGED = (
+    "Right and KID are not known: the classifier that ships with memdet knows grey garments of 32 x 32, and captions "
+    "that name one."
+)
+_FRONT, _LUCK = "*", "~"
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ FORMATS: dict[str, Callable[[Comparison], str]] = {"table": to_text, "markdown":
 def _plain(row: Measured) -> dict[str, Any]:
     content = asdict(row)
     content["kernel"] = None if row.kernel is None else row.kernel._asdict()
+    content["beats_reseed"] = row.beats_reseed
     return content
 
 
@@ -181,9 +186,10 @@ def _useful(row: Measured) -> list[str]:
 
 
 def _name(row: Measured, width: int | None) -> str:
+    marks = (_FRONT if row.on_front else "", _LUCK if row.beats_reseed is False else "")
     if width is None:
-        return f"{row.label} {_FRONT}" if row.on_front else row.label
-    return text.shortened(f"{_FRONT if row.on_front else ' '} {row.label}", width)
+        return " ".join(filter(None, (row.label, *marks)))
+    return text.shortened(f"{marks[0]:1}{marks[1]:1} {row.label}", width)
 
 
 def _share(share: Interval | None) -> str:
@@ -211,8 +217,11 @@ def _sentences(found: Comparison) -> list[str]:
         "Right: share that shows the garment of the caption, of memorized and of ordinary captions, by the "
         "garment-classifier. Div.: mean distance of two seeds of a caption. KID: from ordinary generations to those of "
         "memorized captions. F, VJP, s: of one generation.",
-        "*: on the front of copies against right, where no other one does better in both.",
+        f"{_FRONT}: on the front of copies against right, where no other one does better in both. {_LUCK}: does not "
+        f"copy less than reseed at {LEVEL:g}, so that luck alone explains what it does.",
     ]
+    if not any(row.faithful for row in found.rows):
+        told.append(UNJUDGED)
     if (run.steps, run.guidance) != (run.rule.steps, run.rule.guidance):
         told.append(
             f"The threshold was set at {run.rule.steps} steps and guidance {run.rule.guidance:g}, where "

@@ -52,6 +52,9 @@ class GarmentClassifier:
         UserError: The weights are missing or damaged.
     """
 
+    takes = (1, SIDE, SIDE)
+    """Shape of the pictures that it knows."""
+
     def __init__(self, directory: Path | None = None) -> None:
         file = (directory or weights_root() / NAME) / WEIGHTS
         if directory is None and (damaged := damaged_weights(NAME)) is not None:
@@ -76,7 +79,7 @@ class GarmentClassifier:
         Raises:
             UserError: Images of another shape.
         """
-        if images.ndim != 4 or tuple(images.shape[1:]) != (1, SIDE, SIDE):
+        if images.ndim != 4 or tuple(images.shape[1:]) != self.takes:
             raise UserError(f"the classifier of garments takes grey pictures of 32 x 32, not {list(images.shape[1:])}")
         with own_state(grad=False):
             logits, features = self._network(images.float().cpu())

@@ -24,6 +24,8 @@ THRESHOLD, SEEDS, ITEMS = 0.1, 4, 120
 class Oracle:
     """Knows the class of a picture from its first pixel, and takes its second one for every feature."""
 
+    takes = (1, 4, 4)
+
     def judge(self, images):
         numbers = (images[:, 0, 0, 0] * 255).round().long().tolist()
         return [CLASSES[number] for number in numbers], images[:, 0, 0, 1:2].double().expand(-1, FEATURES)
@@ -114,6 +116,54 @@ def test_differences_from_both_controls_and_holm_over_all_of_them():
     tests = [(label, other) for label in ("ignores", "lower-guidance") for other in ("none", "reseed")]
     expected = holm([rows[label].against[other].p for label, other in tests])
     assert [rows[label].adjusted[other] for label, other in tests] == pytest.approx(expected.tolist())
+
+
+def test_what_does_no_more_than_another_noise_is_marked():
+    _, numbers = run_of()
+    right, rng = np.repeat(numbers[:, None], SEEDS, axis=1), np.random.default_rng(2)
+
+    def copying(share):
+        return np.where(rng.random(right.shape) < share, 0.02, 0.5)
+
+    run, _ = run_of(
+        made("none", right, copying(1.0)),
+        made("reseed", right, copying(0.5)),
+        made("as lucky", right, copying(0.5)),
+        made("worse", right, copying(0.9)),
+        made("better", right, copying(0.1)),
+    )
+    rows = measure(run, Oracle())
+    assert [row.beats_reseed for row in rows] == [None, None, False, False, True]
+    lines = to_text(Comparison(run, rows)).splitlines()
+    assert [line for line in lines if line.startswith(" ~ ")] == [
+        line for line in lines if line[3:].startswith(("as lucky", "worse"))
+    ]
+    assert "| worse ~ |" in to_markdown(Comparison(run, rows))
+    assert [row["beats_reseed"] for row in json.loads(to_json(Comparison(run, rows)))["mitigations"]][2:] == [
+        False,
+        False,
+        True,
+    ]
+
+
+def test_of_pictures_in_colour_all_is_measured_that_needs_no_classifier():
+    _, numbers = run_of()
+    right = np.repeat(numbers[:, None], SEEDS, axis=1)
+    rng = np.random.default_rng(4)
+
+    def in_colour(label, own):
+        one = made(label, right, np.full(right.shape, own))
+        for place in np.ndindex(right.shape):
+            one.images[place] = png_bytes(rng.integers(0, 256, size=(4, 4, 3), dtype=np.uint8))
+        return one
+
+    run, _ = run_of(in_colour("none", 0.02), in_colour("reseed", 0.5))
+    none, reseed = measure(run, Oracle())
+    assert (none.copied.value, reseed.copied.value) == (1.0, 0.0)
+    assert (none.faithful, none.kernel, none.on_front) == ({}, None, False)
+    # of two independent grey levels, each even over 256: the root of a sixth, about
+    assert none.diverse["memorized"].value == pytest.approx(6**-0.5, abs=0.02)
+    assert "classifier" in to_text(Comparison(run, [none, reseed]))
 
 
 def test_equal_samples_are_no_distance_apart_and_others_are():

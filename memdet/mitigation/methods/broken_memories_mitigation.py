@@ -98,7 +98,7 @@ def _reference(dev: Probe) -> tuple[Tensor, Tensor, Tensor]:
     return mean, deviation, of_clean.mean(dim=1)
 
 
-def _rescaled(sampler: Sampler, x: Tensor, t: float, output: Tensor, norm: Tensor) -> Tensor:
+def _rescaled(sampler: Sampler, x: Tensor, t: int, output: Tensor, norm: Tensor) -> Tensor:
     """The network output that predicts the same clean sample at another norm."""
     from memdet.models.prediction_type import output_from_x0
 
