@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,7 @@ class Given:
     by_time: bool
     by_draws: bool
     by_dose: bool
+    against_published: bool
     leaderboard: bool
     images: int | None
     quiet: bool
@@ -45,6 +46,7 @@ class Given:
             "--by-time": self.by_time,
             "--by-draws": self.by_draws,
             "--by-dose": self.by_dose,
+            "--against-published": self.against_published,
         }
         return [name for name, given in asked.items() if given]
 
@@ -56,6 +58,9 @@ class Given:
 @click.option("--by-time", is_flag=True, help="AUROC of detectors that look at one time, a column for each time.")
 @click.option("--by-draws", is_flag=True, help="AUROC of scores that average 1, 2, 4 ... noise draws, and its spread.")
 @click.option("--by-dose", is_flag=True, help="AUROC by copies, and the extraction rate at which it reaches .75.")
+@click.option(
+    "--against-published", is_flag=True, help="What papers report on the same prompts, and whether it lies within."
+)
 @click.option(
     "--leaderboard",
     is_flag=True,
@@ -112,12 +117,12 @@ def command(given: Given) -> int:
 
 
 def _text(runs: list[Path], given: Given) -> str:
-    if not (given.by_draws or given.by_dose):
+    own = next((name for name in given.tables if name in _OWN_TABLES), None)
+    if own is None:
         return _table(runs, given)
-    own = "--by-dose" if given.by_dose else "--by-draws"
     if others := [name for name in given.tables if name != own]:
         raise UserError(f"{own} is a table of its own: leave out {' and '.join(others)}")
-    return (_by_dose if given.by_dose else _by_draws)(runs, given.form)
+    return _OWN_TABLES[own](runs, given.form)
 
 
 def _by_draws(runs: list[Path], form: str) -> str:
@@ -139,6 +144,21 @@ def _by_dose(runs: list[Path], form: str) -> str:
     for line in left_out:
         click.echo(f"memdet: {line}", err=True)
     return render[form](dose_rows(found))
+
+
+def _against_published(runs: list[Path], form: str) -> str:
+    from memdet.published.against import against_published
+    from memdet.published.text import FORMATS as render
+
+    _check_form("--against-published", form, render)
+    return render[form](against_published(runs))
+
+
+_OWN_TABLES: dict[str, Callable[[list[Path], str], str]] = {
+    "--by-draws": _by_draws,
+    "--by-dose": _by_dose,
+    "--against-published": _against_published,
+}
 
 
 def _check_form(option: str, form: str, forms: Collection[str]) -> None:

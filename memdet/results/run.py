@@ -32,6 +32,7 @@ _VIEWS = {
     "table": "memdet.tables:table_of",
     "compare": "memdet.tables:comparison_of",
     "to_html": "memdet.page:page_of",
+    "push_to_hub": "memdet.pushing.push:push_run",
 }
 
 
@@ -304,6 +305,28 @@ class Run:
         """
         text: str = _view("to_html")(self, None if path is None else Path(path))
         return text
+
+    def push_to_hub(
+        self, repo: str, *, private: bool = False, licence: str | None = None, offline: bool = False
+    ) -> str:
+        """Upload manifest and scores as a data set of the Hugging Face hub, with a card; all of it or nothing.
+
+        Prompts and images stay here.
+
+        Args:
+            repo: ``owner/name``, made if there is none.
+            private: Whether only its owner may read it.
+            licence: Name of SPDX, of the scores, such as ``CC-BY-4.0``; the card says unknown if not given.
+            offline: Open no connection, so refuse.
+
+        Returns:
+            Address of the data set.
+
+        Raises:
+            UserError: Nobody is logged in, the run is a scan, or the hub refuses.
+        """
+        address: str = _view("push_to_hub")(self, repo, private=private, licence=licence, offline=offline)
+        return address
 
     def __repr__(self) -> str:
         """Name and size."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import escape
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -236,6 +237,27 @@ class SampleSet:
     def to_datasets(self) -> datasets.DatasetDict:
         """The items as datasets of the library ``datasets``, one a split, with the columns of :meth:`to_pandas`."""
         return frames.to_datasets(self.to_pandas())
+
+    def push_to_hub(
+        self, repo: str, *, private: bool = False, licence: str | None = None, offline: bool = False
+    ) -> str:
+        """Upload the set as a data set of the Hugging Face hub, with a card; all of it or nothing.
+
+        Args:
+            repo: ``owner/name``, made if there is none.
+            private: Whether only its owner may read it.
+            licence: Name of SPDX, of a set without a spec, such as ``CC-BY-4.0``; a spec states its own.
+            offline: Open no connection, so refuse.
+
+        Returns:
+            Address of the data set.
+
+        Raises:
+            UserError: Nobody is logged in, the licence of the set lets nobody else publish it, or the hub refuses.
+        """
+        push = import_module("memdet.pushing.push").push_sample_set  # a room above this one
+        address: str = push(self, repo, private=private, licence=licence, offline=offline)
+        return address
 
     def __len__(self) -> int:
         return len(self.items)

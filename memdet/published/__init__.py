@@ -1,0 +1,1 @@
+"""What papers report of detectors on the published prompt sets, and a run held against it."""
