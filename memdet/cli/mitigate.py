@@ -112,8 +112,11 @@ def _run_one(given: Given, suite: SuiteSpec | None, name: str) -> bool:
 
     import torch
 
+    from memdet.io_utils import write_text
     from memdet.mitigating.gated import gate
     from memdet.mitigating.measures import measure
+    from memdet.mitigating.page import PAGE, made_by, to_html
+    from memdet.mitigating.planted import planted_of
     from memdet.mitigating.run import first_of_each_label, mitigate
     from memdet.mitigating.text import FORMATS as DRAWN
     from memdet.mitigating.text import Comparison
@@ -144,6 +147,8 @@ def _run_one(given: Given, suite: SuiteSpec | None, name: str) -> bool:
     run = mitigate(sample_set, mitigations, target, run_options, command=invocation, progress=not given.quiet)
     rows = measure(run)
     gated = gate(run, scores, given.fpr) if scores is not None else []
-    click.echo(DRAWN[given.form](Comparison(run, rows, gated, given.fpr)))
-    wrote(target, "Run directory", follow="memdet show NAME, for what a mitigation does", quiet=given.quiet)
+    found = Comparison(run, rows, gated, given.fpr)
+    write_text(target / PAGE, to_html(found, planted_of(sample_set), made_by(Run.load(target).manifest)))
+    click.echo(DRAWN[given.form](found))
+    wrote(target / PAGE, "Page with pictures", follow=f"open {target / PAGE}", quiet=given.quiet)
     return any(row.status in {"error", "nonfinite"} for row in rows)

@@ -80,7 +80,17 @@ def picture(path: Path, largest: int = LARGEST_SIDE) -> Picture:
     Raises:
         UserError: It cannot be read.
     """
-    image = upright_image(path)
+    return _picture_of(upright_image(path), largest)
+
+
+def picture_of_png(data: bytes, largest: int = LARGEST_SIDE) -> Picture:
+    """An image that is at hand as PNG, likewise."""
+    from PIL import Image
+
+    return _picture_of(Image.open(io.BytesIO(data)), largest)
+
+
+def _picture_of(image: PillowImage, largest: int) -> Picture:
     small = max(image.size) <= _SMALL_SIDE
     image.thumbnail((largest, largest))
     buffer = io.BytesIO()

@@ -16,6 +16,7 @@ from torch import Tensor
 from memdet.errors import UserError
 from memdet.io_utils import pixels_of_png, weights_root
 from memdet.models import ScoreModel
+from memdet.samplesets import SampleSet
 
 ITEMS_FILE, FIGURES_FILE = "items.parquet", "extraction.json"
 _AT_ONCE = 64
@@ -108,6 +109,24 @@ def read_references(model: ScoreModel, name: str) -> References:
         UserError: The file is missing or damaged.
     """
     return References(model, _read_items(name, ["item_id", "image"]))
+
+
+def planted_of(sample_set: SampleSet) -> dict[str, bytes]:
+    """The training image of each tested item as PNG; of an item with several the first.
+
+    Args:
+        sample_set: Captions of planted models.
+
+    Raises:
+        UserError: A file of training images is missing or damaged.
+    """
+    tested = sample_set.items[sample_set.items["split"] == "test"]
+    found: dict[str, bytes] = {}
+    for model, part in tested.groupby("model"):
+        table = _read_items(str(model), ["item_id", "image"])
+        own = table[table["item_id"].isin(part["item_id"])]
+        found |= dict(zip(own["item_id"], own["image"], strict=True))
+    return found
 
 
 def require_items(name: str, items: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from memdet.io_utils import json_text
 from memdet.metrics import Interval
+from memdet.metrics._kernel_distance import KernelDistance
 from memdet.mitigating.gated import Gated
 from memdet.mitigating.generations import Generations
 from memdet.mitigating.measures import KINDS, LEVEL, Measured
@@ -84,55 +85,75 @@ def _plain(row: Measured) -> dict[str, Any]:
 
 def _blocks(found: Comparison, width: int | None) -> list[Block]:
     said = notes_by_message((row.label, row.message) for row in found.rows)
-    notes = [*_sentences(found), *said]
+    marks = (
+        f"{_FRONT}: on the front of copies against right, where no other one does better in both. {_LUCK}: does not "
+        f"copy less than reseed at {LEVEL:g}, so that luck alone may explain what it does."
+    )
+    notes = [*sentences(found), marks, *said]
     lines = notes if width is None else [textwrap.fill(note, PLACES) for note in notes]
     separator = "\n" if width is not None else "\n\n"
     measured = (_extraction(found.rows, width), _utility(found.rows, width))
-    return [_title(found.run), *measured, separator.join(lines), *_gates(found, width)]
+    return [title(found.run), *measured, separator.join(lines), *_gates(found, width)]
 
 
 def _gates(found: Comparison, width: int | None) -> list[Block]:
-    """A table for each mitigation, the detector that leaves the fewest copies first."""
-    blocks: list[Block] = []
+    """A table for each mitigation, and what its columns are."""
+    columns = (
+        *left("detector"),
+        *right("flagged", drop=3, best="low"),
+        *right("ord.", drop=2, best="low"),
+        *right("copies [95 %]", best="low"),
+        *right("right", drop=5),
+        *right("ord.", drop=4),
+        *right("evaluations", drop=6, best="low"),
+    )
+    blocks: list[Block] = [
+        Table(columns, [_gate(cells, width) for cells in rows], f"{label}, of what a detector flags")
+        for label, rows in gates(found)
+    ]
+    if blocks:
+        note = gate_note(found.fpr)
+        blocks.append(note if width is None else textwrap.fill(note, PLACES))
+    return blocks
+
+
+def gates(found: Comparison) -> list[tuple[str, list[list[str]]]]:
+    """Cells of the table of each mitigation, the detector that leaves the fewest copies first."""
+    tables = []
     for label in dict.fromkeys(row.mitigation for row in found.gated):
         own = [row for row in found.gated if row.mitigation == label]
         own.sort(
             key=lambda row: (row.copied.value, -row.faithful["ordinary"].value if "ordinary" in row.faithful else 0.0)
         )
-        columns = (
-            *left("detector"),
-            *right("flagged", drop=3, best="low"),
-            *right("ord.", drop=2, best="low"),
-            *right("copies [95 %]", best="low"),
-            *right("right", drop=5),
-            *right("ord.", drop=4),
-            *right("evaluations", drop=6, best="low"),
-        )
-        title = f"{label}, of what a detector flags"
-        blocks.append(Table(columns, [_gate(row, width) for row in own], title))
-    if blocks:
-        note = (
-            "Flagged: share of memorized and of ordinary captions whose conformal p-value is at most "
-            f"{percent(found.fpr)}; these alone are mitigated. Copies: of all memorized captions. Evaluations: of one "
-            "generation with the detector, over captions of which half are memorized. #: control, which never calls "
-            "the model."
-        )
-        blocks.append(note if width is None else textwrap.fill(note, PLACES))
-    return blocks
+        tables.append((label, [_cells_of_gate(row) for row in own]))
+    return tables
 
 
-def _gate(row: Gated, width: int | None) -> list[str]:
-    name = f"{row.detector} #" if row.is_control else row.detector
+def gate_note(fpr: float) -> str:
+    """What the columns of gated mitigation are."""
+    return (
+        f"Flagged: share of memorized and of ordinary captions whose conformal p-value is at most {percent(fpr)}; "
+        "these alone are mitigated. Copies: of all memorized captions. Evaluations: of one generation with the "
+        "detector, over captions of which half are memorized. #: control, which never calls the model."
+    )
+
+
+def _gate(cells: list[str], width: int | None) -> list[str]:
+    return [cells[0] if width is None else text.shortened(cells[0], width), *cells[1:]]
+
+
+def _cells_of_gate(row: Gated) -> list[str]:
     return [
-        name if width is None else text.shortened(name, width),
+        f"{row.detector} #" if row.is_control else row.detector,
         *(_two(row.flagged[kind]) for kind in KINDS),
-        _share(row.copied),
-        *(_value(row.faithful.get(kind)) for kind in KINDS),
+        share_told(row.copied),
+        *(value_told(row.faithful.get(kind)) for kind in KINDS),
         count(round(row.evaluations, 1)),
     ]
 
 
-def _title(run: Generations) -> str:
+def title(run: Generations) -> str:
+    """What was generated from."""
     memorized, ordinary = (int((run.items["label"] == label).sum()) for label in KINDS.values())
     return (
         f"{run.sample_set}: {counted(memorized, 'memorized caption')} and {ordinary} ordinary, "
@@ -144,7 +165,7 @@ def _extraction(rows: Sequence[Measured], width: int | None) -> Table:
     headers = [part for label in COMPARED for part in (f"- {label}", "p")]
     differences = (column for header in headers for column in right(header, drop=2 if header == "p" else 1))
     columns = (*left("mitigation"), *right("copies [95 %]", best="low"), *differences)
-    return Table(columns, [[_name(row, width), _share(row.copied), *_against(row)] for row in rows])
+    return Table(columns, [[_name(row, width), share_told(row.copied), *_against(row)] for row in rows])
 
 
 def _against(row: Measured) -> list[str]:
@@ -175,14 +196,11 @@ def _utility(rows: Sequence[Measured], width: int | None) -> Table:
 
 
 def _useful(row: Measured) -> list[str]:
-    right_ = [_value((row.faithful or {}).get(kind)) for kind in KINDS]
-    diverse = [_value((row.diverse or {}).get(kind)) for kind in KINDS]
-    kernel = UNDEFINED
-    if row.kernel is not None:
-        kernel = f"{number(row.kernel.value, places=2)} ({number(row.kernel.error, places=2)})"
+    right_ = [value_told((row.faithful or {}).get(kind)) for kind in KINDS]
+    diverse = [value_told((row.diverse or {}).get(kind)) for kind in KINDS]
     cost = [UNDEFINED if value is None else count(round(value, 1)) for value in (row.forwards, row.vjps)]
     seconds = UNDEFINED if row.seconds is None else quantity(row.seconds)
-    return [*right_, *diverse, kernel, *cost, seconds]
+    return [*right_, *diverse, kernel_told(row.kernel), *cost, seconds]
 
 
 def _name(row: Measured, width: int | None) -> str:
@@ -192,22 +210,43 @@ def _name(row: Measured, width: int | None) -> str:
     return text.shortened(f"{marks[0]:1}{marks[1]:1} {row.label}", width)
 
 
-def _share(share: Interval | None) -> str:
+def share_told(share: Interval | None) -> str:
+    """A share with its interval."""
     if share is None:
         return UNDEFINED
     low, high = max(0.0, share.low), min(1.0, share.high)
     return bounded(_two(share.value), low, high, _two)
 
 
-def _value(share: Interval | None) -> str:
+def value_told(share: Interval | None) -> str:
+    """A share or a distance alone."""
     return UNDEFINED if share is None else _two(share.value)
+
+
+def kernel_told(distance: KernelDistance | None) -> str:
+    """A kernel distance with its standard error."""
+    return UNDEFINED if distance is None else f"{_two(distance.value)} ({_two(distance.error)})"
 
 
 def _two(value: float) -> str:
     return number(value, places=2)
 
 
-def _sentences(found: Comparison) -> list[str]:
+def headline(found: Comparison) -> str:
+    """How many methods do more than luck."""
+    none, reseed = (next((row for row in found.rows if row.label == label), None) for label in COMPARED)
+    judged = [row for row in found.rows if not row.is_control and row.beats_reseed is not None]
+    better = sum(bool(row.beats_reseed) for row in judged)
+    lead = f"{better} of {counted(len(judged), 'method')} copy less than another noise alone does"
+    levels = [
+        f"{_two(row.copied.value)} {told}"
+        for row, told in ((none, "without mitigation"), (reseed, "from another noise"))
+        if row is not None and row.copied is not None
+    ]
+    return f"{lead}. Copies: {', '.join(levels)}." if levels else f"{lead}."
+
+
+def sentences(found: Comparison) -> list[str]:
     """What the columns are, and what a reader must know of the rule."""
     run = found.run
     told = [
@@ -217,8 +256,6 @@ def _sentences(found: Comparison) -> list[str]:
         "Right: share that shows the garment of the caption, of memorized and of ordinary captions, by the "
         "garment-classifier. Div.: mean distance of two seeds of a caption. KID: from ordinary generations to those of "
         "memorized captions. F, VJP, s: of one generation.",
-        f"{_FRONT}: on the front of copies against right, where no other one does better in both. {_LUCK}: does not "
-        f"copy less than reseed at {LEVEL:g}, so that luck alone explains what it does.",
     ]
     if not any(row.faithful for row in found.rows):
         told.append(UNJUDGED)
