@@ -9,7 +9,10 @@ import yaml
 
 from memdet.auditing.audit import audit
 from memdet.auditing.text import summary_markdown, to_markdown
+from memdet.published.figures import published_figures
+from memdet.published.text import figures_table
 from memdet.samplesets import Fetcher, load_sample_set, load_spec, load_suite, specs_directory
+from memdet.tables.formats import markdown
 from memdet.tables.numbers import interval, number
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,6 +67,11 @@ def test_numbers_in_sentences_are_those_of_the_audits():
     assert f"letter case falls from {pair[0]} to {pair[1]}" in PAGE
     template = {row["name"]: row for row in AUDITS["tiny-sd-a-template"]["controls"]}
     assert f"(adjusted p {number(template['prompt-ngram']['p_value'])})" in PAGE
+
+
+def test_the_page_shows_the_published_figures():
+    shown = PAGE.split("<!-- figures: begin -->\n")[1].split("<!-- figures: end -->")[0].strip()
+    assert shown == markdown.draw(figures_table([one for one in published_figures() if one.sample_set]))
 
 
 def test_every_published_set_is_on_the_page():

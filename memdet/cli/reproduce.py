@@ -53,7 +53,7 @@ class Studies(click.Group):
 @click.group("reproduce", cls=Studies, invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Draw a paper's figures on the planted models, and the figures of the documents."""
+    """Draw a paper's figures on the planted models, make published tables again, and the figures of the documents."""
     if ctx.invoked_subcommand is None:
         if not study_names():
             raise _no_studies("")
