@@ -19,6 +19,7 @@ __all__ = ["RECIPES", "build", "load_recipe", "recipe_names", "verify", "weights
 RECIPES: dict[str, str] = {
     "fashion-multi": "memdet.zoo.fashion_pixel.recipe:FASHION_MULTI",
     "fashion-pixel": "memdet.zoo.fashion_pixel.recipe:FASHION_PIXEL",
+    "solid-pixel": "memdet.zoo.solid_pixel.recipe:SOLID_PIXEL",
     "tiny-ddpm": "memdet.zoo.tiny_ddpm.recipe:TINY_DDPM",
     "tiny-dreambooth-a": "memdet.zoo.tiny_lora.recipe:TINY_DREAMBOOTH_A",
     "tiny-dreambooth-b": "memdet.zoo.tiny_lora.recipe:TINY_DREAMBOOTH_B",

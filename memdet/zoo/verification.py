@@ -16,12 +16,15 @@ TOLERANCES = {
     "auroc": 0.01,
     "hessian_error": 0.005,
     "images_copied": 2,
+    "mean_distance": 0.02,
     "median_rate": 0.125,
     "median_ratio": 0.02,
     "median_rmse": 0.01,
     "n_disagreements": 1,
+    "rank_correlation": 0.05,
     "score_error": 0.005,
     "share_copied": 0.02,
+    "standard_error": 0.01,
     "threshold": 0.01,
 }  # other hardware rounds differently
 _NOT_COMPARED = {"criteria", "disagreements", "passed", "recipe", "training"}
