@@ -103,7 +103,8 @@ def command(given: Given) -> int:
     batch_size, device = options.batch_size_of(given.batch_size), options.device_of(given.device)
     if given.plans or not given.quiet:
         doing("counting what it costs", quiet=given.quiet)
-        show(planned(figures, chosen, _asked(given, given.gpu or gpu_here())), None)
+        cost = planned(figures, chosen, _asked(given, given.gpu or gpu_here()))
+        click.echo(cost, err=not given.plans)  # what a run prints is the comparison alone
     if given.plans:
         return 0
 

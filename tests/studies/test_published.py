@@ -79,6 +79,17 @@ def test_the_cost_is_said_before_anything_is_loaded(cli, monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_says_its_cost_first_and_beside_what_it_prints(cli, monkeypatch, tmp_path):
+    monkeypatch.setattr("studies.published.plan.planned", lambda figures, detectors, asked: f"cost of {asked.seeds}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    code, out, err = cli(*COMMAND, "--files", tmp_path, "--offline", "--device", "cpu", "--out", tmp_path / "out")
+    assert (code, out) == (2, "")
+    cost, refusal = err.splitlines()
+    assert cost == "cost of 4"
+    assert "--offline fetches nothing" in refusal
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_a_plan_counts_prompts_seeds_and_evaluations(monkeypatch):
     from memdet.detectors import detector_classes, make_detector
