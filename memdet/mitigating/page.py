@@ -14,7 +14,7 @@ from memdet.mitigating.measures import KINDS, Measured, copied_share
 from memdet.mitigating.scatter import scatter
 from memdet.mitigation.registry import COMPARED
 from memdet.results.manifest import Manifest
-from memdet.tables.numbers import UNDEFINED, count, p_value, quantity, signed
+from memdet.tables.numbers import UNDEFINED, count, counted, p_value, quantity, signed
 
 PAGE = "mitigation.html"
 PICTURED = {"memorized": 12, "ordinary": 4}  # captions
@@ -68,6 +68,7 @@ def to_html(found: text.Comparison, planted: Mapping[str, bytes], made_by: Mappi
         title=text.title(found.run),
         headline=text.headline(found),
         lead=lead,
+        seeds=counted(len(found.run.seeds), "noise seed"),
         notes=notes,
         plot=scatter(numbered),
         rows=[(place, row, _cells(row)) for place, row in numbered],

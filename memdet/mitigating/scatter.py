@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from memdet.metrics import Interval
 from memdet.mitigating.measures import Measured
+from memdet.tables.numbers import short
 
-LEFT, RIGHT, TOP, BOTTOM = 34.0, 352.0, 10.0, 250.0
+LEFT, RIGHT, TOP, BOTTOM = 44.0, 336.0, 14.0, 250.0
 """Edges of the field in a drawing of :data:`WIDTH` x :data:`HEIGHT`."""
 WIDTH, HEIGHT = 360.0, 286.0
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
-_APART = 12.0  # of two labels
+_APART = 14.0  # of two labels
 _RADII = tuple(range(11, 120, 6))
 
 
@@ -88,8 +89,8 @@ def scatter(numbered: Sequence[tuple[int, Measured]]) -> Plot | None:
     return Plot(
         points,
         _stairs([(p.x, p.y) for p in points if p.kind == "front"]),
-        [(f"{tick:g}", x_of(tick)) for tick in TICKS],
-        [(f"{tick:g}", y_of(tick)) for tick in TICKS],
+        [(short(tick), x_of(tick)) for tick in TICKS],
+        [(short(tick), y_of(tick)) for tick in TICKS],
     )
 
 
@@ -104,11 +105,11 @@ def y_of(share: float) -> float:
 
 
 def spread(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """A place for the label of each point, near it and away from other labels and points; all inside the field.
+    """A place for the label of each point, near it and away from other labels and points; none on an axis.
 
     Example:
         >>> one, other = spread([(100.0, 100.0), (100.0, 100.0)])
-        >>> math.dist(one, other) >= 12
+        >>> math.dist(one, other) >= 14
         True
     """
     placed: list[tuple[float, float]] = []
@@ -118,7 +119,7 @@ def spread(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
             for radius in _RADII
             for angle in (math.tau * turn / 32 for turn in range(-4, 28))
         ]
-        inside = [c for c in candidates if LEFT + 5 < c[0] < RIGHT and TOP < c[1] < BOTTOM - 5]
+        inside = [c for c in candidates if LEFT + 6 < c[0] < WIDTH - 8 and 5 < c[1] < BOTTOM - 6]
         free = (c for c in inside if all(math.dist(c, o) >= _APART for o in placed) and _clear(c, points))
         placed.append(next(free, inside[len(placed) % len(inside)]))
     return placed

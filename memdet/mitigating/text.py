@@ -87,7 +87,7 @@ def _blocks(found: Comparison, width: int | None) -> list[Block]:
     said = notes_by_message((row.label, row.message) for row in found.rows)
     marks = (
         f"{_FRONT}: on the front of copies against right, where no other one does better in both. {_LUCK}: does not "
-        f"copy less than reseed at {LEVEL:g}, so that luck alone may explain what it does."
+        f"copy significantly less than reseed (at {LEVEL:g}), so that luck alone may explain what it does."
     )
     notes = [*sentences(found), marks, *said]
     lines = notes if width is None else [textwrap.fill(note, PLACES) for note in notes]
@@ -237,7 +237,7 @@ def headline(found: Comparison) -> str:
     none, reseed = (next((row for row in found.rows if row.label == label), None) for label in COMPARED)
     judged = [row for row in found.rows if not row.is_control and row.beats_reseed is not None]
     better = sum(bool(row.beats_reseed) for row in judged)
-    lead = f"{better} of {counted(len(judged), 'method')} copy less than another noise alone does"
+    lead = f"{better} of {counted(len(judged), 'method')} copy significantly less than another noise alone does"
     levels = [
         f"{_two(row.copied.value)} {told}"
         for row, told in ((none, "without mitigation"), (reseed, "from another noise"))

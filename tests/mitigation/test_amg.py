@@ -68,7 +68,7 @@ def by_hand(sampler, bank, start, weights, strength, neighbours):
             ratio, threshold = float(ratio.detach()), 1.5 + 0.45 * (1 - math.exp(-0.025 * t))
             variance = betas[t] * (1 - ALPHA_BAR[t - 1]) / (1 - ALPHA_BAR[t])
             if begun and ratio < threshold:
-                after, pushed = after + strength * (threshold - ratio) * variance * slope, pushed + 1
+                after, pushed = after + strength * 6 / 3_072 * (threshold - ratio) * variance * slope, pushed + 1
             begun = begun or ratio < 1.5
         x = after
     return x, pushed
@@ -90,11 +90,14 @@ def test_guidance_by_plain_loops(strength, neighbours):
 def test_a_copy_is_not_given_back_and_what_is_far_from_everything_is_as_it_was():
     atom = torch.tensor(MEANS[0], dtype=torch.float64)
     plain = NoMitigation().sample(sampler_with(scattered()))
-    found = AntiMemorizationGuidance().sample(sampler_with(scattered()))
+    strong = AntiMemorizationGuidance(
+        strength=80_000 * 512
+    )  # of six numbers only, whose copies are many deviations deep
+    found = strong.sample(sampler_with(scattered()))
     assert (plain[0] - atom).square().mean().sqrt() < 0.1
     assert (found[0] - atom).square().mean().sqrt() > 0.3
     crowd = torch.full((60, 6), 40.0, dtype=torch.float64)  # of which none is nearer than the others
-    torch.testing.assert_close(AntiMemorizationGuidance().sample(sampler_with(crowd)), plain, rtol=0, atol=0)
+    torch.testing.assert_close(strong.sample(sampler_with(crowd)), plain, rtol=0, atol=0)
 
 
 def test_the_ratio_of_two_images_in_closed_form():

@@ -14,7 +14,7 @@ from memdet.io_utils import png_bytes
 from memdet.metrics import Interval
 from memdet.mitigating.measures import Measured, measure
 from memdet.mitigating.page import cards_of, ordered, to_html
-from memdet.mitigating.scatter import BOTTOM, LEFT, RIGHT, TOP, scatter, spread
+from memdet.mitigating.scatter import BOTTOM, LEFT, RIGHT, TOP, WIDTH, scatter, spread
 from memdet.mitigating.text import Comparison
 from tests.mitigation.test_measures import SEEDS, Oracle, made, run_of, standard
 
@@ -62,8 +62,8 @@ def test_what_is_no_better_than_another_noise_says_so():
     found = to_html(Comparison(run, measure(run, Oracle())), {}, {})
     row = re.search(r"<tr[^>]*>(?:(?!</tr>).)*as-lucky.*?</tr>", found, re.S)[0]
     assert row.startswith('<tr class="lucky">')
-    assert "no better than reseed" in row
-    assert "0 of 1 method copy less than another noise" in found
+    assert "not shown to beat reseed" in row
+    assert "0 of 1 method copy significantly less than another noise" in found
 
 
 def test_captions_that_come_out_most_often_are_shown_from_a_seed_where_they_do():
@@ -103,8 +103,8 @@ def test_points_lie_where_their_shares_are_and_the_front_goes_up_in_steps():
 
 def test_labels_of_points_at_one_place_stand_apart():
     labels = spread([(LEFT, BOTTOM)] * 12)
-    assert min(math.dist(a, b) for i, a in enumerate(labels) for b in labels[:i]) >= 12
-    assert all(LEFT < x < RIGHT and TOP < y < BOTTOM for x, y in labels)
+    assert min(math.dist(a, b) for i, a in enumerate(labels) for b in labels[:i]) >= 14
+    assert all(LEFT < x < WIDTH and 0 < y < BOTTOM for x, y in labels)
 
 
 def test_the_controls_come_first_and_what_was_not_made_last(comparison):

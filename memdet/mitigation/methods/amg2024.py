@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LATEST = 250  # timesteps, of 1,000, at which neighbours are looked for
 BEGINS = 1.5  # ratio below which guidance begins
 HIGHEST, LOWEST, RATE = 1.95, 1.5, 0.025  # of the threshold below which it goes on
+DIMENSIONS = 3 * 32 * 32  # of the images that the strength was made for
 HALF = 0.5  # by which the mean distance of the neighbours counts
 _AT_ONCE = 256
 _LATENTS: WeakKeyDictionary[ScoreModel, Tensor] = WeakKeyDictionary()
@@ -39,7 +40,8 @@ class AntiMemorizationGuidance(Mitigation):
     two more guidances; SSCD says nothing of images of 32 x 32, and captions of training images are not kept here.
 
     Attributes:
-        strength: By which the derivative is multiplied.
+        strength: By which the derivative is multiplied. It is that of 3 x 32 x 32 pixels; for others it is scaled as
+            their number is, so that each moves as far.
         neighbours: Training images whose distances are averaged.
     """
 
@@ -54,7 +56,7 @@ class AntiMemorizationGuidance(Mitigation):
         deviation=(
             "the authors take 1,000 ancestral steps of an unconditional network, and pause for ten of them after three "
             "without guidance; here each step of the protocol's trajectory is looked at, and distances are those of "
-            "latents where the network sees latents."
+            "latents where the network sees latents. The strength is scaled to the number of pixels or latents."
         ),
     )
     strength: PositiveFloat = 80_000.0
@@ -73,13 +75,14 @@ class AntiMemorizationGuidance(Mitigation):
             raise NotApplicableError(
                 f"{self.neighbours} neighbours are asked for, and {len(known)} training images are known"
             )
+        strength = self.strength * math.prod(x.shape[1:]) / DIMENSIONS
         begun = torch.zeros(len(sampler), dtype=torch.bool, device=x.device)
         for index, t in enumerate(sampler.timesteps):
             after = sampler.step(index, x, sampler.guided(x, t, sampler.guidance))
             if t <= LATEST:
                 ratio, slope = self._nearness(sampler, known, x, t)
                 room = (HIGHEST - (HIGHEST - LOWEST) * math.exp(-RATE * t) - ratio).clamp_min(0) * begun
-                push = self.strength * _variance(sampler, t) * room.view(-1, *[1] * (x.ndim - 1)) * slope
+                push = strength * _variance(sampler, t) * room.view(-1, *[1] * (x.ndim - 1)) * slope
                 after = after + push.to(after.dtype)
                 begun = begun | (ratio < BEGINS)
             x = after
