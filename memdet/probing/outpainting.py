@@ -37,7 +37,7 @@ def outpainted(  # the picture, the model, and where both start
         schedule: Of the model.
         noise: Independent draws of standard noise, shaped as the image; the trajectory starts from draw 0.
         steps: Of the trajectory.
-        passes: Of each step but the last.
+        passes: Of each step.
 
     Raises:
         NotApplicableError: The trajectory starts at pure noise, where a prediction of noise says nothing.
@@ -45,11 +45,11 @@ def outpainted(  # the picture, the model, and where both start
     times, landings = schedule.timesteps(steps), schedule.landings(steps)
     first, draw = noise(0), 0
     x = first * schedule.start_scale(steps)
-    for index, (t, (ahead, rest)) in enumerate(zip(times, landings, strict=True)):
+    for t, (ahead, rest) in zip(times, landings, strict=True):
         if schedule.is_pure_noise(t):
             raise NotApplicableError(f"the trajectory starts at pure noise (t = {t})")
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-        for turn in range(passes if index + 1 < len(times) else 1):
+        for turn in range(passes):
             if turn:
                 draw += 1
                 back = alpha / ahead

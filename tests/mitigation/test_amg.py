@@ -92,7 +92,7 @@ def test_a_copy_is_not_given_back_and_what_is_far_from_everything_is_as_it_was()
     plain = NoMitigation().sample(sampler_with(scattered()))
     strong = AntiMemorizationGuidance(
         strength=80_000 * 512
-    )  # of six numbers only, whose copies are many deviations deep
+    )  # six numbers
     found = strong.sample(sampler_with(scattered()))
     assert (plain[0] - atom).square().mean().sqrt() < 0.1
     assert (found[0] - atom).square().mean().sqrt() > 0.3

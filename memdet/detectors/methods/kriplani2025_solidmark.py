@@ -1,0 +1,85 @@
+"""How near the grey that a model paints around an image is to the grey it was trained with (SolidMark)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import PositiveInt
+
+from memdet.detectors.base import Detector, DetectorInfo, Headline
+from memdet.errors import NotApplicableError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from memdet.probing import Probe
+
+UNEVEN = 2 / 255  # largest difference of two greys of a frame that is of one grey
+
+
+class SolidMark(Detector):
+    """``-abs(mean grey of the painted frame - key)``, the key being the grey of the image's own frame.
+
+    The frame is taken away and painted by the model: at every step of its conditional trajectory the known pixels are
+    set to the image with the noise of that step. Greys are from 0 to 1. A frame that is drawn at random says nothing of
+    the image, so who paints it right has seen the image: the score is exact for each single image, and what chance
+    gives is known, minus 1/3 on average for two uniform greys. An oracle of models whose training images have such
+    frames, as those of ``solid-pixel``.
+
+    Paper: Kriplani, Pham, Somepalli, Hegde, Cohen, "SolidMark: Evaluating Image Memorization in Generative Models",
+    2025, arXiv 2503.00592.
+
+    Attributes:
+        border: Width of the frame, in pixels.
+        passes: How often each step is made, with fresh noise on the way back between (RePaint); 1 makes it once.
+    """
+
+    info = DetectorInfo(
+        name="solidmark",
+        title="minus the distance of the painted grey of the frame to that of the training image (oracle)",
+        paper="kriplani2025solidmark",
+        year=2025,
+        access="training-data",
+        task="image",
+        cost="passes T F",
+        fidelity="deviates",
+        deviation=(
+            "the authors ask inpainting pipelines of text-conditional models; here the known pixels are set at every "
+            "step of any pixel model."
+        ),
+        headline=Headline(source="the distance of one outpainting of a training image with its caption"),
+    )
+    border: PositiveInt = 2
+    passes: PositiveInt = 1
+
+    def score(self, probe: Probe) -> Tensor:
+        """Score each item, ``[batch]``.
+
+        Raises:
+            NotApplicableError: The model does not generate pixels, or an image has no frame of one grey.
+        """
+        from memdet.probing.outpainting import border_of, outpainted
+
+        model, image = probe.model, probe.images
+        if image.ndim != 4 or model.decode(image[:1]).shape != image[:1].shape:
+            raise NotApplicableError(f"{model.name} does not generate pixels, so no frame of an image is known to it")
+        height, width = image.shape[2:]
+        if min(height, width) <= 2 * self.border:
+            raise NotApplicableError(f"images of {height} x {width} have nothing in a frame of {self.border} pixels")
+        frame = border_of(height, width, self.border, image.device)
+        greys = model.decode(image)[..., frame].double()
+        if bool((greys.amax(dim=(1, 2)) - greys.amin(dim=(1, 2)) > UNEVEN).any()):
+            raise NotApplicableError(
+                f"an image has no frame of {self.border} pixels of one grey, which would be its key"
+            )
+        painted = outpainted(
+            image,
+            ~frame,
+            lambda x, t: probe.eps(x, t, "cond"),
+            model.schedule,
+            probe.starting_noise,
+            steps=len(probe.timesteps),
+            passes=self.passes,
+        )
+        found = model.decode(painted)[..., frame].double().mean(dim=(1, 2))
+        return -(found - greys.mean(dim=(1, 2))).abs()
