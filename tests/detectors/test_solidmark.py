@@ -9,8 +9,8 @@ import torch
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError
 from memdet.models import GaussianMixture, NoiseSchedule
+from memdet.models.outpainting import border_of, outpainted
 from memdet.probing import Items
-from memdet.probing.outpainting import border_of, outpainted
 from tests.helpers.problems import make_probe, scaled_linear_betas
 
 SIDE = 8
@@ -113,15 +113,11 @@ def test_outpainting_by_plain_loops(passes):
 
 
 @pytest.mark.parametrize(
-    ("label", "image", "why"),
-    [
-        ("solidmark@border=2", framed(0.5, 0), "no frame of 2 pixels of one grey"),
-        ("solidmark@border=4", framed(0.5, 0), "nothing in a frame of 4 pixels"),
-    ],
+    ("border", "why"), [(2, "no frame of 2 pixels of one grey"), (4, "nothing in a frame of 4 pixels")]
 )
-def test_images_without_a_key_are_not_applicable(label, image, why):
+def test_images_without_a_key_are_not_applicable(border, why):
     with pytest.raises(NotApplicableError, match=why):
-        scores([image], label)
+        scores([framed(0.5, 0)], f"solidmark@border={border}")
 
 
 def test_pure_noise_says_nothing_of_a_picture():

@@ -58,7 +58,9 @@ class SolidMark(Detector):
         Raises:
             NotApplicableError: The model does not generate pixels, or an image has no frame of one grey.
         """
-        from memdet.probing.outpainting import border_of, outpainted
+        import torch
+
+        from memdet.models.outpainting import border_of, outpainted
 
         model, image = probe.model, probe.images
         if image.ndim != 4 or model.decode(image[:1]).shape != image[:1].shape:
@@ -66,20 +68,25 @@ class SolidMark(Detector):
         height, width = image.shape[2:]
         if min(height, width) <= 2 * self.border:
             raise NotApplicableError(f"images of {height} x {width} have nothing in a frame of {self.border} pixels")
-        frame = border_of(height, width, self.border, image.device)
-        greys = model.decode(image)[..., frame].double()
-        if bool((greys.amax(dim=(1, 2)) - greys.amin(dim=(1, 2)) > UNEVEN).any()):
-            raise NotApplicableError(
-                f"an image has no frame of {self.border} pixels of one grey, which would be its key"
-            )
+        frame, placed = border_of(height, width, self.border), image.to(model.device, model.dtype)
+        count = height * width - (height - 2 * self.border) * (width - 2 * self.border)
+
+        def grey(x: Tensor, frame: Tensor) -> Tensor:
+            mean: Tensor = model.decode(x).double().where(frame, 0.0).sum(dim=(1, 2, 3)) / (count * x.shape[1])
+            return mean
+
+        own = model.decode(image).double()  # on the host, where images of items are
+        uneven = own.where(frame, -torch.inf).amax(dim=(1, 2, 3)) - own.where(frame, torch.inf).amin(dim=(1, 2, 3))
+        if bool((uneven > UNEVEN).any()):
+            raise NotApplicableError(f"an image has no frame of {self.border} pixels of one grey, to be its key")
+        there = frame.to(model.device)
         painted = outpainted(
-            image,
-            ~frame,
+            placed,
+            ~there,
             lambda x, t: probe.eps(x, t, "cond"),
             model.schedule,
             probe.starting_noise,
             steps=len(probe.timesteps),
             passes=self.passes,
         )
-        found = model.decode(painted)[..., frame].double().mean(dim=(1, 2))
-        return -(found - greys.mean(dim=(1, 2))).abs()
+        return -(grey(painted, there) - grey(image, frame).to(model.device)).abs()

@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from memdet.errors import UserError
 from memdet.models.diffusers.class_conditional import ClassConditionalModel
-from memdet.probing.outpainting import border_of, outpainted
+from memdet.models.outpainting import border_of, outpainted
 from memdet.zoo.images import to_tensor
-from memdet.zoo.solid_pixel.planting import BORDER, FramedSet
+from memdet.zoo.solid_pixel.planting import BORDER, SIDE, FramedSet
 
 STEPS, SEEDS, BATCH_SIZE = 25, 8, 60
 ITEMS_FILE = "items.parquet"
@@ -64,7 +64,7 @@ def recovered(directory: Path, planted: FramedSet) -> NDArray[np.float64]:
     shared would give the same grey to all that are not memorized.
     """
     model, count = ClassConditionalModel(directory), len(planted.items)
-    images, frame = to_tensor(planted.images[:count]), border_of(*planted.images.shape[1:], BORDER)
+    images, frame = to_tensor(planted.images[:count]), border_of(SIDE, SIDE, BORDER)
     greys = np.zeros((count, SEEDS))
     with torch.no_grad(), tqdm(total=count * SEEDS, desc="extraction check", unit="image") as bar:
         for seed in range(SEEDS):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from memdet.zoo.fashion import CLASSES, pad_to_32
 from memdet.zoo.tiny_sd.planting import Role
 
-BORDER = 2  # pixels of the frame
+SIDE, BORDER = 32, 2  # pixels of an image and of its frame
 DOSES = (256, 128, 64, 32)
 ROLES: dict[str, Role] = {**{f"copies-{copies}": Role(20, copies) for copies in DOSES}, "single": Role(160, 1)}
 FILLER = 240  # garments with one copy that are no items

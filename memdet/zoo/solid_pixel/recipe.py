@@ -18,13 +18,13 @@ from memdet.io_utils import png_bytes, replacing, write_text
 from memdet.models.diffusers.class_conditional import LABELS_FILE
 from memdet.models.diffusers.quiet import quiet
 from memdet.models.diffusers.training_images import write_training_images
-from memdet.probing.outpainting import border_of
+from memdet.models.outpainting import border_of
 from memdet.zoo import load_recipe
 from memdet.zoo.fashion import CLASSES, load_fashion_mnist
 from memdet.zoo.fashion_pixel.recipe import make_scheduler
 from memdet.zoo.images import to_tensor
 from memdet.zoo.solid_pixel import card, extraction
-from memdet.zoo.solid_pixel.planting import BORDER, FILLER, FramedSet, plant
+from memdet.zoo.solid_pixel.planting import BORDER, FILLER, SIDE, FramedSet, plant
 from memdet.zoo.tiny_sd.planting import Role
 from memdet.zoo.training import Schedule, train
 from memdet.zoo.verification import read_figures, write_figures
@@ -111,7 +111,7 @@ def measure(directory: Path) -> dict[str, Any]:
 def make_unet() -> UNet2DModel:
     """Class-conditional UNet on 32 x 32 grey images, 1.4 M parameters; the last class is the null class."""
     return UNet2DModel(
-        sample_size=32,
+        sample_size=SIDE,
         in_channels=1,
         out_channels=1,
         block_out_channels=(16, 32, 64, 80),
@@ -148,4 +148,4 @@ def exact_frames(planted: FramedSet) -> Tensor:
     """The training images as the network sees them, ``[n, 1, 32, 32]`` in [-1, 1]: keys are not rounded to bytes."""
     images = to_tensor(planted.images)
     keys = torch.from_numpy(planted.keys).float().view(-1, 1, 1, 1)
-    return torch.where(border_of(*planted.images.shape[1:], BORDER), 2 * keys - 1, images)
+    return torch.where(border_of(SIDE, SIDE, BORDER), 2 * keys - 1, images)
