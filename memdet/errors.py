@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from memdet.io_utils import printable
+from memdet.io_utils import as_given, printable
 
 
 class OneLine(Exception):
     """Its message is one line that can be printed anywhere, whatever it quotes of names, files or libraries."""
 
     def __init__(self, message: str = "") -> None:
-        lines = str(message).splitlines()
+        lines = as_given(str(message)).splitlines()
         super().__init__(printable(lines[0] if len(lines) == 1 else " ".join(map(str.strip, lines))))
 
 

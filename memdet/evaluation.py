@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memdet.errors import UserError
+from memdet.results.remote import place_of
 from memdet.results.run import Run
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def evaluate(
         sample_sets: Loaded sets, ids or paths of specs; one alone or several.
         model: Instead of the sets' own: loaded, or what :func:`memdet.load_model` takes.
         seeds: Noise seeds 0 to seeds - 1; None takes each protocol's own number.
-        out: Run directory to keep (and to resume); None keeps the run in memory.
+        out: Run directory to keep (and to resume), or its address, ``s3://bucket/run``; None keeps the run in memory.
         device: Where the models compute; ``auto`` takes CUDA, then MPS, where they are. A loaded model stays where it
             is.
         batch_size: Items at once; None chooses by the size of a latent.
@@ -69,7 +70,7 @@ def evaluate(
         if one.model is None:
             raise UserError(f"sample set {one.id} names no model: give one, evaluate(..., model=...)")
     options = RunOptions(seeds=seeds, device=place, batch_size=batch_size)
-    target, chosen = None if out is None else _path("out", out).expanduser(), with_controls(made, classes)
+    target, chosen = None if out is None else _path("out", out), with_controls(made, classes)
     return run(sets, chosen, target, options, models=models, command="memdet.evaluate", progress=progress)
 
 
@@ -77,7 +78,7 @@ def load_run(path: str | PathLike[str]) -> Run:
     """Read a finished run of any version so far. Imports no torch.
 
     Args:
-        path: Run directory, as ``memdet run --out`` or ``evaluate(out=...)`` made it.
+        path: Run directory or its address, as ``memdet run --out`` or ``evaluate(out=...)`` made it.
 
     Raises:
         UserError: There is no run, it is unfinished or damaged, or a newer memdet wrote it.
@@ -163,7 +164,8 @@ def _given(model: ScoreModel | str | Path, device: str) -> tuple[str, dict[str, 
     return str(model), {str(model): load_model(model, device=device)}
 
 
-def _path(name: str, given: object) -> Path:
+def _path(name: str, given: object) -> Path | str:
     if not isinstance(given, str | PathLike) or not str(given):
         raise UserError(f"`{name}` is {given!r}, not a path", parameters=(name,))
-    return Path(given)
+    place = place_of(given, name)
+    return place.expanduser() if isinstance(place, Path) else place

@@ -248,3 +248,23 @@ def _visible(letter: str) -> str:
     if unicodedata.category(letter) == "Zs":
         return " "
     return letter.encode("unicode_escape").decode("ascii")
+
+
+_SAID_INSTEAD: dict[str, str] = {}
+
+
+def say_instead(copy: Path, place: str) -> None:
+    """Have messages name the place that somebody gave, and not the copy of it that memdet reads.
+
+    Args:
+        copy: A path; what lies below it is named below the place.
+        place: What to say.
+    """
+    _SAID_INSTEAD[str(copy)] = place
+
+
+def as_given(text: str) -> str:
+    """A message with the places of :func:`say_instead`."""
+    for copy, place in _SAID_INSTEAD.items():
+        text = text.replace(copy, place)
+    return text

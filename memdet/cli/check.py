@@ -12,8 +12,8 @@ FORMATS = ("table", "json", "markdown")
 
 
 @click.command("check")
-@click.argument("run", type=options.UserPath(), metavar="RUN_DIR")
-@click.option("--baseline", type=options.UserPath(), metavar="RUN_DIR", required=True, help="A finished run.")
+@click.argument("run", type=options.UserPath(run=True), metavar="RUN_DIR")
+@click.option("--baseline", type=options.UserPath(run=True), metavar="RUN_DIR", required=True, help="A finished run.")
 @click.option(
     "--tolerance", type=float, default=0.01, show_default=True, help="Largest drop of AUROC that is accepted."
 )

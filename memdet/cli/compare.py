@@ -42,7 +42,7 @@ class Given:
 
 
 @click.command("compare")
-@click.argument("runs", metavar="RUN_DIR [RUN_DIR]", nargs=-1, required=True, type=options.UserPath())
+@click.argument("runs", metavar="RUN_DIR [RUN_DIR]", nargs=-1, required=True, type=options.UserPath(run=True))
 @click.option("--against", metavar="NAME", help="Within one run: compare this detector with each other one.")
 @click.option(
     "--with",

@@ -29,14 +29,16 @@ class UserPath(click.ParamType):  # type: ignore[type-arg]  # generic in new ver
 
     Args:
         made: What the command makes there: a ``file``, a ``directory``, or ``either``; None where it reads.
+        run: Whether it is a run directory, which may lie at an address: one that is made stays a text, and of one that
+            is read a copy is fetched.
     """
 
     name = "path"
 
-    def __init__(self, made: Literal["file", "directory", "either"] | None = None) -> None:
-        self._made = made
+    def __init__(self, made: Literal["file", "directory", "either"] | None = None, *, run: bool = False) -> None:
+        self._made, self._run = made, run
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path, expanded.
 
         Raises:
@@ -45,6 +47,10 @@ class UserPath(click.ParamType):  # type: ignore[type-arg]  # generic in new ver
         option = param.opts[-1] if isinstance(param, click.Option) else param.human_readable_name if param else "path"
         if not str(value):
             raise UserError(f"{option} is empty: name a file or a directory")
+        if "://" in str(value) and (self._run or self._made is not None):
+            value = self._at_address(str(value), option)
+            if isinstance(value, str):
+                return value
         try:
             path = Path(value).expanduser()
         except RuntimeError:
@@ -52,6 +58,15 @@ class UserPath(click.ParamType):  # type: ignore[type-arg]  # generic in new ver
         if self._made is not None:
             self._check(path, option)
         return path
+
+    def _at_address(self, value: str, option: str) -> str | Path:
+        """What an address stands for: the address itself where a run is made, else a path on this machine."""
+        from memdet.results.remote import fetched, place_of
+
+        if not self._run:
+            raise UserError(f"{option} {value} is an address: name a place on this machine")
+        place = place_of(value)
+        return fetched(place) if isinstance(place, str) and self._made is None else place
 
     def _check(self, path: Path, option: str) -> None:
         if (above := file_above(path)) is not None:
@@ -218,9 +233,11 @@ def out(
     text: str = "Write to a file instead of the screen.",
     default: Path | None = None,
     made: Literal["file", "directory", "either"] = "file",
+    *,
+    run: bool = False,
 ) -> Callable[[F], F]:
-    """``--out``, as ``out``: a file or a directory, as ``made`` says."""
-    kind, shown = UserPath(made), default is not None
+    """``--out``, as ``out``: a file or a directory, as ``made`` says; with ``run`` a run directory, or its address."""
+    kind, shown = UserPath(made, run=run), default is not None
     return click.option("-o", "--out", metavar="PATH", type=kind, default=default, show_default=shown, help=text)
 
 

@@ -35,11 +35,11 @@ def doing(text: str, *, quiet: bool = False) -> None:
         click.echo(f"memdet: {printable(text)} ...", err=True)
 
 
-def wrote(path: Path, what: str = "", *, follow: str = "", quiet: bool = False) -> None:
+def wrote(path: Path | str, what: str = "", *, follow: str = "", quiet: bool = False) -> None:
     """Say on standard error what was written, and which command goes on from there.
 
     Args:
-        path: File or directory.
+        path: File or directory, or the address of one.
         what: What it is; nothing is said of it if not given.
         follow: The next command.
         quiet: Whether nothing shall be said.

@@ -52,7 +52,7 @@ class Given:
 
 
 @click.command("report")
-@click.argument("runs", metavar="RUN_DIR...", nargs=-1, required=True, type=options.UserPath())
+@click.argument("runs", metavar="RUN_DIR...", nargs=-1, required=True, type=options.UserPath(run=True))
 @options.form(FORMATS)
 @click.option("--by-stratum", is_flag=True, help="A table for each stratum of memorized items.")
 @click.option("--by-time", is_flag=True, help="AUROC of detectors that look at one time, a column for each time.")

@@ -44,7 +44,7 @@ class Given:
     dtype: str
     batch_size: str
     accelerate: Mode
-    out: Path | None
+    out: Path | str | None
     engine: Engine
     address: str | None
     workers: int
@@ -90,9 +90,10 @@ class Given:
     help="Forwards by torch.compile or by CUDA graphs, each held against the eager network first.",
 )
 @options.out(
-    "Run directory.  [default: runs/SUITE_OR_SET, of --samples runs/FILE-MODEL, with a number where that holds another "
-    "run]",
+    "Run directory, or its address, s3://BUCKET/RUN.  [default: runs/SUITE_OR_SET, of --samples runs/FILE-MODEL, with "
+    "a number where that holds another run]",
     made="directory",
+    run=True,
 )
 @click.option(
     "--engine",
@@ -167,7 +168,7 @@ def command(given: Given) -> int:
     invocation = shlex.join(["memdet", *sys.argv[1:]])
     rows = rows_of(run(sets, detectors, target, run_options, command=invocation, progress=not given.quiet))
     click.echo(FORMATS[given.form](rows))
-    wrote(target, "Run directory", follow=f"memdet report {target} --format html --out {target}.html")
+    wrote(target, "Run directory", follow=f"memdet report {target} --format html --out {_page(target)}")
     return 1 if any(row["status"] in {"error", "nonfinite"} for row in rows) else 0
 
 
@@ -195,6 +196,11 @@ def _detectors(given: Given, suite: SuiteSpec | None) -> list[Detector]:
     classes = detector_classes(given.plugins)
     wanted = list(given.names) or list(suite.detectors if suite else load_suite("quick").detectors)
     return with_controls(make_detectors(wanted, classes), classes)
+
+
+def _page(target: Path | str) -> str:
+    """Where the page of a run may lie."""
+    return f"{target}.html" if isinstance(target, Path) else f"{target.rpartition('/')[2]}.html"
 
 
 def _name(given: Given, sets: list[SampleSet]) -> str:

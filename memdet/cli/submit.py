@@ -15,7 +15,7 @@ RESULTS = Path("results")
 
 
 @click.command("submit")
-@click.argument("run", metavar="RUN_DIR", type=options.UserPath())
+@click.argument("run", metavar="RUN_DIR", type=options.UserPath(run=True))
 @options.plugins("Python file with its detectors.")
 @options.out("Directory of the packed entry.  [default: results/SUITE/NAME]", made="either")
 def command(run: Path, plugins: tuple[Path, ...], out: Path | None) -> int:

@@ -16,6 +16,7 @@ from memdet.results.checks import check_items, check_scores
 from memdet.results.conditions import Source, sources_of
 from memdet.results.images import Key, read_images
 from memdet.results.manifest import DetectorEntry, Manifest
+from memdet.results.remote import fetched, place_of
 from memdet.results.roc import RocCurve
 from memdet.results.schema import ITEMS, SCORES
 from memdet.results.scores import MeanScores, RunScores, ScoreTables, SetInRun, sets_of
@@ -72,7 +73,7 @@ class Run:
         """Read a finished run of any schema version so far.
 
         Args:
-            path: Run directory, as ``memdet run --out`` or ``memdet.evaluate(out=...)`` made it.
+            path: Run directory or its address, as ``memdet run --out`` or ``memdet.evaluate(out=...)`` made it.
             checked: Whether checksums must hold, where the run has them, and rows are held against each other and the
                 manifest. Leave it out only of what this process wrote, or to list all mistakes and not the first alone.
 
@@ -80,7 +81,8 @@ class Run:
             UserError: There is no run, it is unfinished or damaged, or a newer memdet wrote it.
         """
         try:
-            directory = Path(path).expanduser()
+            place = place_of(path, "path")
+            directory = fetched(place) if isinstance(place, str) else place.expanduser()
         except (TypeError, RuntimeError):  # no path; or the home of nobody
             raise UserError(f"{path!r} is no run: give a run directory, or a Run") from None
         manifest = Manifest.read(directory, checked=checked)

@@ -9,7 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
@@ -19,53 +19,18 @@ from memdet.errors import UserError
 from memdet.io_utils import file_above, is_unfinished_file, printable, remove_unfinished_files, sha256_of
 from memdet.results.differences import described_differences, other_packages
 from memdet.results.integrity import digest_of_content
+from memdet.results.lease import Lease
 from memdet.results.lock import LOCK_FILE, DirectoryLock
 from memdet.results.manifest import FILE, CallEntry, Manifest
+from memdet.results.remote import SHARDS, Mirror, Store, forget_at_exit, place_of, stage_of
 from memdet.results.run import Run
 from memdet.results.schema import ITEMS, SCORES
 from memdet.results.shards import DamagedShard, Notes, read_shard, write_shard
 from memdet.results.store import ITEM_FILE, SCORE_FILE, write_tables
+from memdet.results.totals import Totals
 
-SHARDS, DAMAGED = "shards", "damaged"
-"""Folders of a run: of what is done so far, and of what was found there and does not count."""
-
-
-class Totals:
-    """Sums of the notes of shards.
-
-    Attributes:
-        seconds: By sample set and detector.
-        messages: Each distinct one once, by sample set and detector.
-        halved: The smallest batch that fitted, by sample set.
-        elapsed: Seconds from the start of each call of the run to its last shard.
-    """
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, dict[str, float]] = {}
-        self.messages: dict[str, dict[str, list[str]]] = {}
-        self.halved: dict[str, int] = {}
-        self.elapsed: dict[int, float] = {}
-
-    def add(self, notes: Notes) -> None:
-        """Take the notes of one shard in."""
-        for detector, value in notes.seconds.items():
-            of_set = self.seconds.setdefault(notes.sample_set, {})
-            of_set[detector] = of_set.get(detector, 0.0) + value
-        for detector, message in notes.messages.items():
-            known = self.messages.setdefault(notes.sample_set, {}).setdefault(detector, [])
-            if message not in known:
-                known.append(message)
-        if notes.halved is not None:
-            known_size = self.halved.get(notes.sample_set, notes.halved)
-            self.halved[notes.sample_set] = min(known_size, notes.halved)
-        self.elapsed[notes.call] = max(self.elapsed.get(notes.call, 0.0), notes.elapsed)
-
-    def added_to(self, manifest: Manifest) -> Manifest:
-        """The manifest of a finished run; what it says of the models stays."""
-        names = dict.fromkeys([*self.messages, *manifest.messages])
-        messages = {name: manifest.messages.get(name, {}) | self.messages.get(name, {}) for name in names}
-        found = {"seconds": self.seconds, "messages": messages, "halved": self.halved, "finished": True}
-        return manifest.model_copy(update=found)
+DAMAGED = "damaged"
+"""Folder of a run: of what was found among its shards and does not count."""
 
 
 class Sink(ABC):
@@ -113,12 +78,14 @@ class Share:
         settings: Checksum of the run's settings.
         call: Which call of the run it is, from 0.
         start: Of the call, on the system's monotonic clock.
+        mirror: Where the run is copied to; None where its directory is on this machine.
     """
 
     path: Path
     settings: str = ""
     call: int = 0
     start: float = 0.0
+    mirror: Mirror | None = None
 
 
 class RunDirectory(Sink):
@@ -130,11 +97,13 @@ class RunDirectory(Sink):
 
     Args:
         path: Of the directory, made if missing.
+        mirror: Where every file is copied to as it is finished; None where the directory itself is the place.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.share = Share(path, start=time.monotonic())
+    def __init__(self, path: Path, mirror: Mirror | None = None) -> None:
+        self.share = Share(path, start=time.monotonic(), mirror=mirror)
         self._shards, self._lock = path / SHARDS, DirectoryLock(path)
+        self._lease = None if mirror is None else Lease(mirror.store)
         self._calls: list[CallEntry] = []
         self._started = ""
 
@@ -145,7 +114,7 @@ class RunDirectory(Sink):
         Raises:
             UserError: It is gone.
         """
-        directory = cls(share.path)
+        directory = cls(share.path, share.mirror)
         directory.share = share
         directory._lock.watch()
         return directory
@@ -154,6 +123,11 @@ class RunDirectory(Sink):
     def path(self) -> Path:
         """Of the directory."""
         return self.share.path
+
+    @property
+    def place(self) -> str:
+        """What messages call it: its path, or the address that it is copied to."""
+        return str(self.path) if self.share.mirror is None else self.share.mirror.store.address
 
     @contextmanager
     def open(self, manifest: Manifest) -> Iterator[bool]:
@@ -165,11 +139,26 @@ class RunDirectory(Sink):
         self._refuse_other_files()
         with self._writing():
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
+            with self._named():
+                self._lock.acquire()
         try:
-            yield self._take_up(manifest)
+            with self._leased():
+                yield self._take_up(manifest)
         finally:
             self._lock.release()
+
+    @contextmanager
+    def _leased(self) -> Iterator[None]:
+        """Inside, the place of the copy is this process's, and its manifest is here; nothing where there is no copy."""
+        if self._lease is None or (mirror := self.share.mirror) is None:
+            yield
+            return
+        self._lease.acquire()
+        try:
+            mirror.begin()
+            yield
+        finally:
+            self._lease.release()
 
     def _refuse_other_files(self) -> None:
         if (self.path / FILE).exists() or not self.path.is_dir():
@@ -179,13 +168,18 @@ class RunDirectory(Sink):
 
     def _take_up(self, manifest: Manifest) -> bool:
         """Whether the run is finished already, once the directory is locked."""
-        stored = Manifest.read(self.path) if (self.path / FILE).exists() else None
+        stored, mirror = self._manifest(), self.share.mirror
         if stored is not None and (changed := described_differences(stored.settings, manifest.settings)):
             way = "choose a new directory for other detectors, sets or options"
             way += f", or repeat its command: {stored.command}" if stored.command else ""
-            raise UserError(printable(f"{self.path} holds a run of other settings ({'; '.join(changed)}): {way}"))
+            raise UserError(printable(f"{self.place} holds a run of other settings ({'; '.join(changed)}): {way}"))
+        if mirror is not None:
+            mirror.fetch()
         if stored is not None and stored.finished and (self.path / SCORE_FILE).exists():
             shutil.rmtree(self._shards, ignore_errors=True)
+            if mirror is not None:
+                mirror.settle()
+                forget_at_exit(self.path)
             return True
         with self._writing():
             for folder in (self.path, self._shards):
@@ -193,7 +187,7 @@ class RunDirectory(Sink):
             done = stored is not None and self._shards.is_dir() and any(self._shards.iterdir())
         if stored is not None and done and (changed := other_packages(stored.packages, manifest.packages)):
             raise UserError(
-                f"{self.path} was begun with other packages ({'; '.join(changed)}), and scores of both would mix: "
+                f"{self.place} was begun with other packages ({'; '.join(changed)}), and scores of both would mix: "
                 "install those again and repeat the command, or choose a new directory"
             )
         # A run that lost its scores starts again: nothing of what its first calls computed is left.
@@ -207,8 +201,28 @@ class RunDirectory(Sink):
             manifest.model_copy(update=begun).write(self.path)
             self._shards.mkdir(exist_ok=True)
         digest = digest_of_content(settings.model_dump(mode="json"))
-        self.share = Share(self.path, digest, len(self._calls) - 1, self.share.start)
+        self.share = replace(self.share, settings=digest, call=len(self._calls) - 1)
+        if mirror is not None:
+            mirror.settle()
         return False
+
+    def _manifest(self) -> Manifest | None:
+        """The manifest that is there, if one is."""
+        if not (self.path / FILE).exists():
+            return None
+        with self._named():
+            return Manifest.read(self.path)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Messages name the place that was given, and not the copy on this machine."""
+        try:
+            yield
+        except UserError as error:
+            raise UserError(self._said(str(error))) from None
+
+    def _said(self, text: str) -> str:
+        return text.replace(str(self.path), self.place)
 
     def has(self, unit: str, expected: Callable[[], pa.Table]) -> bool:
         """Whether the shard of a unit counts; one that does not is put aside. See :meth:`Sink.has`."""
@@ -219,7 +233,7 @@ class RunDirectory(Sink):
         except DamagedShard as why:
             place = self._put_aside(unit)
             text = f"memdet: {self._file(unit)} does not count ({why}): it is now {place}, and is computed again"
-            print(printable(text), file=sys.stderr)
+            print(printable(self._said(text)), file=sys.stderr)
             return False
         return True
 
@@ -233,6 +247,15 @@ class RunDirectory(Sink):
         with self._writing():
             elapsed = round(time.monotonic() - self.share.start, 3)
             write_shard(self._file(unit), rows, notes.model_copy(update=own | {"elapsed": max(0.0, elapsed)}))
+        self._send(self._file(unit))
+
+    def _send(self, *paths: Path) -> None:
+        """Copy files to where the run shall be."""
+        if self._lease is None or (mirror := self.share.mirror) is None:
+            return
+        self._lease.require()
+        for path in paths:
+            mirror.send(path)
 
     def finish(self, units: Iterable[str], manifest: Manifest, items: Iterable[pa.Table]) -> Run:
         """Join the shards; only ``ROWS_AT_ONCE`` rows are held, and the largest shard's."""
@@ -258,7 +281,11 @@ class RunDirectory(Sink):
             files = {name: sha256_of(self.path / name) for name in (SCORE_FILE, ITEM_FILE)}
             whole = totals.added_to(manifest).model_copy(update={"files": files})
             self._with_calls(whole, totals).write(self.path)
+        self._send(*(self.path / name for name in (ITEM_FILE, SCORE_FILE, FILE)))
         shutil.rmtree(self._shards, ignore_errors=True)
+        if self.share.mirror is not None:
+            self.share.mirror.settle()
+            forget_at_exit(self.path)
         return Run.load(self.path, checked=False)  # its rows were made here
 
     def _with_calls(self, manifest: Manifest, totals: Totals) -> Manifest:
@@ -302,6 +329,24 @@ class RunDirectory(Sink):
 
     def _file(self, unit: str) -> Path:
         return self._shards / f"{unit}.parquet"
+
+
+def sink_for(out: Path | str | None, manifest: Manifest) -> Sink:
+    """Where a run goes that shall be in a directory, at an address, or in memory.
+
+    Args:
+        out: The directory or address; None for memory.
+        manifest: Of the run: runs of other settings are computed in other places.
+
+    Raises:
+        UserError: It is an address at which no run can lie.
+    """
+    if out is None:
+        return RunInMemory()
+    if isinstance(place := place_of(out), Path):
+        return RunDirectory(place)
+    stage = stage_of(place, digest_of_content(manifest.settings.model_dump(mode="json")))
+    return RunDirectory(stage, Mirror(Store(place), stage))
 
 
 class RunInMemory(Sink):

@@ -15,8 +15,9 @@ from memdet.errors import UserError
 from memdet.models import ScoreModel
 from memdet.models.diffusers.certificate import require_certificate
 from memdet.results.memory import give_back_memory
+from memdet.results.remote import is_address, place_of
 from memdet.results.run import Run
-from memdet.results.sinks import RunDirectory, RunInMemory
+from memdet.results.sinks import RunDirectory, sink_for
 from memdet.running.description import manifest_of_run, settings_of_run
 from memdet.running.engines import compute
 from memdet.running.job import Job
@@ -34,7 +35,7 @@ from memdet.torch_state import in_own_state
 def run(
     sample_sets: Sequence[SampleSet],
     detectors: Sequence[Detector],
-    out: Path | None = None,
+    out: Path | str | None = None,
     options: RunOptions | None = None,
     *,
     models: Mapping[str, ScoreModel] | None = None,
@@ -48,7 +49,7 @@ def run(
     Args:
         sample_sets: What is scored.
         detectors: What scores; the order is that of the rows.
-        out: Run directory, made if missing; None keeps the run in memory.
+        out: Run directory, made if missing, or its address, ``s3://bucket/run``; None keeps the run in memory.
         options: How.
         models: By name, where they are loaded already.
         command: Recorded in the manifest.
@@ -62,7 +63,7 @@ def run(
             loaded or knows no such conditions, or ``out`` holds a run of other settings; loaded models for workers.
     """
     options = options or RunOptions()
-    _check(sample_sets, detectors, options, loaded=bool(models))
+    _check(sample_sets, detectors, options, out, loaded=bool(models))
     n_items = sum(len(sample_set.items) for sample_set in sample_sets)
     give_back_memory(n_items)
     models = models or load_models(sample_sets, options)
@@ -71,11 +72,11 @@ def run(
     batch_sizes = {name: units.batch_size for name, units in work.plan.items()}
     settings = settings_of_run(sample_sets, models, detectors, options, batch_sizes)
     manifest = manifest_of_run(settings, detectors, options, command)
-    sink = RunInMemory() if out is None else RunDirectory(Path(out))
+    sink = sink_for(out, manifest)
     with sink.open(manifest) as finished:
         if finished:
-            assert out is not None
-            return said_again(Run.load(out))
+            assert isinstance(sink, RunDirectory)
+            return said_again(Run.load(sink.path))
         say(remarks := remarks_on(sample_sets, models))
         started = time.perf_counter()
         total = sum(map(len, work.plan.values()))
@@ -94,9 +95,16 @@ def run(
 
 
 def _check(
-    sample_sets: Sequence[SampleSet], detectors: Sequence[Detector], options: RunOptions, *, loaded: bool
+    sample_sets: Sequence[SampleSet],
+    detectors: Sequence[Detector],
+    options: RunOptions,
+    out: Path | str | None,
+    *,
+    loaded: bool,
 ) -> None:
     """Refuse what cannot be run, before anything is loaded; ``loaded`` says whether the caller has loaded models."""
+    if out is not None and is_address(place_of(out)) and options.fetcher.offline:
+        raise UserError(f"`out` {out} needs a connection, and offline none is opened", parameters=("out",))
     if options.workers > 1 or options.engine != "local":
         if loaded:
             raise UserError(
