@@ -42,4 +42,7 @@ def test_two_items_of_each_label(cli, tmp_path):
     assert "2 memorized captions and 2 ordinary, 2 noise seeds" in out
     assert max(map(len, out.splitlines())) <= 80
     assert out.count("jain2025-static") == 2
+    page = (tmp_path / "run" / "mitigation.html").read_text(encoding="utf-8")
+    assert page.count("Training image") == 2  # of the memorized captions
+    assert page.count("Generation with jain2025-static") == 4
     assert json.loads(cli(*arguments, "--format", "json")[1])["seeds"] == 2
