@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from memdet.detectors.unpatched import planted, replaced, restore, shared_functions
 from memdet.errors import UserError
 from memdet.source_files import run_file
 from memdet.user_code import files_of, names_of_changed
@@ -24,14 +25,22 @@ def load_plugin(path: Path) -> ModuleType:
         path: Absolute.
 
     Raises:
-        UserError: The file is missing, is no Python file, or raises or exits.
+        UserError: The file is missing, is no Python file, raises or exits, or replaces functions of torch, NumPy or
+            memdet while it is loaded.
     """
     content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
     known, module = _loaded.get(path, ("", None))
     if module is not None and known == content:
         return module
+    before = shared_functions()
     name = f"{_PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     module = run_file(path, name, "plugin")
+    if changed := [*replaced(before), *planted(path.parent)]:
+        restore(before)
+        raise UserError(
+            f"plugin {path} replaces {', '.join(changed[:3])} when it is loaded, so that all detectors would score "
+            "something else: have it leave alone what others use"
+        )
     _loaded[path] = (content, module)
     return module
 

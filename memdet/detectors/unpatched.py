@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from memdet.source_files import is_installed
@@ -26,6 +27,8 @@ SHARED = (
     "math",
 )
 """Modules, and classes after a colon, whose functions are watched, beside all modules of memdet that are loaded."""
+
+_MODELS = ("memdet", "diffusers", "transformers", "torch")
 
 Functions = dict[tuple[str, str], Any]
 """By place and name."""
@@ -61,6 +64,40 @@ def replaced(before: Functions) -> list[str]:
         for (place, name), value in before.items()
         if place in now and now[place].get(name) is not value and not _of_a_package(now[place].get(name))
     )
+
+
+def restore(before: Functions) -> None:
+    """Put back what was replaced."""
+    holders = dict(_holders())
+    for (place, name), value in before.items():
+        if place in holders and vars(holders[place]).get(name) is not value:
+            setattr(holders[place], name, value)
+
+
+def planted(folder: Path) -> list[str]:
+    """Names in packages of models that are loaded, and in their classes, whose code lies in a folder of somebody else.
+
+    Args:
+        folder: Of a plugin; what lies in memdet or an installed package is theirs.
+    """
+    found = []
+    own = Path(__file__).parents[1]
+    for place, module in sorted(sys.modules.copy().items()):
+        if place.partition(".")[0] not in _MODELS or module is None:
+            continue
+        for holder in (module, *(one for one in vars(module).copy().values() if _is_class_of(one, place))):
+            for name, value in vars(holder).copy().items():
+                function = value.__func__ if type(value) in (classmethod, staticmethod) else value
+                if type(function) is not FunctionType:  # of others even asking for attributes may do something
+                    continue
+                file = Path(function.__code__.co_filename)
+                if file.is_relative_to(folder) and not file.is_relative_to(own) and not is_installed(file):
+                    found.append(".".join([place, *([holder.__name__] if isinstance(holder, type) else ()), name]))
+    return found
+
+
+def _is_class_of(value: Any, module: str) -> bool:
+    return issubclass(type(value), type) and vars(value).get("__module__") == module
 
 
 def _of_a_package(value: Any) -> bool:

@@ -15,7 +15,6 @@ from pydantic import BaseModel
 
 from memdet.detectors import Detector, detector_classes, make_detector
 from memdet.errors import UserError
-from memdet.io_utils import printable
 from memdet.results.checks import STATUSES, check_keys
 from memdet.results.manifest import DetectorEntry, Manifest, SampleSetEntry
 from memdet.results.run import Run
@@ -170,7 +169,7 @@ def _read_scores(path: Path) -> pd.DataFrame:
     """The rows, whatever they say: the checks tell more than the first mistake. But each must say what it is about."""
 
     def refuse(what: str) -> NoReturn:
-        raise UserError(printable(f"{path / 'scores.parquet'}: {what}: {AGAIN}"))
+        raise UserError(f"{path / 'scores.parquet'}: {what}: {AGAIN}")
 
     rows = Run.load(path, checked=False).score_rows()
     check_keys(pa.Table.from_pandas(rows, schema=SCORES, preserve_index=False), refuse)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from memdet.errors import UserError
-from memdet.io_utils import damaged_weights, is_whole_png, printable, weights_root
+from memdet.io_utils import damaged_weights, is_whole_png, weights_root
 from memdet.results.store import ARROW_ERRORS
 
 
@@ -53,7 +53,7 @@ def training_of(model: str) -> dict[str, Training]:
         for condition, image in zip(pictures[key], pictures["image"], strict=True):
             if not (isinstance(image, bytes) and is_whole_png(image)):
                 where = file if file.is_file() else directory / "items.parquet"
-                raise UserError(printable(f"{where} is damaged: the image of {condition!r} is no whole PNG"))
+                raise UserError(f"{where} is damaged: the image of {condition!r} is no whole PNG")
             images.setdefault(condition, []).append(image)
     numbers = {name: items[name].tolist() if name in items else [None] * len(items) for name in ("copies", "variants")}
     rows = zip(items[key], numbers["copies"], numbers["variants"], strict=True)
@@ -65,4 +65,4 @@ def _table(file: Path) -> pd.DataFrame:
         return pd.read_parquet(file)
     except ARROW_ERRORS as error:
         told = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(printable(f"{file} is damaged: {told}: put a whole copy there")) from None
+        raise UserError(f"{file} is damaged: {told}: put a whole copy there") from None

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from memdet.errors import UserError
-from memdet.io_utils import printable
 from memdet.results.integrity import MEND
 from memdet.results.manifest import Manifest
 from memdet.results.schema import ROWS_AT_ONCE, SCORES
@@ -48,7 +47,7 @@ def check_scores(pieces: Iterable[pa.Table], manifest: Manifest, place: str, n_r
     mend = "make the table again" if joined else "the file was changed or is damaged, make the run again"
 
     def refuse(what: str) -> NoReturn:
-        raise UserError(printable(f"{place} is damaged: {what}: {mend}"))
+        raise UserError(f"{place} is damaged: {what}: {mend}")
 
     if not n_rows:
         refuse("it holds no scores")
@@ -92,7 +91,7 @@ def check_items(items: pa.Table, pieces: Iterable[pa.Table], place: str) -> None
         unknown = scored.join(known, keys, join_type="left anti", use_threads=False)
         if len(unknown):
             name, item = (unknown[key][0].as_py() for key in keys)
-            raise UserError(printable(f"{place} is damaged: it lacks item {item} of {name}, which has scores: {MEND}"))
+            raise UserError(f"{place} is damaged: it lacks item {item} of {name}, which has scores: {MEND}")
 
 
 def _check_all_there(manifest: Manifest, sets: Mapping[str, _SetCheck], refuse: Refuse) -> None:

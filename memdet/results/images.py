@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memdet.errors import UserError
-from memdet.io_utils import is_whole_png, printable
+from memdet.io_utils import is_whole_png
 from memdet.results.conditions import Source
 from memdet.results.integrity import digest_of_table
 from memdet.results.schema import IMAGES
@@ -50,7 +50,7 @@ def read_images(directory: Path) -> dict[Key, bytes]:
         return {}
 
     def refuse(what: str) -> UserError:
-        return UserError(printable(f"{file} is damaged: {what}; delete it, and the page makes its images again"))
+        return UserError(f"{file} is damaged: {what}; delete it, and the page makes its images again")
 
     try:
         metadata = pq.read_schema(file).metadata or {}

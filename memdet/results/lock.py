@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from memdet.errors import UserError
-from memdet.io_utils import printable
 
 LOCK_FILE = ".lock"
 _BEYOND = 2**30  # the byte that Windows locks, behind what the file says, which others can read
@@ -121,6 +120,6 @@ def _told(file: int) -> str:
     """What the file says of its owner, in words."""
     try:
         said = json.loads(os.read(file, 1000))
-        return printable(f"process {int(said['pid'])} on {said['host']} writes there since {said['since']}")
+        return f"process {int(said['pid'])} on {said['host']} writes there since {said['since']}"
     except (OSError, ValueError, KeyError, TypeError):  # it has only just been taken
         return "another process writes there"

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from memdet.detectors.base import Access, is_control
 from memdet.errors import UserError
 from memdet.given_files import LARGEST_JSON, read_given
-from memdet.io_utils import printable, write_text
+from memdet.io_utils import write_text
 from memdet.models.load_options import LoadOptions
 from memdet.results.integrity import CHECKSUM, MEND, OTHER_CONTENT, digest_of_content
 from memdet.results.labels import renamed_labels
@@ -334,7 +334,7 @@ def _damage(content: dict[str, Any], *, checked: bool) -> str:
     for entries, name, what in (("sample_sets", "id", "sample set"), ("detectors", "label", "detector")):
         names = [entry[name] for entry in content["settings"].get(entries, [])]
         if twice := [one for one in names if names.count(one) > 1]:
-            return f"the run names {what} {printable(twice[0])} more than once"
+            return f"the run names {what} {twice[0]} more than once"
     try:
         json.dumps(content, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -348,4 +348,4 @@ def _damage(content: dict[str, Any], *, checked: bool) -> str:
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
-    return printable(f"field {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}")
+    return f"field {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"

@@ -17,7 +17,7 @@ from typing import Any
 
 from memdet.errors import UserError
 from memdet.given_files import read_json
-from memdet.io_utils import is_unfinished_file, say_instead
+from memdet.io_utils import is_unfinished_file, replacing, say_instead
 from memdet.results.images import FILE as IMAGE_FILE
 from memdet.results.lock import LOCK_FILE
 from memdet.results.manifest import FILE
@@ -189,13 +189,8 @@ class Store:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{target.parent} cannot be made ({error.strerror}): mend that and repeat") from None
-        temporary = target.with_name(f".{target.stem}-{os.getpid()}.partial{target.suffix}")
-        try:
-            with self._asking("read"):
-                self.system.get_file(self.path(name), str(temporary))
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(target) as temporary, self._asking("read"):
+            self.system.get_file(self.path(name), str(temporary))
 
     def send(self, name: str, directory: Path) -> None:
         """Copy a file from this machine, all or nothing where the store can: elsewhere readers notice half a file.
@@ -289,7 +284,7 @@ class Mirror:
         self.store.fetch(FILE, copy)
         if whole and not _is_finished(copy):
             return
-        os.replace(copy / FILE, self.stage / FILE)
+        shutil.move(copy / FILE, self.stage / FILE)
         for name in READ[1:]:
             (self.stage / name).unlink(missing_ok=True)
 

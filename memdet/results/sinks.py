@@ -172,7 +172,7 @@ class RunDirectory(Sink):
         if stored is not None and (changed := described_differences(stored.settings, manifest.settings)):
             way = "choose a new directory for other detectors, sets or options"
             way += f", or repeat its command: {stored.command}" if stored.command else ""
-            raise UserError(printable(f"{self.place} holds a run of other settings ({'; '.join(changed)}): {way}"))
+            raise UserError(f"{self.place} holds a run of other settings ({'; '.join(changed)}): {way}")
         if mirror is not None:
             mirror.fetch()
         if stored is not None and stored.finished and (self.path / SCORE_FILE).exists():
@@ -267,10 +267,8 @@ class RunDirectory(Sink):
                     of_unit, notes = read_shard(self._file(unit), unit, self.share.settings)
                 except DamagedShard as why:
                     raise UserError(
-                        printable(
-                            f"{self._file(unit)} was damaged since it was written ({why}): it is now "
-                            f"{self._put_aside(unit)}, the same command computes it again"
-                        )
+                        f"{self._file(unit)} was damaged since it was written ({why}): it is now "
+                        f"{self._put_aside(unit)}, the same command computes it again"
                     ) from None
                 totals.add(notes)
                 yield of_unit
@@ -321,10 +319,8 @@ class RunDirectory(Sink):
             why = error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
             where = error.filename or self.path
             raise UserError(
-                printable(
-                    f"{where} cannot be written or read ({why}): what is done is kept; mend that, and the same command "
-                    "resumes"
-                )
+                f"{where} cannot be written or read ({why}): what is done is kept; mend that, and the same command "
+                "resumes"
             ) from error
 
     def _file(self, unit: str) -> Path:

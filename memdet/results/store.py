@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from memdet.errors import UserError
 from memdet.given_files import bytes_of, open_parquet, require_bytes, require_rows
-from memdet.io_utils import printable, replacing
+from memdet.io_utils import replacing
 from memdet.results.integrity import MEND, require_whole
 from memdet.results.manifest import FILE, Manifest
 from memdet.results.schema import ITEMS, ROWS_AT_ONCE, SCORES
@@ -166,4 +166,4 @@ def _naming(file: Path) -> Iterator[None]:
         yield
     except ARROW_ERRORS as error:
         told = f"{file} is damaged: {(str(error).splitlines() or [type(error).__name__])[0]}"
-        raise UserError(printable(f"{told}: {MEND}")) from None
+        raise UserError(f"{told}: {MEND}") from None

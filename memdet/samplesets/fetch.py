@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import BinaryIO
 
 from memdet.errors import UserError
-from memdet.given_files import read_given
+from memdet.given_files import LARGEST_TABLE, lifted, read_given
 from memdet.io_utils import sha256_of, weights_root
 from memdet.samplesets.spec import (
     BundledSource,
@@ -170,7 +171,33 @@ def _retrieve(address: str, sha256: str, cache: Path, name: str) -> Path:
     import pooch
 
     with at_level(pooch.get_logger(), logging.WARNING):  # it tells of each download otherwise
-        return Path(pooch.retrieve(address, known_hash=f"sha256:{sha256}", fname=name, path=cache))
+        known = f"sha256:{sha256}"
+        return Path(pooch.retrieve(address, known_hash=known, fname=name, path=cache, downloader=_download))
+
+
+def _download(address: str, target: str, caller: object) -> None:
+    """As pooch does, but no more than may be read."""
+    import pooch
+
+    with Path(target).open("wb") as file:
+        pooch.HTTPDownloader()(address, _Bounded(file, address), caller)
+
+
+class _Bounded:
+    """A file that takes no more than memdet reads."""
+
+    def __init__(self, file: BinaryIO, address: str) -> None:
+        self._file, self._address = file, address
+
+    def write(self, data: bytes) -> int:
+        if self._file.tell() + len(data) > LARGEST_TABLE and not lifted():
+            raise UserError(
+                f"{self._address} gives more than {LARGEST_TABLE:,} bytes, and memdet reads no more; check the address"
+            )
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 @contextmanager

@@ -210,3 +210,30 @@ def test_a_plugin_that_ends_the_process_is_not_found_good(tmp_path, capsys, act)
     told = capsys.readouterr()
     assert told.out == ""
     assert "ended" in told.err
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("torch.randn = lambda *given: torch.zeros(given)", "torch.randn"),
+        ("torch.nn.functional.softmax = print", "torch.nn.functional.softmax"),
+        ("from memdet.models import ScoreModel\nScoreModel.eps = lambda *given: None", "ScoreModel.eps"),
+        (
+            "import diffusers.models.attention_processor as a\na.Attention.forward = lambda *given: None",
+            "Attention.forward",
+        ),
+    ],
+)
+def test_what_a_plugin_replaces_while_it_is_loaded_is_refused(tmp_path, monkeypatch, line, named):
+    from diffusers.models.attention_processor import Attention
+
+    from memdet.models import ScoreModel
+
+    for cls, name in ((Attention, "forward"), (ScoreModel, "eps")):
+        monkeypatch.setattr(cls, name, vars(cls)[name])
+    file = tmp_path / "sly.py"
+    file.write_text(f"{PLUGIN}\n{line}\n")
+    before = shared_functions()
+    with pytest.raises(UserError, match=rf"plugin .*sly.py replaces .*{named}.* when it is loaded"):
+        detector_classes([file])
+    assert replaced(before) == []

@@ -13,6 +13,7 @@ import torch
 
 from memdet.errors import UserError
 from memdet.given_files import read_json, require_given_folder
+from memdet.models.diffusers.network_size import require_size
 from memdet.models.diffusers.quiet import quiet
 from memdet.models.diffusers.scheduler_config import checked_config, own_alphas
 from memdet.models.diffusers.weights import Weights, find_weights, is_pickle
@@ -290,13 +291,14 @@ def load_network(
         dtype: Of its weights; those stored in another precision are converted.
 
     Raises:
-        UserError: An unknown class, broken files, or weights that are not there.
+        UserError: An unknown class, broken files, weights that are not there, or a configuration of a larger network.
     """
     cls = _find_class(directory, component, entry)
     from_diffusers = cls.__module__.startswith("diffusers")
     weights = weights_in(directory / component)
     options: dict[str, Any] = {"variant": weights.variant if weights else None, "use_safetensors": True}
     options["torch_dtype" if from_diffusers else "dtype"] = dtype
+    require_size(directory / component, cls, weights)
     if from_diffusers:
         options["low_cpu_mem_usage"] = False  # its alternative needs another package and warns where that is missing
     network, report = load_component(directory, component, entry, output_loading_info=True, **options)
