@@ -196,6 +196,7 @@ def read_columns(path: Path, file: pq.ParquetFile, columns: Iterable[str]) -> di
 
     Raises:
         UserError: They are too many.
+        ValueError: One holds a value that Python has none for; other mistakes are Arrow's own.
     """
     require_rows(path, file.metadata.num_rows)
     values: dict[str, list[Any]] = {name: [] for name in columns}
@@ -205,7 +206,10 @@ def read_columns(path: Path, file: pq.ParquetFile, columns: Iterable[str]) -> di
         total += bytes_of(batch)
         require_bytes(path, total)
         for name, column in values.items():
-            column += batch[name].to_pylist()
+            try:
+                column += batch[name].to_pylist()
+            except ArithmeticError as error:  # a time or a number that Python has no value for
+                raise ValueError(f"column {name}: {error}") from None
     return values
 
 

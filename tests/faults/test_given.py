@@ -161,3 +161,11 @@ def test_pictures_of_a_plan_are_counted_before_they_are_drawn(tmp_path, monkeypa
     packed += len(header).to_bytes(2, "little") + header.encode() + bytes(2 * 20_000 * COLUMNS)
     (tmp_path / "a.plan.npy.xz").write_bytes(lzma.compress(packed, preset=0))
     refused(lambda: read_plan(tmp_path / "a.plan.npy.xz", tmp_path / "atlas"), "unpacks to more than 1,000,000")
+
+
+def test_a_value_that_python_has_none_for_is_a_line(tmp_path):
+    file = tmp_path / "rows.parquet"
+    longest = pa.array([2**62], pa.int64()).cast(pa.duration("s"))
+    pq.write_table(pa.table({"prompt": ["a"], "id": longest}), file)
+    with pytest.raises(UserError, match=r"rows.parquet is not a readable Parquet file: column id: "):
+        read_prompt_table(file, Wanted(optional=("id",)))
