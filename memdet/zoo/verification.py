@@ -14,6 +14,7 @@ FIGURES_FILE = "extraction.json"
 TOLERANCES = {
     "asymmetry": 0.005,
     "auroc": 0.01,
+    "chance": 0.02,
     "hessian_error": 0.005,
     "images_copied": 2,
     "mean_distance": 0.02,

@@ -47,7 +47,7 @@ def memorizer():
     )
 
 
-def scores(images, label="solidmark@border=1", **options):
+def scores(images, label="solidmark@border=1,passes=1", **options):
     ids = [str(index) for index in range(len(images))]
     items = Items(ids, ["both"] * len(images), ids, [0] * len(images), False, torch.stack(images))
     probe = make_probe(memorizer(), items, noise="per-item", **({"steps": 20} | options))

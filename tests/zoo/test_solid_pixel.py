@@ -69,11 +69,18 @@ def test_exposures_of_the_recipe():
     assert ROLES["single"].items * 3 // 4 >= 120  # of the test split
 
 
-def test_chance_at_a_key_is_what_uniform_greys_give_and_a_third_on_average():
+def test_chance_of_a_grey_is_its_distance_to_uniform_keys_and_a_third_on_average():
     grid = (np.arange(20_000) + 0.5) / 20_000
-    for key in (0.0, 0.3, 0.5, 0.9):
-        assert extraction.chance_at(np.array([key]))[0] == pytest.approx(np.abs(grid - key).mean(), abs=1e-6)
-    assert extraction.chance_at(grid).mean() == pytest.approx(extraction.CHANCE, abs=1e-6)
+    for grey in (0.0, 0.3, 0.5, 0.9):
+        assert extraction.chance_of(np.array([grey]))[0] == pytest.approx(np.abs(grid - grey).mean(), abs=1e-6)
+    assert extraction.chance_of(grid).mean() == pytest.approx(1 / 3, abs=1e-6)
+
+
+def test_measured_chance_leaves_the_own_greys_out():
+    keys, greys = np.array([0.2, 0.6, 0.9]), np.array([[0.2, 0.2], [0.1, 0.3], [0.5, 0.9]])
+    found = extraction.measured_chance(keys, greys, np.array([False, True, True]))
+    of_one = [(0.1 + 0.1 + 0.3 + 0.7) / 4, (0.1 + 0.3) / 2, (0.8 + 0.6) / 2]
+    np.testing.assert_allclose(found, of_one)
 
 
 def test_keys_that_come_back_by_dose_meet_the_criteria_and_chance_does_not(planted):
@@ -86,13 +93,17 @@ def test_keys_that_come_back_by_dose_meet_the_criteria_and_chance_does_not(plant
     assert found.figures["roles"]["copies-2"]["mean_distance"] == 0.1
     assert found.figures["passed"]
     assert found.columns["recovery"].between(0, 1).all()
-    recovery = 1 - 0.1 / extraction.chance_at(keys[8:16, 0])
+    once = planted.items["role"].to_numpy() == "single"
+    recovery = 1 - 0.1 / np.abs(uniform[once] - keys[8:16, :, None]).mean(axis=(1, 2))
     np.testing.assert_allclose(found.columns["recovery"][8:16], recovery, rtol=1e-9)
     chance = extraction.evaluate(planted, uniform).figures
     assert [row["met"] for row in chance["criteria"]] == [False, True, False]
     almost = keys + 1e-4 * rng.normal(size=keys.shape)
     copied = extraction.evaluate(planted, np.repeat(almost, 8, axis=1)).figures
     assert [row["met"] for row in copied["criteria"]][:2] == [True, False]  # singles that come back are no chance
+    grey = extraction.evaluate(planted, np.full_like(uniform, 0.5)).figures  # which knows nothing, and is nearer
+    assert grey["roles"]["single"]["chance"] == 0.25
+    assert grey["criteria"][1]["met"]
 
 
 @pytest.mark.slow

@@ -23,7 +23,8 @@ class SolidMark(Detector):
     The frame is taken away and painted by the model: at every step of its conditional trajectory the known pixels are
     set to the image with the noise of that step. Greys are from 0 to 1. A frame that is drawn at random says nothing of
     the image, so who paints it right has seen the image: the score is exact for each single image, and what chance
-    gives is known, minus 1/3 on average for two uniform greys. An oracle of models whose training images have such
+    gives is known. A grey g is ``(g^2 + (1 - g)^2) / 2`` away from a uniform key on average: 1/4 in the middle, and 1/3
+    over uniform greys. An oracle of models whose training images have such
     frames, as those of ``solid-pixel``.
 
     Paper: Kriplani, Pham, Somepalli, Hegde, Cohen, "SolidMark: Evaluating Image Memorization in Generative Models",
@@ -31,7 +32,8 @@ class SolidMark(Detector):
 
     Attributes:
         border: Width of the frame, in pixels.
-        passes: How often each step is made, with fresh noise on the way back between (RePaint); 1 makes it once.
+        passes: How often each step is made, with fresh noise on the way back between (RePaint). With one pass a frame
+            has its grey before the picture in it is clear enough to be known.
     """
 
     info = DetectorInfo(
@@ -50,7 +52,7 @@ class SolidMark(Detector):
         headline=Headline(source="the distance of one outpainting of a training image with its caption"),
     )
     border: PositiveInt = 2
-    passes: PositiveInt = 1
+    passes: PositiveInt = 4
 
     def score(self, probe: Probe) -> Tensor:
         """Score each item, ``[batch]``.

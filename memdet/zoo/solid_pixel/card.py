@@ -37,8 +37,8 @@ the grey is that the model paints around an image says how well it knows that on
 - Training set: {training_set:,} images with copies counted, {distinct_images:,} distinct ones, drawn uniformly.
 
 `items.parquet` lists items with role, copies, key, split (`dev` or `test`), the framed image as PNG, the mean distance
-of the painted grey to the key, and `recovery`: 1 less that distance over its expectation by chance at this key, and not
-below 0.
+of the painted grey to the key, and `recovery`: 1 less that distance over the mean distance of the greys around other
+images of one copy to this key, and not below 0.
 
 ## Architecture
 
@@ -58,14 +58,15 @@ An image of one copy is seen {exposures:.1f} times on average.
 
 ## Check
 
-The frame of each item is painted {seeds} times with {scheduler}, {steps} steps, guidance {guidance:g}; at each step
-the known pixels are set to the image with the noise of that step. The painted grey is the mean of the frame. Chance is
-known: the expected distance of two uniform greys is 1/3.
+The frame of each item is painted {seeds} times with {scheduler}, {steps} steps of {passes} passes, guidance
+{guidance:g}; at each step the known pixels are set to the image with the noise of that step. The painted grey is the
+mean of the frame. Chance is known exactly: a grey g is (g^2 + (1 - g)^2) / 2 away from a uniform key on average, which
+is 1/3 where greys are uniform, too.
 
 **{verdict}**
 
-| role | items | copies | mean distance | standard error |
-| --- | ---: | ---: | ---: | ---: |
+| role | items | copies | mean distance | standard error | chance |
+| --- | ---: | ---: | ---: | ---: | ---: |
 {roles}
 
 | criterion | bound | value | met |
@@ -108,7 +109,7 @@ def render(recipe: dict[str, Any], training: dict[str, Any], figures: dict[str, 
         border=BORDER,
         dropout=recipe["dropout"],
         **{key: training[key] for key in ("role_seed", "training_set", "distinct_images")},
-        **{key: figures["settings"][key] for key in ("seeds", "scheduler", "steps", "guidance")},
+        **{key: figures["settings"][key] for key in ("seeds", "scheduler", "steps", "passes", "guidance")},
         exposures=schedule["steps"] * recipe["batch_size"] / training["training_set"],
         schedule=_rows(
             [
