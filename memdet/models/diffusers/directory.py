@@ -105,9 +105,10 @@ class DiffusersSchedule(NoiseSchedule):
         if config.thresholding:
             exact = x0 if x0.dtype == torch.float64 else x0.float()
             bound = exact.flatten(1).abs().quantile(config.dynamic_thresholding_ratio, dim=1)
-            bound = bound.clamp(min=1, max=config.sample_max_value).view(-1, *[1] * (x0.ndim - 1))
+            bound = bound.clamp(min=1, max=float(config.sample_max_value)).view(-1, *[1] * (x0.ndim - 1))
             return (exact.clamp(-bound, bound) / bound).to(x0.dtype)
-        return x0.clamp(-config.clip_sample_range, config.clip_sample_range) if config.clip_sample else x0
+        limit = float(config.clip_sample_range)  # of a whole number torch takes no more than 64 bits
+        return x0.clamp(-limit, limit) if config.clip_sample else x0
 
 
 def read_schedule(directory: Path, *, mended: bool = False) -> tuple[DiffusersSchedule, PredictionType]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
@@ -42,6 +41,7 @@ SPACINGS = ("leading", "trailing", "linspace")
 _OTHER_LEVELS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "use_flow_sigmas")
 _SWITCHES = ("clip_sample", "thresholding", "set_alpha_to_one", "rescale_betas_zero_snr")
 _MOST_TIMESTEPS = 100_000  # each takes room; networks are trained with a thousand
+_LARGEST = 1e38  # of float32
 _MEND = "mend scheduler/scheduler_config.json"
 
 
@@ -149,11 +149,10 @@ def _check_numbers(config: Mapping[str, Any], at: str) -> None:
             between = f"from {least} to {_MOST_TIMESTEPS:,}"
             raise UserError(f"{at}: {name} is {given!r}, not a whole number {between}; {_MEND}")
     for name, most in (
-        ("clip_sample_range", math.inf),
+        ("clip_sample_range", _LARGEST),
         ("dynamic_thresholding_ratio", 1.0),
-        ("sample_max_value", math.inf),
+        ("sample_max_value", _LARGEST),
     ):
         given = config.get(name, 1.0)
-        if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= most or math.isinf(given):
-            up_to = "" if math.isinf(most) else f" up to {most:g}"
-            raise UserError(f"{at}: {name} is {given!r}, not a number above 0{up_to}; {_MEND}")
+        if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= most:
+            raise UserError(f"{at}: {name} is {str(given)[:40]}, not a number above 0 up to {most:g}; {_MEND}")
