@@ -85,12 +85,18 @@ def replacing(path: Path, *, directories: bool = True) -> Iterator[Path]:
     """
     if directories:
         path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}.partial{path.suffix}")
+    temporary = path.with_name(unfinished_name(path.name))
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def unfinished_name(name: str) -> str:
+    """What a file is called while this process writes it, of the same suffix; :func:`is_unfinished_file` knows it."""
+    path = Path(name)
+    return f".{path.stem}-{os.getpid()}.partial{path.suffix}"
 
 
 def remove_unfinished_files(directory: Path) -> None:

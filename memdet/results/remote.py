@@ -17,7 +17,7 @@ from typing import Any
 
 from memdet.errors import UserError
 from memdet.given_files import read_json
-from memdet.io_utils import is_unfinished_file, replacing, say_instead
+from memdet.io_utils import is_unfinished_file, replacing, say_instead, unfinished_name
 from memdet.results.images import FILE as IMAGE_FILE
 from memdet.results.lock import LOCK_FILE
 from memdet.results.manifest import FILE
@@ -205,7 +205,7 @@ class Store:
                 return
             folder, _, last = target.rpartition("/")
             self.system.makedirs(folder, exist_ok=True)
-            temporary = f"{folder}/.{Path(last).stem}-{os.getpid()}.partial{Path(last).suffix}"
+            temporary = f"{folder}/{unfinished_name(last)}"
             self.system.put_file(source, temporary)
             self.system.mv(temporary, target)
 
