@@ -90,9 +90,7 @@ def test_guidance_by_plain_loops(strength, neighbours):
 def test_a_copy_is_not_given_back_and_what_is_far_from_everything_is_as_it_was():
     atom = torch.tensor(MEANS[0], dtype=torch.float64)
     plain = NoMitigation().sample(sampler_with(scattered()))
-    strong = AntiMemorizationGuidance(
-        strength=80_000 * 512
-    )  # six numbers
+    strong = AntiMemorizationGuidance(strength=80_000 * 512)  # six numbers
     found = strong.sample(sampler_with(scattered()))
     assert (plain[0] - atom).square().mean().sqrt() < 0.1
     assert (found[0] - atom).square().mean().sqrt() > 0.3
