@@ -81,16 +81,28 @@ def manifest_of_run(
         tolerances={detector.label: detector.tolerance for detector in detectors},
         loading={name: LoadingEntry.of(one) for name, one in options.loading.items() if one.chosen},
         offline=options.fetcher.offline,
-        threads=torch.get_num_threads() if options.workers == 1 else threads_of_worker(options.workers),
+        threads=torch.get_num_threads() if options.workers == 1 else threads_of_worker(options.workers, threads_asked()),
         workers=options.workers,
         attention="scaled_dot_product_attention; plain (MATH) kernel inside forward AD",
         **describe_machine(command, options.device),
     )
 
 
-def threads_of_worker(workers: int) -> int:
-    """Its part of the cores."""
-    return max(1, (os.cpu_count() or 1) // workers)
+def threads_asked() -> int | None:
+    """How many threads the user gives this process, by ``OMP_NUM_THREADS``; None where nothing is said."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return int(said) if said.isdecimal() and int(said) else None
+
+
+def threads_of_worker(workers: int, most: int | None = None) -> int:
+    """Its part of the cores, and no more threads than the user gives.
+
+    Example:
+        >>> threads_of_worker(1, most=1), threads_of_worker(10**6)
+        (1, 1)
+    """
+    part = max(1, (os.cpu_count() or 1) // workers)
+    return part if most is None else min(part, most)
 
 
 def describe_machine(command: str, device: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from memdet.errors import UserError
+from memdet.running.description import threads_asked
 from memdet.running.job import Job
 from memdet.running.ray_scorer import Outcome, Scorer
 from memdet.running.work_plan import Unit, by_owner
@@ -77,7 +78,7 @@ class _Crew:
         resources = {"num_gpus": 1} if on_gpu else {"num_cpus": 1}
         self._class = ray.remote(max_restarts=0, **resources)(Scorer)
         work = pickle.dumps((list(job.sample_sets), list(job.detectors), type(job.work)))
-        self._given = ray.put(work), job.options, job.work.fingerprints()
+        self._given = ray.put(work), job.options, job.work.fingerprints(), threads_asked()
         self._groups = deque(by_owner(job.work.plan))
         self._left = sum(map(len, job.work.plan.values()))
         self._done: set[tuple[str, int]] = set()

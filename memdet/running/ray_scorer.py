@@ -29,14 +29,17 @@ class Scorer:
         work: Sample sets, detectors and the class that computes units, pickled.
         options: Of the run.
         fingerprints: Of the models as the caller has them, by name; here they must be the same.
+        most_threads: That the caller's user gives a process; Ray says another number to each actor.
 
     Raises:
         UserError: Detectors cannot be made, or models are others here.
     """
 
-    def __init__(self, work: bytes, options: RunOptions, fingerprints: Mapping[str, str]) -> None:
+    def __init__(
+        self, work: bytes, options: RunOptions, fingerprints: Mapping[str, str], most_threads: int | None
+    ) -> None:
         keep_freed_memory()
-        torch.set_num_threads(threads_of_worker(options.workers))
+        torch.set_num_threads(threads_of_worker(options.workers, most_threads))
         self._failed: Exception | None = None
         try:
             self._make(work, options, fingerprints)

@@ -27,7 +27,7 @@ from memdet.models import ScoreModel
 from memdet.models.own_file import is_own_file
 from memdet.results.manifest import Manifest
 from memdet.results.sinks import RunDirectory, Share
-from memdet.running.description import threads_of_worker
+from memdet.running.description import threads_asked, threads_of_worker
 from memdet.running.ending import NO_GUARD, end_with_caller, why_ended
 from memdet.running.memory import keep_freed_memory
 from memdet.running.options import RunOptions
@@ -191,7 +191,7 @@ def _start(work: bytes, options: RunOptions, share: Share, devices: SimpleQueue[
         os.environ["CUDA_VISIBLE_DEVICES"] = devices.get()  # read when CUDA is first asked for, which is below
     threading.Thread(target=end_with_caller, daemon=True).start()
     keep_freed_memory()
-    torch.set_num_threads(threads_of_worker(options.workers))
+    torch.set_num_threads(threads_of_worker(options.workers, threads_asked()))
     try:
         sample_sets, detectors, kind = pickle.loads(work)
     except UserError as error:
