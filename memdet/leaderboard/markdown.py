@@ -61,9 +61,11 @@ page](../docs/statistics.md#the-front-page); all ranks stand in [Ranking over wo
 
 _LEGEND = f"""\
 {INTERVALS} {GROUP}
-gain: AUROC minus that of the table's best control. rank corr.: Spearman, scores against the measured share of copies.
+gain: AUROC minus that of the table's best control. rank corr.: Spearman's correlation of the scores with the
+measured share of copies.
 F, JVP, VJP: {COST}.
-ms / item: likewise, standalone, on the machine that the run's `run.json` names. seeds: over which scores were averaged.
+ms / item: time per item over the same seeds, as if the detector ran alone, on the machine that the run's `run.json`
+names. seeds: how many noise seeds the scores average.
 run: where the scores are."""
 
 

@@ -29,19 +29,19 @@ COLUMNS = (
 )
 HEADERS = tuple(column.header for column in COLUMNS)
 GROUP = (
-    "group: 1 is the highest AUROC and all that do not differ from it significantly (paired tests that respect "
-    "clusters and draws, Holm over all pairs, .05), 2 the best of the others and all that do not differ from it, and "
-    "so on."
+    "group: 1 holds the highest AUROC and all that do not differ from it significantly; 2 is made from the rest in the "
+    "same way, and so on (paired tests that respect clusters and draws, Holm over all pairs, .05)."
 )
 INTERVALS = (
-    "95 % intervals in brackets, of items and noise draws (a noise seed is a draw, which moves all items together); of "
-    "items alone where a table says one draw."
+    "Brackets: 95 % intervals. They cover chance in the items and in the noise draws (a noise seed is one draw, and "
+    "moves all items together); where a table says one draw, chance in the items only."
 )
-COST = "forwards and Jacobian products an item, over all seeds that its score averages"
+COST = "network forwards and Jacobian products per item, over all noise seeds that its score averages"
 LEGEND = (
-    f"{INTERVALS} {GROUP} F, JVP, VJP: {COST}; ms: likewise, on this machine, "
-    "standalone. gain: AUROC minus that of the best control. rank corr.: Spearman, scores against the "
-    f"measured share of copies. *: control, never calls the model. Metrics version {METRICS_VERSION}."
+    f"{INTERVALS} {GROUP} F, JVP, VJP: {COST}. ms: time per item over the same seeds, on this machine, as if the "
+    "detector ran alone. gain: AUROC minus that of the best control. rank corr.: Spearman's correlation of the scores "
+    "with the measured share of copies. *: control, which never calls the model. Metrics version "
+    f"{METRICS_VERSION}."
 )
 NOT_RESOLVABLE = "not resolvable"
 SHOWN = 5  # sample sets in a sentence
