@@ -54,6 +54,18 @@ load_once = cache(load_model)
 
 
 @pytest.fixture(autouse=True)
+def in_this_process(request, monkeypatch):
+    """What is found does not depend on the process, and a new one takes seconds; one test has its own."""
+    if "own_process" not in request.fixturenames:
+        monkeypatch.setattr("memdet.running.aside.in_own_process", lambda function, *arguments: function(*arguments))
+
+
+@pytest.fixture
+def own_process():
+    """The detector is checked in a process of its own, as users see it."""
+
+
+@pytest.fixture(autouse=True)
 def models_are_loaded_once(monkeypatch, training_images_read_once):
     monkeypatch.setattr("memdet.testing.check_detector.load_model", load_once)
 
@@ -115,7 +127,7 @@ def plugin(score, cost="2 F", before="", **info):
 
 
 @pytest.mark.slow
-def test_a_good_detector_passes_every_check(tmp_path):
+def test_a_good_detector_passes_every_check(own_process, tmp_path):
     found, code = told(plugin("norm"), tmp_path)
     assert {status for status, _ in found.values()} == {"passed"}
     assert code == 0
@@ -179,7 +191,7 @@ def test_where_nothing_can_be_checked_nothing_passes(tmp_path):
 
 def test_a_built_in_that_cannot_be_checked_here_is_no_pass_either(monkeypatch):
     findings = [Finding(check, "skipped", "no such layer") for check in CHECKS]
-    monkeypatch.setattr("memdet.testing.check_detector.validate", lambda detector: findings)
+    monkeypatch.setattr("memdet.testing.validated.validate", lambda detector: findings)
     done = CliRunner().invoke(group, ["validate-detector", "wen2024"], standalone_mode=False)
     assert done.return_value == 1
     assert "nothing could be checked, so the contract is not known to hold" in done.output
