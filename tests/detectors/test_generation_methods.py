@@ -324,7 +324,8 @@ def test_images_are_their_own_generations():
 
 def test_every_detector_that_compares_images_is_here():
     asking = {name for name, cls in detector_classes().items() if cls.info.access in {"samples", "training-data"}}
-    assert asking <= {label.partition("@")[0] for label in COSTS}
+    elsewhere = {"solidmark"}  # compares a border with its key: test_solidmark
+    assert asking <= {label.partition("@")[0] for label in COSTS} | elsewhere
 
 
 # SSCD

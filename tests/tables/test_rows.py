@@ -175,7 +175,7 @@ def test_runs_and_versions_have_a_table_each(version, form, write_run, tmp_path)
     suite = tmp_path / "suite"
     rows = report_rows([write_run(suite / "first"), write_run(suite / "second", version=version)])
     assert [row["run"] for row in rows] == ["suite/first"] * 2 + ["suite/second"] * 2
-    titles = [line.strip(" *") for line in FORMATS[form](rows).splitlines() if "noise seeds" in line]
+    titles = [line.strip(" *") for line in FORMATS[form](rows).splitlines() if "effective n" in line]
     assert titles == [
         "small v1: 4 memorized, 4 not, effective n 4, 2 noise seeds, run suite/first",
         f"small v{version}: 4 memorized, 4 not, effective n 4, 2 noise seeds, run suite/second",

@@ -32,5 +32,5 @@ def test_an_unknown_name_is_answered_with_the_nearest(call):
 
 
 def test_a_name_like_no_other_is_answered_with_all():
-    with pytest.raises(UserError, match="there are fashion-multi, fashion-pixel, tiny-ddpm"):
+    with pytest.raises(UserError, match="there are fashion-multi, fashion-pixel, solid-pixel, tiny-ddpm"):
         zoo.weights_directory("zzz")
