@@ -93,15 +93,14 @@ def own_alphas(config: Mapping[str, Any], where: str = "") -> Any:
     """
     at = f"{where}: scheduler" if where else "scheduler"
     cls = _class_of(config.get("_class_name"), at)
+    if not isinstance(config.get("trained_betas"), list | tuple | None):
+        raise UserError(f"{at}: trained_betas is no list of a number for each timestep; {_MEND}")
     with quiet():
         try:
-            alphas = cls.from_config(dict(config)).alphas_cumprod
+            return cls.from_config(dict(config)).alphas_cumprod
         except Exception as error:  # what is wrong with a setting, each class says in its way
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise UserError(f"{at}: {cls.__name__} cannot be made of its configuration: {reason}; {_MEND}") from error
-    if alphas.ndim != 1:
-        raise UserError(f"{at}: trained_betas is no list of a number for each timestep; {_MEND}")
-    return alphas
 
 
 def notes_on(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -235,6 +235,7 @@ REFUSED = {
     "text for a switch": ({"clip_sample": "false"}, "clip_sample is 'false'"),
     "number for a switch": ({"thresholding": 1}, "thresholding is 1"),
     "one beta": ({"trained_betas": 0.5}, "trained_betas is no list"),
+    "beta 0": ({"trained_betas": 0}, "trained_betas is no list"),
     "a range beyond all floats": ({"clip_sample_range": 10**400}, "clip_sample_range is 1000"),
     "no range": ({"clip_sample_range": 0.0}, "clip_sample_range is 0.0"),
     "ratio": ({"dynamic_thresholding_ratio": 1.5}, "dynamic_thresholding_ratio is 1.5"),
