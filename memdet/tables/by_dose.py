@@ -50,14 +50,15 @@ FIELDS = (
     "metrics_version",
 )
 DOSE, MOST = re.compile(r"copies-(\d+)"), "verbatim"  # strata of so many copies, and of the most
-AT = "AUROC .75 at extraction"
+AT = "rate at AUROC .75"
 LEGEND = (
-    "extraction: measured share of generations that are copies. AUROC of the items of a dose against all that are not "
-    f"memorized. {AT}: the rate at which an AUROC that rises with the rate of single items reaches .75; never: not at "
-    "the highest rate that was measured; < x: at the lowest one already, x being the lowest that is not 0. 95 % "
-    "intervals in brackets, of items and noise draws; one with one end is open at the other, and without brackets all "
-    "of it is never or < x. *: control, never calls the model. Detectors without scores on a set are left out. Metrics "
-    f"version {METRICS_VERSION}."
+    "extraction: the measured share of generations that are copies. AUROC: of the items of one dose against all items "
+    f"that are not memorized. {AT}: the extraction rate at which the AUROC reaches .75; it is read from a curve that is "
+    "fitted to single items and never falls. never: the curve is below .75 even at the highest measured rate. < x: it "
+    "is .75 or more already at the lowest measured rate; x is the lowest rate above 0. Brackets: 95 % intervals over "
+    "items and noise draws. [> x] or [< x]: an interval that has this end only. Where never or < x has no brackets, "
+    "the whole interval says the same. *: control, never calls the model. Detectors without scores on a set are left out. "
+    f"Metrics version {METRICS_VERSION}."
 )
 PLACES = 80  # of a terminal
 _OF_TABLE = ("run", "sample_set", "sample_set_version")

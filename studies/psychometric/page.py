@@ -21,21 +21,29 @@ RESOLVED = 0.25  # an interval that is wider says little
 _INTRODUCTION = """\
 # What detectors see as memorization grows
 
-An AUROC of captions that are always given back says whether a detector sees memorization. It does not say how much
-memorization the detector needs. Sample sets of doses hold captions whose image the model was trained on more and more
-often. For each caption two things are measured: how often its image is given back (the extraction rate, over noise
-seeds), and what detectors say of it. In psychophysics the curve of the second against the first is the psychometric
-function, and its threshold is the stimulus at which 75 % of pairs are told apart. Here the threshold is *the extraction
-rate at which a detector's AUROC reaches .75*, from the run `{run}`.
-[Statistics](statistics.md#what-a-detector-sees-as-memorization-grows) says how it is computed, and which of its rules
-were written before a run was looked at.
+A detector may find a caption whose image is always given back, and miss one whose image is given back now and then.
+This page asks how much memorization each detector needs. It uses sample sets of *doses*: a dose is a group of captions
+whose images were in the training data the same number of times. Two things are measured for each caption: its
+extraction rate, which is the share of its generations (over noise seeds) that copy its image; and its score under each
+detector.
+
+In psychophysics, a psychometric function says how well a person sees a stimulus of a given strength. Its threshold is
+the strength at which 75 % of pairs are told apart. Here the threshold is *the extraction rate at which a detector's
+AUROC reaches .75*. All numbers are from the run `{run}`.
+[Statistics](statistics.md#what-a-detector-sees-as-memorization-grows) says how the threshold is computed, and which of
+its rules were written before a run was looked at.
 
 ![AUROC against the measured extraction rate, a panel per detector](figures/{figure})
 
-Points with bars are doses with their 95 % intervals. The numbers in the first panel are copies of each image. Doses of
-nearly one rate stand beside each other. The curve is of single captions, ordered by their own rates, and never falls.
-It is dotted where no caption was measured over more than .2 of the range. A diamond is where the curve reaches .75, and
-the band is the 95 % interval of that rate."""
+Each panel shows one detector. A point with a bar is a dose: the AUROC of its captions with its 95 % interval, at the
+mean extraction rate of the dose. The numbers in the first panel are the copies of each image. Doses with nearly the
+same rate are drawn beside each other. The line is the AUROC as a function of the extraction rate of single captions,
+fitted so that it never falls. It is dotted across gaps of more than .2 in which no caption was measured. A diamond
+marks the rate at which the line reaches .75, and the band is the 95 % interval of that rate."""
+
+_COLUMNS = f"""\
+In the tables below, the column *{AT}* is the threshold, and every other column is a dose. Its head is the name of the
+dose and its mean extraction rate; its cells are AUROCs."""
 
 _AGAIN = """\
 `memdet reproduce psychometric --from {run} --out docs` makes this page and its figure again from the score file
@@ -52,6 +60,7 @@ def render_psychometric_page(responses: Sequence[DoseResponse], run: str) -> str
     sets = [list(own) for _, own in groupby(responses, key=lambda one: (one.run, one.sample_set, one.version))]
     said = [sentence for own in sets for sentence in (_passage(own[0]), _detectors(own))]
     parts = [_INTRODUCTION.format(run=run, figure=FIGURE), "## What it says", "\n".join(f"- {one}" for one in said)]
+    parts[-1] += "\n\n" + _COLUMNS
     for own in sets:
         parts += [f"## {own[0].sample_set} v{own[0].version}", markdown.draw(_table(own))]
     parts += [markdown.plain(LEGEND), _AGAIN.format(run=run)]
@@ -59,22 +68,21 @@ def render_psychometric_page(responses: Sequence[DoseResponse], run: str) -> str
 
 
 def _passage(one: DoseResponse) -> str:
-    """How well the doses of a sample set resolve the passage from no copies to nothing but copies."""
+    """How well the doses of a sample set resolve the rates between no copies and nothing but copies."""
     low, high = BETWEEN
     between = [dose for dose in one.doses if low < dose.extraction < high]
     rates = one.curve.rates
     widest = int(np.diff(rates).argmax())
     text = (
-        f"**The passage on `{one.sample_set}`.** {len(between) or 'None'} of {counted(len(one.doses), 'dose')} "
-        f"{'has' if len(between) < 2 else 'have'} a mean rate between {number(low, places=1)} and "
+XX if len(between) < 2 else 'have'} a mean rate between {number(low, places=1)} and "
         f"{number(high, places=1)}. "
     )
     gap = rates[widest + 1] - rates[widest]
     if gap <= RESOLVED:
-        return text + f"Rates of single captions lie no further apart than {number(gap)}."
+        return text + f"Neighbouring rates of single captions lie no further apart than {number(gap)}."
     return text + (
-        f"No caption at all has a rate between {number(rates[widest])} and {number(rates[widest + 1])}, so that a "
-        "crossing there is not resolved, whatever its estimate."
+        f"No caption at all has a rate between {number(rates[widest])} and {number(rates[widest + 1])}. The data "
+        "cannot say where in this gap a detector reaches .75, whatever the estimate is."
     )
 
 
@@ -83,14 +91,17 @@ def _detectors(own: Sequence[DoseResponse]) -> str:
     rows = [dose_rows([one])[0] for one in own if not is_control(one.entry.access)]
     by_word = {word: [row for row in rows if row["reached"] == word] for word in ("yes", "already", "never")}
     text = f"**Detectors on `{own[0].sample_set}`.** Of {len(rows)} detectors {len(by_word['yes'])} reach .75 within "
-    text += f"the rates that were measured, {len(by_word['already'])} are there already at the lowest, and "
-    text += f"{len(by_word['never'])} never are. "
+    text += f"the rates that were measured, {len(by_word['already'])} are there already at the lowest "
+    text += f"rate, and {len(by_word['never'])} do not reach it at any rate. "
     known = [row for row in by_word["yes"] if _width(row) <= RESOLVED]
-    text += f"{len(known) or 'None'} of those that reach it {'has' if len(known) < 2 else 'have'} an interval of "
-    text += f"{number(RESOLVED, places=2)} or less. "
+    text += f"{len(known) or 'None'} of those that reach it {'has' if len(known) < 2 else 'have'} an interval that is "
+    text += f"at most {number(RESOLVED, places=2)} wide. "
     pairs = [(a, b) for a in rows for b in rows if _before(a, b)]
     if not pairs:
-        return text + "No interval ends before another begins: by this figure no detector is earlier than any other."
+        return text + (
+            "No interval ends before another begins, so the data do not show that one detector reaches .75 at a lower "
+            "rate than another."
+        )
     first = min((a for a, _ in pairs), key=lambda row: _ends(row)[1])
     later = sum(a is first for a, _ in pairs)
     return text + (

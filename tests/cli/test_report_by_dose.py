@@ -25,7 +25,7 @@ def test_a_table_a_detector(cli, refused, tmp_path):
     ]
     code, out, err = cli("report", run, "--by-dose")
     assert (code, err) == (0, "")
-    assert "AUROC .75 at extraction" in out
+    assert "rate at AUROC .75" in out
     assert "copies-8" in cli("report", run, "--by-dose", "--format", "markdown")[1]
     refused("report", run, "--by-dose", "--by-time", words=["table of its own", "--by-time"])
     refused("report", run, "--by-dose", "--by-draws", words=["table of its own", "--by-draws"])
