@@ -57,7 +57,7 @@ class Given:
     kind=mitigation_names,
 )
 @click.option("--seeds", type=click.IntRange(min=1), help="Noise seeds 0 to N-1.  [default: the protocol's]")
-@click.option("--items", type=click.IntRange(min=1), metavar="N", help="The first N of each label.  [default: all]")
+@click.option("--items", type=click.IntRange(min=1), metavar="N", help="The first N of each label.  [default: the suite's, or all]")
 @options.steps("Of the trajectory, instead of the protocol's.")
 @options.guidance("Classifier-free guidance, instead of the protocol's.")
 @options.device
@@ -125,8 +125,9 @@ def _run_one(given: Given, suite: SuiteSpec | None, name: str) -> bool:
     from memdet.running.memory import keep_freed_memory
 
     scores = None if given.gate is None else Run.load(given.gate)  # a mistake is found before the work
-    if given.items is not None:
-        sample_set = first_of_each_label(sample_set, given.items)
+    items = given.items or (suite.items if suite else None)
+    if items is not None:
+        sample_set = first_of_each_label(sample_set, items)
     run_options = RunOptions(
         seeds=given.seeds or (suite.seeds if suite else None),
         device=options.device_of(given.device),

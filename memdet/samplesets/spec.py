@@ -281,11 +281,14 @@ class SuiteSpec(_Strict):
     detectors: list[Text] = []
     mitigations: list[Text] = []
     seeds: int | None = Field(default=None, ge=1, description="Instead of each protocol's own number.")
+    items: int | None = Field(default=None, ge=2, description="Of mitigations: the first of each label, instead of all.")
 
     @model_validator(mode="after")
     def _run_one_kind(self) -> SuiteSpec:
         if bool(self.detectors) == bool(self.mitigations):
             raise ValueError("a suite lists detectors or mitigations, one of the two")
+        if self.items is not None and self.detectors:
+            raise ValueError("detectors are judged on all items of a set: `items` is for mitigations")
         return self
 
 

@@ -289,6 +289,16 @@ def test_a_mistake_in_a_suite_is_located(refused: Refused, monkeypatch: pytest.M
     refused(lambda: load_suite("mine"), "mine.yaml, line 4: unknown field 'detector'", "did you mean detectors?")
 
 
+def test_a_suite_of_detectors_has_all_items(refused: Refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "suites").mkdir()
+    monkeypatch.setattr("memdet.samplesets.load.specs_directory", lambda: tmp_path)
+    text = "name: mine\ntitle: x\nsample_sets: [a]\nitems: 3\n"
+    (tmp_path / "suites" / "mine.yaml").write_text(f"{text}mitigations: [none]\n")
+    assert load_suite("mine").items == 3
+    (tmp_path / "suites" / "mine.yaml").write_text(f"{text}detectors: [wen2024]\n")
+    refused(lambda: load_suite("mine"), "mine.yaml", "detectors are judged on all items of a set")
+
+
 def test_specs_lie_in_the_package_or_beside_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(sources.resources, "files", lambda name: tmp_path / name)
     assert specs_directory() == tmp_path / "datasets_spec"
