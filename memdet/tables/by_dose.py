@@ -53,12 +53,12 @@ DOSE, MOST = re.compile(r"copies-(\d+)"), "verbatim"  # strata of so many copies
 AT = "rate at AUROC .75"
 LEGEND = (
     "extraction: the measured share of generations that are copies. AUROC: of the items of one dose against all items "
-    f"that are not memorized. {AT}: the extraction rate at which the AUROC reaches .75; it is read from a curve that is "
-    "fitted to single items and never falls. never: the curve is below .75 even at the highest measured rate. < x: it "
-    "is .75 or more already at the lowest measured rate; x is the lowest rate above 0. Brackets: 95 % intervals over "
-    "items and noise draws. [> x] or [< x]: an interval that has this end only. Where never or < x has no brackets, "
-    "the whole interval says the same. *: control, never calls the model. Detectors without scores on a set are left out. "
-    f"Metrics version {METRICS_VERSION}."
+    f"that are not memorized. {AT}: the extraction rate at which the AUROC reaches .75. It is read from a curve that "
+    "is fitted to single items and never falls. never: the curve is below .75 even at the highest measured rate. < x: "
+    "it is .75 or more already at the lowest measured rate; x is the lowest rate above 0. Brackets: 95 % intervals "
+    "over items and noise draws. [> x] or [< x]: an interval that has this end only. Where never or < x has no "
+    "brackets, the whole interval says the same. *: control, never calls the model. Detectors without scores on a set "
+    f"are left out. Metrics version {METRICS_VERSION}."
 )
 PLACES = 80  # of a terminal
 _OF_TABLE = ("run", "sample_set", "sample_set_version")

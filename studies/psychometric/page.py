@@ -74,7 +74,8 @@ def _passage(one: DoseResponse) -> str:
     rates = one.curve.rates
     widest = int(np.diff(rates).argmax())
     text = (
-XX if len(between) < 2 else 'have'} a mean rate between {number(low, places=1)} and "
+        f"**Rates between 0 and 1 on `{one.sample_set}`.** {len(between) or 'None'} of "
+        f"{counted(len(one.doses), 'dose')} {'has' if len(between) < 2 else 'have'} a mean rate between {number(low, places=1)} and "
         f"{number(high, places=1)}. "
     )
     gap = rates[widest + 1] - rates[widest]
