@@ -75,8 +75,8 @@ def _passage(one: DoseResponse) -> str:
     widest = int(np.diff(rates).argmax())
     text = (
         f"**Rates between 0 and 1 on `{one.sample_set}`.** {len(between) or 'None'} of "
-        f"{counted(len(one.doses), 'dose')} {'has' if len(between) < 2 else 'have'} a mean rate between {number(low, places=1)} and "
-        f"{number(high, places=1)}. "
+        f"{counted(len(one.doses), 'dose')} {'has' if len(between) < 2 else 'have'} a mean rate between "
+        f"{number(low, places=1)} and {number(high, places=1)}. "
     )
     gap = rates[widest + 1] - rates[widest]
     if gap <= RESOLVED:
