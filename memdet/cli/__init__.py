@@ -19,8 +19,9 @@ from memdet.io_utils import printable
 # Name of each command, and what its help says; the module of the same name holds it.
 COMMANDS = {
     "run": "Score sample sets with detectors and print the table.",
-    "report": "Print the table of finished runs, or write their page or the leaderboard.",
+    "report": "Print the table of finished runs, or write their page.",
     "compare": "Paired tests between two runs, or between the detectors of one.",
+    "leaderboard": "Rank all runs below a directory, and write its page.",
     "check": "Compare a run with a baseline: the accuracy gate.",
     "audit": "Show what controls alone can tell of a sample set.",
     "scan": "Rank your own prompts by risk.",

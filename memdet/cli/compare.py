@@ -76,7 +76,8 @@ def command(given: Given) -> None:
 
     Scores are compared on the items and noise seeds that both sides have. memdet compare mine.py --with field scores
     the detectors of a Python file on the sample sets of the leaderboard, by their protocols and seeds, and shows
-    them among all others; of a run directory nothing is scored.
+    them among all others; of a run directory nothing is scored. memdet leaderboard --with RUN_DIR shows them on its
+    page.
     """
     _check(given)
     if given.opponent == FIELD:

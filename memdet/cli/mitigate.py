@@ -57,7 +57,12 @@ class Given:
     kind=mitigation_names,
 )
 @click.option("--seeds", type=click.IntRange(min=1), help="Noise seeds 0 to N-1.  [default: the protocol's]")
-@click.option("--items", type=click.IntRange(min=1), metavar="N", help="The first N of each label.  [default: the suite's, or all]")
+@click.option(
+    "--items",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="The first N of each label.  [default: the suite's, or all]",
+)
 @options.steps("Of the trajectory, instead of the protocol's.")
 @options.guidance("Classifier-free guidance, instead of the protocol's.")
 @options.device

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from memdet.cli import options
+from memdet.cli.leaderboard import write_leaderboard
 from memdet.cli.output import doing, show
 from memdet.errors import UserError
-from memdet.io_utils import write_text
 
 if TYPE_CHECKING:
     from memdet.results import Run
@@ -64,7 +64,7 @@ class Given:
 @click.option(
     "--leaderboard",
     is_flag=True,
-    help="Write leaderboard.json, .md and .html of all runs below RUN_DIR into it (or --out).",
+    help="As memdet leaderboard RUN_DIR.",
 )
 @click.option(
     "--images",
@@ -84,10 +84,10 @@ def command(given: Given) -> int:
     if given.leaderboard:
         if len(given.runs) > 1 or given.tables:
             raise UserError(
-                "--leaderboard takes one directory of runs and nothing else: memdet report results --leaderboard"
+                "--leaderboard takes one directory of runs and nothing else, as memdet leaderboard does"
             )
         doing(f"ranking all runs below {given.runs[0]}", quiet=given.quiet)
-        _write_leaderboard(given.runs[0], given.out or given.runs[0])
+        write_leaderboard(given.runs[0], given.out or given.runs[0])
         return 0
     from memdet.leaderboard.board import find_runs
 
@@ -208,23 +208,3 @@ def _make_images(run: Run, sources: list[Source], images: int | None, quiet: boo
         if images is not None:
             raise
         click.echo(f"memdet: the page has no new images: {error}", err=True)
-
-
-def _write_leaderboard(root: Path, out: Path) -> None:
-    from memdet.leaderboard.board import chosen_entries, leaderboard_json, rows_of_tables
-    from memdet.leaderboard.markdown import leaderboard_markdown
-    from memdet.leaderboard.page import leaderboard_html
-    from memdet.leaderboard.ranking import world_ranking
-    from memdet.leaderboard.ranking_text import ranking_json
-
-    tables = chosen_entries(root)
-    rows = rows_of_tables(tables)
-    ranking = world_ranking(tables, rows)
-    files = {
-        "leaderboard.json": leaderboard_json(rows, None if ranking is None else ranking_json(ranking)),
-        "leaderboard.md": leaderboard_markdown(rows, ranking),
-        "leaderboard.html": leaderboard_html(root, tables, rows, ranking),
-    }
-    for name, text in files.items():
-        write_text(out / name, text)
-        click.echo(out / name)

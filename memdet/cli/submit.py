@@ -57,5 +57,5 @@ def command(run: Path, plugins: tuple[Path, ...], out: Path | None) -> int:
             numbers = f"AUROC {interval(row, 'auroc')}, gain {interval(row, 'gain_over_control', sign=True)}"
             click.echo(f"  {row['sample_set']} v{row['sample_set_version']}, {row['detector']}: {numbers}")
     click.echo(f"The entry is good: {target}")
-    click.echo("Next: memdet report results --leaderboard; commit results; open a pull request (docs/submitting.md).")
+    click.echo("Next: memdet leaderboard; commit results; open a pull request (docs/submitting.md).")
     return 0

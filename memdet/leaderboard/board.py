@@ -42,6 +42,7 @@ class BoardEntry:
         seconds: An item and seed.
         messages: What the detector said.
         conditions: What each item asks, by item id; empty where the run does not know it.
+        yours: Whether it is of a run beside the board's.
     """
 
     run: str
@@ -52,6 +53,7 @@ class BoardEntry:
     seconds: float | None
     messages: list[str]
     conditions: Mapping[str, str] = field(default_factory=dict)
+    yours: bool = False
 
     @property
     def label(self) -> str:
@@ -154,7 +156,7 @@ def chosen_entries(root: Path, sets: Collection[str] | None = None) -> Tables:
     for path in paths:
         run, name = Run.load(path), path.relative_to(root).as_posix()
         _compare_hashes(hashes, run.manifest, name)
-        for key, entry in _entries(run, name, sets):
+        for key, entry in entries_of(run, name, sets):
             if _is_old_oracle(entry):
                 continue
             tables.setdefault(key, {}).setdefault(entry.label, []).append(entry)
@@ -189,7 +191,7 @@ def joined(tables: Tables, name: str, images: Mapping[Key, bytes] | None = None)
         detectors=list(detectors.values()),
     )
     manifest = Manifest(
-        command="memdet report results --leaderboard",
+        command="memdet leaderboard",
         settings=settings,
         seconds={
             key[0]: {e.label: e.seconds * len(e.scores) for e in of_table if e.seconds is not None}
@@ -221,7 +223,14 @@ def _lines(parts: Sequence[Any], indent: str) -> str:
     return ",\n".join(indent + json.dumps(part, allow_nan=False) for part in parts)
 
 
-def _entries(run: Run, name: str, sets: Collection[str] | None) -> Iterator[tuple[SetKey, BoardEntry]]:
+def entries_of(run: Run, name: str, sets: Collection[str] | None = None) -> Iterator[tuple[SetKey, BoardEntry]]:
+    """What a run could put on a board.
+
+    Args:
+        run: A finished one.
+        name: Of the run, as rows give it.
+        sets: Sample sets that are read; None reads all.
+    """
     manifest = run.manifest
     items = None if run.path is None else read_items(run.path)
     conditions: dict[str, dict[str, str]] = {}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memdet.errors import UserError
 from memdet.io_utils import json_text
-from memdet.leaderboard.board import BoardEntry, chosen_entries, find_runs
+from memdet.leaderboard.board import BoardEntry, Tables, chosen_entries, entries_of, find_runs
 from memdet.metrics import Interval
 from memdet.results.manifest import Manifest
 from memdet.results.run import Run, SetKey, status_of
@@ -24,9 +24,9 @@ BOARD = "leaderboard.json"
 MARK = "> "
 NAMED = 6  # in a note
 LEGEND = (
-    "difference: yours minus the other's AUROC on the same items and noise seeds, with the 95 % interval of this pair "
-    "by itself. Holm: p of equal AUROCs, two-sided (DeLong's test over clusters and noise seeds), adjusted over all of "
-    "the table. *: control, never calls the model."
+    "difference: the AUROC of your detector minus the other's, on the same items and noise seeds, with the 95 % "
+    "interval for this pair by itself. Holm: two-sided p-value for equal AUROCs (DeLong's test over clusters and noise "
+    "seeds), adjusted for all tests of the table. *: control, never calls the model."
 )
 
 
@@ -104,11 +104,42 @@ def against_field(
     Raises:
         UserError: A label that the run does not have, no detector that is new to the board, or no common sample set.
     """
-    own = {entry.label: entry for entry in run.detectors if not entry.is_control}
-    if unknown := [label for label in labels if label not in own]:
-        raise UserError(f"{run.name} has no detector {unknown[0]}: it has {', '.join(own)}")
     wanted = {name for name, _ in run.sets if sets is None or name in sets}
     tables = chosen_entries(board, wanted) if wanted else {}
+    common, chosen = _in_common(run, tables, labels)
+    found = [_standing(run, key, label, tables[key]) for key in common for label in chosen if label in run.tables(key)]
+    return [standing for standing in found if standing is not None]
+
+
+def with_yours(tables: Tables, run: Run, labels: Sequence[str] = ()) -> Tables:
+    """The board with the detectors of one more run in it, marked as yours.
+
+    Args:
+        tables: From :func:`~memdet.leaderboard.board.chosen_entries`.
+        run: One's own.
+        labels: Its detectors that count; by default those that the board does not have, controls aside. One that the
+            board has too takes the board's place.
+
+    Raises:
+        UserError: As for :func:`against_field`; or the run scored other items, or under another protocol.
+    """
+    common, chosen = _in_common(run, tables, labels)
+    for key in common:
+        if problem := _differs(run, key, tables[key][0]):
+            raise UserError(f"{run.name}, {key[0]} v{key[1]}: {problem} than those of the board")
+    mine = [(key, replace(one, yours=True)) for key, one in entries_of(run, run.name) if one.label in chosen]
+    found = {key: [one for one in entries if one.label not in chosen] for key, entries in tables.items()}
+    for key, entry in mine:
+        if key in found:
+            found[key].append(entry)
+    return {key: sorted(entries, key=BoardEntry.place) for key, entries in found.items()}
+
+
+def _in_common(run: Run, tables: Tables, labels: Sequence[str]) -> tuple[list[SetKey], list[str]]:
+    """Sample sets that both have, and the detectors of a run that are meant."""
+    own = [entry.label for entry in run.detectors if not entry.is_control]
+    if unknown := [label for label in labels if label not in own]:
+        raise UserError(f"{run.name} has no detector {unknown[0]}: it has {', '.join(own)}")
     known = {entry.label for entries in tables.values() for entry in entries}
     chosen = list(labels) or [label for label in own if label not in known]
     common = [key for key in run.sets if key in tables]
@@ -121,8 +152,7 @@ def against_field(
             f"{next(iter(own), '')}",
             parameters=("detector",),
         )
-    found = [_standing(run, key, label, tables[key]) for key in common for label in chosen if label in run.tables(key)]
-    return [standing for standing in found if standing is not None]
+    return common, chosen
 
 
 def _standing(run: Run, key: SetKey, label: str, entries: Sequence[BoardEntry]) -> Standing | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -16,13 +16,16 @@ ONE_SET = "set"  # below a question, instead of its name once more
 NAMED = 3  # methods that a sentence names of those that are tied
 
 
-def front_data(front: Front, ranking: WorldRanking, keys: Sequence[SetKey]) -> dict[str, Any]:
+def front_data(
+    front: Front, ranking: WorldRanking, keys: Sequence[SetKey], yours: Collection[str] = ()
+) -> dict[str, Any]:
     """What ``script/front.js`` draws; sample sets are named, and methods are places among ``rows``.
 
     Args:
         front: From :func:`~memdet.leaderboard.front.front_of`.
         ranking: Of which it is.
         keys: All sample sets of the page.
+        yours: Labels of rows that are marked.
     """
     places = {row.label: place for place, row in enumerate(front.rows)}
     short = short_names(front.cells)
@@ -39,6 +42,7 @@ def front_data(front: Front, ranking: WorldRanking, keys: Sequence[SetKey]) -> d
             "label": row.label,
             "method": row.standing.method,
             "kind": row.kind,
+            **({"yours": True} if row.label in yours else {}),
             "rank": row.standing.rank,
             "gain": _bounds(row.standing.gain),
             "gains": list(row.gains.values()),

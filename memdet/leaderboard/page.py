@@ -30,7 +30,7 @@ def leaderboard_html(
 ) -> str:
     """The page of the newest version of each sample set, with the rows and the ranking of ``leaderboard.json``.
 
-    Numbers are rounded as there. Images are those that lie beside the runs.
+    Numbers are rounded as there. Images are those that lie beside the runs. Rows of a run of your own are marked.
 
     Args:
         root: The directory of the runs. Audits of sample sets in ``audits`` and costs that were measured at the size
@@ -57,7 +57,8 @@ def leaderboard_html(
     _add_costs_at_size(data["methods"], root / "scale" / "record.json")
     if ranking is not None:
         front = front_of(ranking, rows, dict(_apart(data["sets"], shown)))
-        data["front"] = front_data(front, ranking, list(shown))
+        yours = {entry.label for entries in shown.values() for entry in entries if entry.yours}
+        data["front"] = front_data(front, ranking, list(shown), yours)
     return render(rounded(data), TITLE if ranking is not None else "")
 
 

@@ -81,7 +81,9 @@ def manifest_of_run(
         tolerances={detector.label: detector.tolerance for detector in detectors},
         loading={name: LoadingEntry.of(one) for name, one in options.loading.items() if one.chosen},
         offline=options.fetcher.offline,
-        threads=torch.get_num_threads() if options.workers == 1 else threads_of_worker(options.workers, threads_asked()),
+        threads=torch.get_num_threads()
+        if options.workers == 1
+        else threads_of_worker(options.workers, threads_asked()),
         workers=options.workers,
         attention="scaled_dot_product_attention; plain (MATH) kernel inside forward AD",
         **describe_machine(command, options.device),

@@ -281,7 +281,9 @@ class SuiteSpec(_Strict):
     detectors: list[Text] = []
     mitigations: list[Text] = []
     seeds: int | None = Field(default=None, ge=1, description="Instead of each protocol's own number.")
-    items: int | None = Field(default=None, ge=2, description="Of mitigations: the first of each label, instead of all.")
+    items: int | None = Field(
+        default=None, ge=2, description="Of mitigations: the first of each label, instead of all."
+    )
 
     @model_validator(mode="after")
     def _run_one_kind(self) -> SuiteSpec:

@@ -201,7 +201,7 @@ def test_report_of_a_score_table_without_a_column(refused, tmp_path):
 def test_leaderboard_takes_one_directory(refused, tmp_path):
     for extra in ([tmp_path / "other"], ["--by-stratum"], ["--by-time"]):
         refused(
-            "report", tmp_path, *extra, "--leaderboard", words=["one directory", "memdet report results --leaderboard"]
+            "report", tmp_path, *extra, "--leaderboard", words=["one directory", "memdet leaderboard"]
         )
 
 

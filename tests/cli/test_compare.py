@@ -46,7 +46,7 @@ def test_my_detector_against_the_field(cli, refused, tmp_path):
         code, out, err = cli("report", mine, field, "--format", form)
         assert code == 0
         assert "made v1: a table for each run" in err
-        assert "memdet report DIR --leaderboard" in err
+        assert "memdet leaderboard DIR" in err
     assert [row["detector"] for row in json.loads(out)] == ["mine", "chance", "theirs", "chance"]
     assert cli("report", mine)[2] == ""
     assert cli("report", tmp_path / "all", "--leaderboard")[0] == 0  # what the advice says gives one table

@@ -33,7 +33,7 @@ def test_a_good_entry_is_packed(cli, run, tmp_path):
     assert {path.name for path in entry.iterdir()} == {"run.json", "scores.parquet"}
     assert all(path.read_bytes() == (run / path.name).read_bytes() for path in entry.iterdir())
     assert "failed" not in out
-    assert "memdet report results --leaderboard" in out
+    assert "memdet leaderboard" in out
     assert "  mixture-2d v1, wen2024: AUROC 1.000 [" in out
 
 

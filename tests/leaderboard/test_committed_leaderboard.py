@@ -20,7 +20,7 @@ def test_leaderboard_is_made_of_the_committed_runs(tmp_path):
     made = sorted(path.name for path in tmp_path.iterdir())
     assert made == sorted(path.name for path in RESULTS.glob("leaderboard.*"))
     for name in made:
-        again = "memdet report results --leaderboard"
+        again = "memdet leaderboard"
         assert (tmp_path / name).read_bytes() == (RESULTS / name).read_bytes(), f"{name} is stale: run `{again}`"
 
 

@@ -140,6 +140,9 @@ function drawBoardHead() {
       head({ class: place || index ? "set" : "set question" }, setLink(name, short)))))));
 }
 
+const rowClass = (row) => (row.yours ? "yours" : row.kind === "method" ? null : "other");
+const kindMark = (row) => [row.kind === "method" ? null : h("span", { class: "kind" }, row.kind), row.yours ? h("span", { class: "tag best" }, "yours") : null];
+
 /** A method's row, and where they are opened those of its variants. */
 function boardRow(row, index, sets) {
   const value = mean(row), rank = weighted() ? (index === null ? "" : String(index + 1)) : row.rank ? String(row.rank[0]) : "";
@@ -149,9 +152,9 @@ function boardRow(row, index, sets) {
     [...$("board").querySelectorAll("tr[data-method]")].find((other) => other.dataset.method === row.label)?.querySelector(".fold").focus();
   }, "aria-label": plural(row.variants.length, "variant") }, String(row.variants.length)) : null;
   const cells = (label) => sets.map((name, place) => heatCell(label, name, starts(place)));
-  return [h("tr", { "data-method": row.label, class: row.kind === "method" ? null : "other" },
+  return [h("tr", { "data-method": row.label, class: rowClass(row) },
     h("td", { class: "number rank" }, rank, weighted() || !row.rank ? null : h("span", { class: "range" }, ` [${row.rank[1]}, ${row.rank[2]}]`)),
-    h("th", { scope: "row" }, methodName(row.label), toggle, row.kind === "method" ? null : h("span", { class: "kind" }, row.kind)),
+    h("th", { scope: "row" }, methodName(row.label), toggle, kindMark(row)),
     h("td", { class: "mean" }, value === null ? "-" : h("div", { class: "measure" }, h("span", null, number(value, true)), gainBar(value, weighted() ? null : row.gain, row))),
     h("td", { class: "number" }, row.evaluations.toLocaleString("en")), cells(row.label)),
   ...(opened.has(row.label) ? row.variants.map(([label, gain]) => h("tr", { class: "variant", "data-variant": label },
@@ -209,8 +212,8 @@ function gainBar(value, interval, row) {
 /** The same on a phone: a card a method, a box a question. */
 function phoneCard(row, index) {
   const rank = weighted() && index !== null ? String(index + 1) : rankText(row), value = mean(row);
-  return h("li", { class: row.kind === "method" ? null : "other" },
-    h("p", { class: "line" }, h("span", null, methodName(row.label), row.kind === "method" ? null : h("span", { class: "kind" }, row.kind)), h("span", { class: "range" }, row.rank ? `rank ${rank}` : "not ranked")),
+  return h("li", { class: rowClass(row) },
+    h("p", { class: "line" }, h("span", null, methodName(row.label), kindMark(row)), h("span", { class: "range" }, row.rank ? `rank ${rank}` : "not ranked")),
     h("p", { class: "line" }, h("span", null, value === null ? "no mean" : `gain ${number(value, true)}`), value === null ? null : gainBar(value, weighted() ? null : row.gain, row), h("span", { class: "range" }, plural(row.evaluations, "evaluation"))),
     h("ul", { class: "chips" }, FRONT.questions.map((question, place) => h("li", { class: `heat ${row.aurocs[place] === null ? "none" : heat(row.aurocs[place])}` }, h("span", null, question.name), " ", row.aurocs[place] === null ? "\u2013" : number(row.aurocs[place])))));
 }
