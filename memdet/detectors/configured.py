@@ -71,6 +71,10 @@ class Configured:
                 raise UserError(f"{self.kind} {self.info.name}: {key}={value!r}: {reason}") from None
             setattr(self, key, parsed)
 
+    def __repr__(self) -> str:
+        title = getattr(getattr(type(self), "info", None), "title", None)
+        return f"{type(self).__name__}({self.label!r}: {title})" if isinstance(title, str) else super().__repr__()
+
     @classmethod
     def option_types(cls) -> dict[str, Any]:
         """Annotation of each option, in the order of declaration."""

@@ -266,3 +266,7 @@ def test_listing_imports_no_torch():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == f"{len(detector_classes())} []"
+
+
+def test_what_a_detector_prints_as_says_which_it_is():
+    assert repr(make_detector("wen2024@steps=5")).startswith("ScoreDifferenceNorm('wen2024@steps=5': norm of the score")
