@@ -269,4 +269,4 @@ def test_listing_imports_no_torch():
 
 
 def test_what_a_detector_prints_as_says_which_it_is():
-    assert repr(make_detector("wen2024@steps=5")).startswith("ScoreDifferenceNorm('wen2024@steps=5': norm of the score")
+    assert repr(make_detector("wen2024@steps=5", detector_classes())).startswith("ScoreDifferenceNorm('wen2024@steps=5': norm of the score")
