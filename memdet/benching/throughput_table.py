@@ -17,11 +17,12 @@ from memdet.tables.table import Block, Table, left, right
 SCHEMA_VERSION = 1
 Row = dict[str, Any]
 LEGEND = (
-    "items / s: median of the rounds and its quartiles; what all batches of a seed share, loading and text encoders "
-    "are left out. Efficiency: time of the same network calls with nothing around them over time of the detector. In "
-    "forwards: time in units of a bare forward of the batch. F, JVP, VJP: network calls of a batch, in batches; "
-    "evaluations: all of these, of one item and branch each. Peak: of a process that loads the model and scores one "
-    "batch twice; on the CPU libraries included, on CUDA what the allocator gave."
+    "F, JVP, VJP: network evaluations per item. items / s: median of the rounds, with quartiles. Loading, text "
+    "encoders and the work that all batches of a seed share are not timed. evaluations / s: items / s times the "
+    "evaluations per item. efficiency: the time of the same network calls made with nothing around them, divided by "
+    "the time of the detector. in forwards: the time of the detector, divided by the time of one bare forward of the "
+    "batch. peak: memory of a process that loads the model and scores one batch twice; on the CPU it includes the "
+    "libraries, on CUDA it is what torch's allocator gave out."
 )
 _COLUMNS = (
     *left("detector"),

@@ -36,7 +36,7 @@ NOT_APPLICABLE = "not-applicable"
 INTRODUCTION = """\
 # Leaderboard
 
-Made by `memdet report results --leaderboard` from the score files in this directory, and by nothing else. To add a row,
+Made by `memdet leaderboard` from the score files in this directory, and by nothing else. To add a row,
 see [docs/submitting.md](../docs/submitting.md). The numbers are also in `leaderboard.json`.
 
 {scale}{verdict}The page that shows all of this is `leaderboard.html`. In the first tables, read a column, not a row.
@@ -61,7 +61,7 @@ page](../docs/statistics.md#the-front-page); all ranks stand in [Ranking over wo
 
 _LEGEND = f"""\
 {INTERVALS} {GROUP}
-gain: AUROC minus that of the table's best control. rank corr.: Spearman's correlation of the scores with the
+gain: AUROC minus the AUROC of the table's best control. rank corr.: Spearman's correlation of the scores with the
 measured share of copies.
 F, JVP, VJP: {COST}.
 ms / item: time per item over the same seeds, as if the detector ran alone, on the machine that the run's `run.json`

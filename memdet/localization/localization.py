@@ -40,9 +40,9 @@ FIELDS = (
 )
 WHOLE_IMAGE = "whole image"
 LEGEND = (
-    "95 % intervals in brackets, of items and noise draws; of items alone with one noise seed. Pixel AUROC: does the "
-    "map tell the shared region from the rest, mean over items. "
-    "IoU: of the region and the pixels above the threshold (in units of a map's mean), which is fixed on the dev split."
+    "Brackets: 95 % intervals over items and noise draws; with one noise seed, over items only. Pixel AUROC: how well "
+    "the map tells the pixels of the shared region from the others, mean over items. IoU: overlap of the region with "
+    "the pixels above the threshold. The threshold is in units of a map's mean, and is chosen on the dev split."
 )
 BATCH = 64
 QUANTILES = np.linspace(0.01, 0.99, 99)

@@ -31,9 +31,10 @@ FIELDS = (
     "metrics_version",
 )
 LEGEND = (
-    "AUROC of scores that average n noise draws: mean over choices of n of the run's draws, ± its standard deviation "
-    "over draws of these items, and its 95 % interval for other items and other draws. Detectors that no draw moves "
-    f"are left out. Metrics version {METRICS_VERSION}."
+    "n: the number of noise draws that a score averages. A cell is the mean AUROC over choices of n of the run's "
+    "draws, ± the standard deviation of the AUROC from choice to choice on these items; in brackets, the 95 % "
+    "interval for other items and other draws. Detectors that no draw moves are left out. Metrics version "
+    f"{METRICS_VERSION}."
 )
 _OF_TABLE = ("run", "sample_set", "sample_set_version")
 

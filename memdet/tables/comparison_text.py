@@ -16,9 +16,9 @@ from memdet.tables.table import Block, Table, left, notes_by_message, right
 
 NAMED = 8  # in a note, before the others are counted
 LEGEND = (
-    "difference: first minus second on the same items, with the 95 % interval of this pair by itself. p: two-sided, of "
-    "equal AUROCs (DeLong's test; clusters and noise seeds are the independent units, clusters alone where one seed is "
-    "all). Holm: p adjusted for all tests of its table. "
+    "difference: AUROC of the first minus AUROC of the second, on the same items, with the 95 % interval for this pair "
+    "by itself. p: two-sided p-value for equal AUROCs (DeLong's test, in which clusters and noise seeds are the "
+    "independent units; with a single seed, only clusters are). Holm: p adjusted for all tests of its table. "
     f"Metrics version {METRICS_VERSION}."
 )
 _NUMBERS = (

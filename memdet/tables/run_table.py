@@ -29,18 +29,19 @@ COLUMNS = (
 )
 HEADERS = tuple(column.header for column in COLUMNS)
 GROUP = (
-    "group: 1 holds the highest AUROC and all that do not differ from it significantly; 2 is made from the rest in the "
-    "same way, and so on (paired tests that respect clusters and draws, Holm over all pairs, .05)."
+    "group: group 1 holds the detector with the highest AUROC and every detector that does not differ from it "
+    "significantly; group 2 is made from the remaining detectors in the same way, and so on. The tests are paired, "
+    "respect clusters and noise draws, and are adjusted over all pairs after Holm, at .05."
 )
 INTERVALS = (
-    "Brackets: 95 % intervals. They cover chance in the items and in the noise draws (a noise seed is one draw, and "
-    "moves all items together); where a table says one draw, chance in the items only."
+    "Brackets: 95 % intervals. They cover chance in the items and in the noise draws; a noise seed is one draw, which "
+    "moves the scores of all items together. In a table that says one draw, they cover chance in the items only."
 )
-COST = "network forwards and Jacobian products per item, over all noise seeds that its score averages"
+COST = "network forwards and Jacobian products per item, summed over all noise seeds that its score averages"
 LEGEND = (
-    f"{INTERVALS} {GROUP} F, JVP, VJP: {COST}. ms: time per item over the same seeds, on this machine, as if the "
-    "detector ran alone. gain: AUROC minus that of the best control. rank corr.: Spearman's correlation of the scores "
-    "with the measured share of copies. *: control, which never calls the model. Metrics version "
+    f"{INTERVALS} {GROUP} F, JVP, VJP: {COST}. ms / item: time over the same seeds, on the machine of the run, as "
+    "if the detector ran alone. gain: AUROC minus the AUROC of the best control. rank corr.: Spearman's correlation of "
+    "the scores with the measured share of copies. *: control, which never calls the model. Metrics version "
     f"{METRICS_VERSION}."
 )
 NOT_RESOLVABLE = "not resolvable"
@@ -99,7 +100,7 @@ def apart(rows: Rows) -> str:
     named = ", ".join(several[:SHOWN]) + (f" and {len(several) - SHOWN} more" if len(several) > SHOWN else "")
     return (
         f"{named}: a table for each run, whose groups and gains are of that run alone. For one table of all, put the "
-        "runs below one directory and write its leaderboard: memdet report DIR --leaderboard"
+        "runs below one directory and write its leaderboard: memdet leaderboard DIR"
     )
 
 

@@ -21,20 +21,24 @@ SEED_PAPER, CHEAPER = "jeon2025", "wen2024"
 _INTRODUCTION = """\
 # Accuracy against cost
 
-Which detectors are worth their network evaluations, from the run `{run}`:
-{sets} sample sets, {seeds}. An evaluation is a forward of one item on one branch (F), a forward-mode (JVP) or a
-reverse-mode (VJP) Jacobian product, each counted as one and summed over the noise seeds; what all items share, such as
-the null branch at shared noise, is divided among them. This is the count of `memdet report --format html`. It favours
-the Jacobian products, of which one takes the time of two to three forwards ([throughput](throughput.md)).
+This page asks which detectors are worth their network evaluations. It compares accuracy and cost
+from the run `{run}`: {sets} sample sets, {seeds}.
 
-A detector is on the Pareto front of a sample set if every other detector with an equal or a higher accuracy there costs
-more. Controls are left out, and so are oracles, which look at the training images.
+Cost is the number of network evaluations per item, summed over the noise seeds. An evaluation is a forward of one item
+on one branch (F), or a Jacobian product in forward mode (JVP) or reverse mode (VJP); each counts as one. Work that all
+items share, such as the null branch at shared noise, is divided by the number of items. `memdet report --format html`
+counts in the same way. The count favours detectors with JVPs: in float32 on a CPU, a JVP takes the time of four to five
+forwards, and a VJP that of little more than one ([throughput](throughput.md)).
+
+A detector is on the *Pareto front* of a sample set if every other detector with an equal or a higher accuracy there
+costs more. Controls are not on fronts. Neither are oracles, which look at the training images.
 
 ![AUROC and TPR at 1 % FPR against network evaluations, a panel per sample set](figures/{figure})
 
-The AUROC axis is stretched towards 1, where detectors compete; what lies below .45 is drawn at its lower edge. On the
-front a name stands where it rises by .01 or more above the best control and the last one named; every point of it is in
-the tables below. Dark grey: `wen2024` and `jeon2025`, named where there is place."""
+In the figure, the AUROC axis is stretched near 1, where most detectors are; an AUROC below .45 is drawn at the lower
+edge. Not every detector of a front is named: going up, a name is shown if the point is at least .01 above the best
+control and above the last named point. The tables below hold every point. `wen2024` and `jeon2025` are also named,
+in dark grey, where there is room."""
 
 _AGAIN = """\
 `memdet reproduce cost-accuracy --from {run} --out docs` makes this page and its figure again from the
@@ -55,13 +59,14 @@ def render_cost_page(sets: Sequence[SetFronts], run: str) -> str:
         _INTRODUCTION.format(run=run, sets=len(sets), seeds=counted(seeds, "noise seed"), figure=FIGURE),
         "## What it says",
         "\n".join(f"- {sentence}" for sentence in said if sentence),
-        "A front is made of point estimates: a step that is shorter than the intervals of its ends is no evidence, and "
-        "the groups in the tables say who is not told apart.",
+        "A front is made of point estimates. A small step from one point of a front to the next may be chance; the "
+        "intervals and groups in the tables below say whether the two detectors are told apart.",
         "## Detectors that take Jacobian products",
-        f"Over the {len(told)} sets where the best detector of the front is shown to beat the best control. *Behind* "
-        "counts the sets on which some detector without Jacobian products costs less and has an AUROC at least as "
-        "high. *Most often* names the cheaper detector that is best on the most of these sets, and the number of these "
-        "sets.",
+        f"This table counts sample sets, of the {len(told)} where the best detector of the front is shown to beat the "
+        "best control. *most evaluations*: the cost on the set where it is highest. *sets*: where the detector has "
+        "scores. *on the front*: where it is on the front by AUROC. *behind*: where some detector without Jacobian "
+        "products costs less and has an AUROC at least as high. *cheaper detector*: of these, the one that is "
+        "best on the most sets, and the number of these sets.",
         _products_table(told),
     ]
     for measure, title in MEASURES.items():
@@ -69,10 +74,13 @@ def render_cost_page(sets: Sequence[SetFronts], run: str) -> str:
             parts += [f"## Fronts by {title}", _fronts_table(sets, measure)]
     unresolved = [f"`{found.name}`" for found in sets if "tpr_at_1_fpr" not in found.fronts]
     if unresolved:
-        parts.append(f"TPR at 1 % FPR takes 100 negatives; not resolvable on {_listed(unresolved)}.")
+        parts.append(
+            "TPR at 1 % FPR needs at least 100 items that are not memorized. It is therefore not resolvable on "
+            f"{_listed(unresolved)}."
+        )
     parts += [
-        f"95 % intervals in brackets. \\*: the best control, which never calls the model. {GROUP} Metrics version "
-        f"{METRICS_VERSION}.",
+        f"Brackets: 95 % intervals. \\*: the best control of the set; a control never calls the model. {GROUP} Metrics "
+        f"version {METRICS_VERSION}.",
         _AGAIN.format(run=run),
     ]
     return "\n\n".join(parts) + "\n"
@@ -88,7 +96,7 @@ def _cheap(sets: Sequence[SetFronts]) -> str:
         f"**Two evaluations are often enough.** On {len(sets) - len(more)} of {len(sets)} sets the best AUROC for at "
         f"most {CHEAP:g} evaluations per noise draw is within {number(CLOSE)} of the best at any cost."
     )
-    return text + (f" More buys more on {_steps(more, 'auroc')}." if more else "")
+    return text + (f" On the others, more evaluations raise the AUROC: on {_steps(more, 'auroc')}." if more else "")
 
 
 def _low_rates(sets: Sequence[SetFronts]) -> str:
@@ -100,7 +108,8 @@ def _low_rates(sets: Sequence[SetFronts]) -> str:
     if not more:
         return ""
     return (
-        "**More evaluations buy most at low false positive rates.** TPR at 1 % FPR rises most on "
+        "**More evaluations buy most at low false positive rates.** From the best detector within "
+        f"{CHEAP:g} evaluations per noise draw to the best at any cost, the TPR at 1 % FPR rises most on "
         f"{_steps(more, measure)}."
     )
 
@@ -130,8 +139,12 @@ def _products(sets: Sequence[SetFronts]) -> str:
         return ""
     ranked = sorted(on.items(), key=lambda pair: (-pair[1], pair[0]))
     often = _listed([f"`{name}` ({times})" for name, times in ranked])
-    text = f"**Where Jacobian products pay.** On a front by AUROC, on so many of the {len(sets)} sets, are {often}"
-    return text + (f"; on none {_listed([f'`{name}`' for name in sorted(never)])}." if never else ".")
+    text = (
+        "**Where Jacobian products pay.** These detectors with Jacobian products are on a front by AUROC (in brackets, "
+        f"on how many of the {len(sets)} sets): {often}."
+    )
+    names = _listed([f"`{name}`" for name in sorted(never)])
+    return text + (f" These are on no front: {names}." if never else "")
 
 
 def _behind_cheaper(sets: Sequence[SetFronts]) -> str:
@@ -146,9 +159,10 @@ def _behind_cheaper(sets: Sequence[SetFronts]) -> str:
         return ""
     name, dear, cheap = next((pair for pair in behind if pair[0].endswith("swap")), behind[0])
     return (
-        f"**Where they lose.** The Hessian norm of the first step, `{SEED_PAPER}`, is behind the score difference "
-        f"`{CHEAPER}`, which costs less, on {len(behind)} of {len(pairs)} sets: on `{name}` {interval(dear, 'auroc')} "
-        f"for {_count(dear)} evaluations against {interval(cheap, 'auroc')} for {_count(cheap)}."
+        f"**Where they lose.** The Hessian norm of the first step, `{SEED_PAPER}`, has a lower AUROC than the score "
+        f"difference `{CHEAPER}`, which costs less, on {len(behind)} of {len(pairs)} sets. For example, on `{name}` it "
+        f"has {interval(dear, 'auroc')} for {_count(dear)} evaluations, and `{CHEAPER}` {interval(cheap, 'auroc')} for "
+        f"{_count(cheap)}."
     )
 
 
@@ -160,7 +174,7 @@ def _no_front(sets: Sequence[SetFronts]) -> str:
     names = _listed([f"`{found.name}`" for found in blind])
     return (
         f"**Where nothing pays.** On {names} the best of the front is not shown to beat the best control (the interval "
-        "of its gain reaches 0): what the front does there is noise."
+        "of its gain reaches 0). The steps of these fronts are chance."
     )
 
 
@@ -178,9 +192,9 @@ def _products_table(sets: Sequence[SetFronts]) -> str:
             if _takes_products(row):
                 seen.setdefault(row["detector"], []).append((found, row))
     columns = (
-        *left("detector", "evaluations, where they are most"),
+        *left("detector", "most evaluations"),
         *right("sets", "on the front", "behind"),
-        *left("most often"),
+        *left("cheaper detector"),
     )
     lines = []
     for name, places in sorted(seen.items(), key=lambda pair: (max(evaluations(row) for _, row in pair[1]), pair[0])):
@@ -208,7 +222,7 @@ def _fronts_table(sets: Sequence[SetFronts], measure: str) -> str:
     columns = (
         *left("sample set", "detector"),
         *right("evaluations"),
-        *left("of these"),
+        *left("F, JVP and VJP"),
         *right(MEASURES[measure], "group by AUROC"),
     )
     lines = []

@@ -31,27 +31,36 @@ from studies.seed_paper.verdicts import (
 SCHEMA_VERSION = 1
 
 _INTRODUCTION = f"""\
-# The figures of the seed paper, again
+# The figures of the seed paper, drawn again
 
-Jeon, Kim and No ([arXiv 2412.04140](https://arxiv.org/abs/2412.04140)) read memorization off the curvature of the
-learned log density. This page draws their figures on memdet's planted models, whose memorized items are known because
-they were planted. The claims are in our words. Every verdict is computed from the numbers by a rule with a fixed bound:
+Jeon, Kim and No ([arXiv 2412.04140](https://arxiv.org/abs/2412.04140)) claim that the curvature of the learned log
+density shows which samples are memorized. This page draws their figures on memdet's planted models, of which we know
+what they have memorized. The claims are in our words. Whether a claim holds is decided from the numbers by a rule with
+a fixed bound:
 
-- two groups are told apart if the AUROC is at least {SEPARATES};
-- two means agree if their ratio is within {RATIO:.0%} of 1, and one quantity follows another item by item if Spearman's
-  rank correlation is at least {RANKS};
-- one AUROC is above another if DeLong's test gives p < {SIGNIFICANT}.
+- Two groups are told apart if the AUROC is at least {SEPARATES}.
+- Two means agree if their ratio is within {RATIO:.0%} of 1.
+- One quantity follows another from item to item if Spearman's rank correlation is at least {RANKS}.
+- One AUROC is above another if DeLong's test gives p < {SIGNIFICANT}.
 
-H is the symmetric part of the Jacobian of the score, S_c that of the conditional branch, S_D that of the difference
-J_c - J_u. Everything is exact: whole Jacobians, all eigenvalues. Eigenvalues are multiplied by sigma_t^2, so that times
-can be compared; an exact Hessian never goes below -1 on that scale (dotted line), a trained network may. Bands hold the
-middle half of the items.
+The page uses these symbols:
+
+- H is the symmetric part of the Jacobian of the score. It stands for the Hessian of the log density.
+- J_c and J_u are the Jacobians of the score of the conditional branch and of the null branch.
+- S_c is the symmetric part of J_c. S_D is the symmetric part of J_c - J_u.
+
+No estimator is used: whole Jacobians are computed, with all eigenvalues. Eigenvalues are multiplied by sigma_t^2, so
+that different times can be compared. On that scale an exact Hessian has no eigenvalue below -1 (the dotted line), but
+the Jacobian of a trained network may. Bands in the figures hold the middle half of the items.
+
+This command measures everything and draws the figures again, in about ten minutes of one core (`pip install
+'memdet[figures]'` brings matplotlib):
 
     memdet reproduce seed-paper
 
-measures and draws again, in about ten minutes of one core (`pip install 'memdet[figures]'` brings matplotlib). `--from
-docs/figures/seed-paper.json` draws from the stored numbers, `--only NAME` measures one model. `--world NAME` poses the
-claims on all models of a world instead, and adds it to a table of claims by world at the end of this page."""
+With `--from docs/figures/seed-paper.json` it draws from the stored numbers. With `--only NAME` it measures one model.
+With `--world NAME` it tests the claims on all models of a world instead, and adds that world to a table of claims at
+the end of this page."""
 
 
 def read_document(path: Path) -> Json:
@@ -112,15 +121,15 @@ def _toy(part: Json) -> list[str]:
     return [
         f"## Figure 1: the plane (`{settings['model']}`, closed form `{settings['truth']}`)",
         _picture("1", "Trajectories of the null branch in the plane, and the smallest eigenvalue along them"),
-        f"{settings['draws']} trajectories of the null branch ({settings['steps']} DDIM steps); {counts['memorized']} "
-        f"end within {RADIUS} of the tight mode (-2, 0) and count as memorized, {counts['other']} elsewhere. "
-        f"Bold: of each "
-        "group the one that ends nearest to its mode. Right: medians of all, the closed form at the points that the "
-        "network visits.",
+        f"Left: {settings['draws']} trajectories of the null branch, with {settings['steps']} DDIM steps. "
+        f"{counts['memorized']} of them end within {RADIUS} of the tight mode (-2, 0), and count as memorized; the "
+        f"other {counts['other']} end elsewhere. The bold trajectory of each group is the one that ends nearest to "
+        "its mode. Right: medians over the trajectories, of the network and of the closed form at the points that "
+        "the network visits.",
         str(judge_toy(numbers)),
         _table(["t", "score", "memorized", "others", "AUROC"], rows),
-        f"Median error of the network's smallest eigenvalue times sigma_t^2, over all times: "
-        f"{plain(numbers['median_error']['memorized'])} on memorized trajectories, "
+        f"The smallest eigenvalue (times sigma_t^2) of the network differs from that of the closed form; the median "
+        f"error over all times is {plain(numbers['median_error']['memorized'])} on memorized trajectories, "
         f"{plain(numbers['median_error']['other'])} on the others.",
     ]
 
@@ -139,14 +148,15 @@ def _pixel(part: Json) -> list[str]:
     return [
         f"## Figure 2: whole spectra (`{settings['model']}`, d = 256)",
         _picture("2", "Sorted eigenvalues of memorized and other generations at the first and the last step"),
-        f"{settings['items']} generations of the class {classes['memorized']} (one image, 100 times in the training "
-        f"set) and {settings['items']} of the class {classes['other']} (3,000 images), {settings['steps']} "
-        f"DDIM steps with "
-        f"guidance {settings['guidance']:g}; generations of one number share their noise. Spectra of S_c on these "
-        "guided trajectories. Not every generation of the memorized class is a copy: the model card says how many are.",
+        f"The figure shows spectra of S_c for {settings['items']} generations of the memorized class "
+        f"{classes['memorized']} (one image, 100 times in the training set) and {settings['items']} generations of the "
+        f"class {classes['other']} (3,000 images). The trajectories have {settings['steps']} DDIM steps with guidance "
+        f"{settings['guidance']:g}. The first generation of one class starts from the same noise as the first of the "
+        "other, and so on. Not every generation of the memorized class is a copy; the model card says how many are.",
         *map(str, judge_pixel(numbers)),
         _table(["t", "median", "memorized", "others", "AUROC"], rows),
-        "AUROC of minus the number, or of minus the eigenvalue: above .5 means that the claim's direction is right.",
+        "The AUROC is that of minus the number, or of minus the eigenvalue: above .5, the order of the two groups is "
+        "the one that the claim states.",
     ]
 
 
@@ -169,12 +179,14 @@ def _identities(part: Json) -> list[str]:
     return [
         f"## Figure 4: norms for traces (`{part['settings']['model']}`)",
         _picture("4", "Squared norms against exact traces, item by item"),
-        f"{_who(part)}, on the unguided conditional trajectory, each with noise of its own. Both are equal in the mean "
-        "over x (the second one for a Gaussian density), which says nothing of single items.",
+        f"The figure shows {_who(part)}, on the unguided conditional trajectory; each item has its own noise. In "
+        "theory, norm(s)^2 and -tr H are equal in the mean over x. So are norm(H s)^2 and -tr H^3, if the density is "
+        "Gaussian. Equal means do not say that the two quantities agree item by item.",
         *(str(judge_identity(numbers["per-item"], name)) for name in ("trace", "cubic")),
-        _table(["t", "pair", "noise", "all: ratio of means / rank corr.", "memorized", "others"], rows, text=2),
-        "With shared noise all items start at the same x: the ratio at the first step is then that of one draw, and "
-        "the draw does not blur the order of the items.",
+        _table(["t", "pair", "noise", "all items", "memorized", "others"], rows, text=2),
+        "A cell is the ratio of the two means / the rank correlation over items. With shared noise all items start "
+        "at the same x. The ratio at the first step then comes from a single draw of the noise, and differences in "
+        "the noise do not disturb the order of the items.",
     ]
 
 
@@ -193,8 +205,8 @@ def _gap(part: Json) -> list[str]:
     return [
         f"## Figure 5: the conditional branch and the difference (`{part['settings']['model']}`)",
         _picture("5", "Smallest eigenvalue of each item, of the conditional branch and of the difference"),
-        f"{_who(part)}, on the unguided conditional trajectory with the noise of the sample set "
-        f"({part['settings']['noise']}). Bars are medians; every panel has its own scale.",
+        f"The figure shows {_who(part)}, on the unguided conditional trajectory, with {part['settings']['noise']} "
+        "noise as the sample set asks. Bars are medians. Every panel has its own scale.",
         str(judge_gap(part["numbers"]["eigenvalues"])),
         _table(["t", "of", "memorized", "others", "AUROC [95 %]"], rows),
     ]

@@ -39,7 +39,9 @@ def judge_toy(numbers: Json) -> Verdict:
     learned, exact = (last[kind]["auroc"] for kind in ("learned", "exact"))
     met = [_at_least(area, SEPARATES) for area in (learned, exact)]
     start = numbers["separated_from"]["learned"]
-    since = f"They stay told apart from t = {start} on." if start is not None else "They are not told apart at the end."
+    since = "They are not told apart at the end."
+    if start is not None:
+        since = f"The two groups are told apart from t = {start} down to the end."
     reason = (
         f"At t = {last['t']} the median smallest eigenvalue times sigma_t^2 is "
         f"{eigenvalue(last['learned']['memorized'])} on trajectories into the tight mode and "
@@ -47,7 +49,10 @@ def judge_toy(numbers: Json) -> Verdict:
         f"at the same points: {eigenvalue(last['exact']['memorized'])} and "
         f"{eigenvalue(last['exact']['other'])}, {number(exact)}). {since}"
     )
-    claim = "A memorized sample sits on a sharp peak: on the way to it alone an eigenvalue is large and negative."
+    claim = (
+        "A memorized sample sits on a sharp peak. Trajectories that lead to it, and no others, have a large negative "
+        "eigenvalue."
+    )
     return Verdict(claim, _outcome(met), reason)
 
 
@@ -57,24 +62,27 @@ def judge_pixel(numbers: Sequence[Json]) -> list[Verdict]:
     positive, area = last["positive"], last["positive"]["auroc"]
     verdicts = [
         Verdict(
-            "Near the end of generation memorized samples have no positive eigenvalues, and others have some.",
+            "Near the end of the generation, memorized samples have no positive eigenvalues, and others have some.",
             _outcome([_at_least(area, SEPARATES), positive["memorized"] == 0]),
-            f"At t = {last['t']} the median number of positive eigenvalues is "
-            f"{median_count(positive['memorized'])} for memorized generations and "
-            f"{median_count(positive['other'])} for the others; minus the number has AUROC {number(area)}.",
+            f"At t = {last['t']} the median number of positive eigenvalues is {median_count(positive['memorized'])} "
+            f"for memorized generations and {median_count(positive['other'])} for the others. Minus this number, as a "
+            f"score, has AUROC {number(area)}.",
         )
     ]
     met = [_at_least(row["smallest"]["auroc"], SEPARATES) for row in (first, last)]
     each = "; ".join(
-        f"at t = {row['t']} the median smallest one times sigma_t^2 is "
+        f"at t = {row['t']} the median of the smallest eigenvalue times sigma_t^2 is "
         f"{eigenvalue(row['smallest']['memorized'])} against {eigenvalue(row['smallest']['other'])}, "
         f"AUROC {number(row['smallest']['auroc'])}"
         for row in (first, last)
     )
     reversed_at = [str(row["t"]) for row in (first, last) if row["smallest"]["auroc"] <= 1 - SEPARATES]
     note = f" At t = {' and '.join(reversed_at)} the order is the opposite one." if reversed_at else ""
-    claim = "Memorized samples have larger negative eigenvalues than others, at the first step and at the last."
-    verdicts.append(Verdict(claim, _outcome(met), f"Memorized against others, {each}.{note}"))
+    claim = (
+        "The smallest eigenvalue of memorized samples is more negative than that of others, at the first step and at "
+        "the last."
+    )
+    verdicts.append(Verdict(claim, _outcome(met), f"Memorized samples against others: {each}.{note}"))
     return verdicts
 
 
@@ -90,7 +98,8 @@ def judge_identity(numbers: Sequence[Json], name: str) -> Verdict:
         ratio, rank = (row[name]["all"][key] for key in ("ratio", "rank_correlation"))
         met += [ratio is not None and abs(ratio - 1) <= RATIO, _at_least(rank, RANKS)]
         each.append(
-            f"at t = {row['t']} mean over mean is {plain(ratio)} and the rank correlation of items {plain(rank)}"
+            f"at t = {row['t']} the ratio of the means is {plain(ratio)} and the rank correlation over items "
+            f"{plain(rank)}"
         )
     return Verdict(f"{claim}.", _outcome(met), f"{estimate} against {quantity}: {'; '.join(each)}.")
 
@@ -107,7 +116,7 @@ def judge_gap(numbers: Sequence[Json]) -> Verdict:
             f"at t = {row['t']} {interval(row['smallest_gap'])} for S_D against {interval(row['smallest'])} for S_c "
             f"({sense}, p = {plain(row['p'])})"
         )
-    claim = "The smallest eigenvalue of S_D tells memorized prompts better than that of S_c."
+    claim = "The smallest eigenvalue of S_D tells memorized prompts from others better than that of S_c."
     return Verdict(claim, _outcome(met), f"AUROC: {'; '.join(each)}.")
 
 

@@ -120,7 +120,7 @@ def test_what_costs_nothing_is_drawn_at_the_edge():
 def test_page_says_what_holds_and_no_more():
     page = render_cost_page(fronts_of([*make_set("plain"), *make_set("made-swap")]), "runs/mine")
     assert "from the run `runs/mine`" in page
-    assert "`wen2024`, which costs less, on 2 of 2 sets: on `made-swap` .600" in page
+    assert "`wen2024`, which costs less, on 2 of 2 sets. For example, on `made-swap` it has .600" in page
     assert "| jeon2025 | 3 = 1 F + 2 JVP | 2 | 0 | 2 | wen2024 (2) |" in page
     assert "| late@t=200 | 44 = 40 F + 4 VJP | 2 | 2 | 0 | - |" in page
     assert "Where nothing pays" not in page

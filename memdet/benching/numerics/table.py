@@ -33,9 +33,10 @@ FIELDS = (
     "message",
 )
 LEGEND = (
-    "All against float64. J_c: Jacobian of the conditional score; J_D: of the difference of the branches. vjp is J^T v "
-    "held against J^T v; the others are J v. jvp always takes the math kernel; attention then says what the rest of a "
-    "detector takes. AUROC shift: AUROC less that in float64."
+    "Everything is compared with float64. J_c: the Jacobian of the conditional score; J_D: the Jacobian of the score "
+    "difference. With vjp the product is J^T v, compared with J^T v in float64; with the other backends it is J v. "
+    "Products by jvp always use the math kernel; the column attention then says which kernel the rest of the detector "
+    "uses. AUROC shift: the AUROC minus the AUROC in float64."
 )
 BEGIN, END = "<!-- numerics: begin -->", "<!-- numerics: end -->"
 Row = dict[str, Any]

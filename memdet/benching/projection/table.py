@@ -39,11 +39,12 @@ FIELDS = (
 )
 EFFICIENCY = 1.0  # a detector takes no time beside its network calls, and these run at the device's peaks
 LEGEND = (
-    "At most: every operator at the published peak of arithmetic or of memory, whichever takes longer, one after the "
-    "other, each reading and writing device memory, and nothing beside the network. By FLOPs alone: as if memory took "
-    "no time. F: forward of one item and one branch (a guided step is two). JVP, VJP: Jacobian products in forward and "
-    "reverse mode; a VJP is on a graph whose forward is another F. Counts are per item and seed with noise of its "
-    "own. GB are 1e9 bytes."
+    "items / s, at most: the operators run one after the other, each reads and writes device memory, and nothing but "
+    "the network takes time. Each operator takes the longer of two times: its FLOPs at the device's published peak, or "
+    "its bytes at the published memory bandwidth. by FLOPs alone: the same, as if memory took no time. F: a forward of "
+    "one item on one branch (a guided step is two). JVP, VJP: Jacobian products in forward and reverse mode; the "
+    "forward that a VJP needs first is counted as an F. Counts are per item and seed, with per-item noise. GB: 1e9 "
+    "bytes."
 )
 Row = dict[str, Any]
 _UNIT_COLUMNS = (
@@ -54,7 +55,7 @@ _UNIT_COLUMNS = (
     *right("GB kept per row", drop=4, best="low"),
     *right("rows that fit", "batch", drop=5),
     *right("ms per row, at least", best="low"),
-    *right("of it memory", drop=2),
+    *right("memory-bound", drop=2),
 )
 _COLUMNS = (
     *left("detector"),
@@ -173,7 +174,10 @@ def _notes(plan: Plan) -> list[str]:
     for unit, traced in plan.traces.items():
         moved = sum(size for _, size in traced.uncounted.values()) / traced.rows
         names = ", ".join(f"{name} {calls}" for name, (calls, _) in traced.uncounted.items())
-        notes.append(f"{unit}: calls of operators without a FLOP formula, {_gb(moved)} GB moved per row: {names}.")
+        notes.append(
+            f"{unit}: the column TFLOP leaves out the operators for which torch has no FLOP formula. They move "
+            f"{_gb(moved)} GB per row. How often each is called: {names}."
+        )
     return notes
 
 
