@@ -99,8 +99,8 @@ def sentences(result: dict[str, Any]) -> list[str]:
     found = [threshold_sentence(result)]
     if reference:
         found.append(
-            "Expected false positives of a line: how many of these prompts would score at least as high if all were "
-            "like the reference."
+            "Expected false positives of a line: how many of these prompts would score at least as high as it if "
+            "all were like the reference prompts."
         )
         likeness = {name: value for name, value in result["likeness"].items() if value is not None}
         if likeness:
@@ -180,7 +180,8 @@ def threshold_sentence(result: dict[str, Any]) -> str:
     by_chance = _interval(threshold, "expected_false_positives", expected)
     return (
         f"Threshold {four_digits(threshold['value'])}, from {used}: expected false positive rate {rate}. "
-        f"{threshold['above']} of {n} prompts are above it; if all were like the reference, {by_chance} would be."
+        f"{threshold['above']} of {n} prompts are above it. If all {n} were like the reference prompts, {by_chance} would "
+        "be, by chance."
     )
 
 

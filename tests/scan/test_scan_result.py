@@ -333,5 +333,5 @@ def test_the_guide_shows_the_published_example():
     sentence = " ".join(guide.split("<!-- above -->")[1].split("<!-- end -->")[0].split())
     assert sentence == (
         f"{len(above)} prompts above the threshold {sum(above)} are among the {planted} that were planted, and {false} "
-        f"of the other {others} is, a realised rate of {percent(false / others)}"
+        f"of the other {others} is, which is {percent(false / others)}"
     )
