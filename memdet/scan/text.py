@@ -180,8 +180,8 @@ def threshold_sentence(result: dict[str, Any]) -> str:
     by_chance = _interval(threshold, "expected_false_positives", expected)
     return (
         f"Threshold {four_digits(threshold['value'])}, from {used}: expected false positive rate {rate}. "
-        f"{threshold['above']} of {n} prompts are above it. If all {n} were like the reference prompts, {by_chance} would "
-        "be, by chance."
+        f"{threshold['above']} of {n} prompts are above it. If all {n} were like the reference prompts, {by_chance} "
+        "would be, by chance."
     )
 
 
