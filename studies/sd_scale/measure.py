@@ -296,9 +296,10 @@ def table(found: dict[str, Any]) -> str:
         f"weights are {_gb(4 * found['model']['parameters']['text_encoder'])}.",
         f"{found['model']['parameters']['unet']:,} parameters of the UNet, {items} items; {machine['processor']}, "
         f"{machine['cores']} cores, {machine['threads']} threads, torch {machine['packages']['torch']}. "
-        f"{found['wall_seconds'] / 60:.0f} minutes in all, {found['loading_seconds']:.0f} s of them to start, load and "
-        f"end; {found['cpu_seconds'] / 60:.0f} minutes of one core, for which other processes were waiting too (load "
-        f"{found['load_before']:.1f} when it began), so the seconds an item are more than on a machine of one's own.",
+        f"The run took {found['wall_seconds'] / 60:.0f} minutes, {found['loading_seconds']:.0f} s of them to start, load "
+        f"and end. It used {found['cpu_seconds'] / 60:.0f} minutes of one core; other processes were waiting for the "
+        f"cores too (load {found['load_before']:.1f} when it began), so the seconds per item are more than on an idle "
+        "machine.",
     ]
     return markdown.document([Table(columns, rows), *text])
 
