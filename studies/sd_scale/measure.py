@@ -295,11 +295,10 @@ def table(found: dict[str, Any]) -> str:
         "`memdet bench plan` projects for the UNet and its intermediate tensors. Of the difference, the text encoder's "
         f"weights are {_gb(4 * found['model']['parameters']['text_encoder'])}.",
         f"{found['model']['parameters']['unet']:,} parameters of the UNet, {items} items; {machine['processor']}, "
-        f"{machine['cores']} cores, {machine['threads']} threads, torch {machine['packages']['torch']}. "
-        f"The run took {found['wall_seconds'] / 60:.0f} minutes, {found['loading_seconds']:.0f} s of them to start, load "
-        f"and end. It used {found['cpu_seconds'] / 60:.0f} minutes of one core; other processes were waiting for the "
-        f"cores too (load {found['load_before']:.1f} when it began), so the seconds per item are more than on an idle "
-        "machine.",
+        f"{machine['cores']} cores, {machine['threads']} threads, torch {machine['packages']['torch']}. The run took "
+        f"{found['wall_seconds'] / 60:.0f} minutes, {found['loading_seconds']:.0f} s of them to start, load and end. "
+        f"It used {found['cpu_seconds'] / 60:.0f} minutes of one core; other processes were waiting for the cores too "
+        f"(load {found['load_before']:.1f} when it began), so the seconds per item are more than on an idle machine.",
     ]
     return markdown.document([Table(columns, rows), *text])
 
