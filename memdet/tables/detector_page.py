@@ -15,19 +15,27 @@ from memdet.tables.table import Table, left
 _INTRODUCTION = """\
 # Detectors
 
-Every detector maps an item and a noise seed to one number; larger means more memorized. `memdet list detectors --format
-markdown` makes this page from the detectors themselves.
+Every detector maps an item and a noise seed to one number; a larger number means more memorized. `memdet list detectors
+--format markdown` makes this page from the code of the detectors. The [glossary](glossary.md) explains words such as
+branch, probe, trajectory and oracle. In formulas, `e` or `eps` is the predicted noise, `s` the score, `J` its Jacobian;
+`_c` marks the conditional branch and `_u` the null branch; `D` is a difference of the two branches.
 
-Access is what a detector must see: `none` and `text` are controls, which never call the model; `samples` its
-generations; `score` its predictions; `gradient` Jacobian products; `attention` its inside; `training-data` the
-training images (an oracle). Cost is per item and seed with the default options and noise of its own: F is a forward of
-one item and one branch, JVP and VJP are Jacobian products in forward and reverse mode, T the steps of the protocol's
-trajectory, to_t those that lead to `t`. Papers are keys in [`bibliography.bib`](bibliography.bib).
+The columns of the table:
 
-Fidelity is what a row is to its paper. `faithful`: the default options compute what the paper defines. `deviates`: they
-do not, and the section says how and why. `derived`: a quantity of the paper, made a detector by memdet. `ours`:
-memdet's own. The headline is the point at which the paper judges its method: options, n generations or noise draws
-averaged, guidance.
+- *fidelity*: how close the row is to its paper. `faithful`: with the default options it computes what the paper
+  defines. `deviates`: it does not, and the section says how and why. `derived`: memdet made a detector from a quantity
+  of the paper. `ours`: memdet's own.
+- *paper*: a key in [`bibliography.bib`](bibliography.bib).
+- *headline*: the setting in which the paper reports its main results: options, the number n of generations or noise
+  draws that are averaged, and guidance.
+- *access*: what the detector must see. `samples`: generations of the model; `score`: its predictions; `gradient`:
+  Jacobian products; `attention`: its attention maps; `activations`: other inner values; `training-data`: the training
+  images (an oracle). `none` and `text` are controls, which never call the model.
+- *task*: `prompt`: the detector reads the item's prompt; `image`: it reads the item's image; `any`: it needs neither.
+- *cost*: per item and seed, with per-item noise. F is a forward of one item on one branch, JVP and VJP are Jacobian
+  products in forward and reverse mode, and T is the number of steps of the protocol's trajectory. Other words are
+  options of the detector: `2 steps F` is two forwards for each of its `steps`. With shared noise the null branch at the
+  start is evaluated once for all items, which makes some detectors cheaper.
 """
 _HEADINGS = ("name", "fidelity", "year", "paper", "headline", "access", "task", "cost")
 

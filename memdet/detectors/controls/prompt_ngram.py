@@ -23,13 +23,14 @@ PROMPTS_AT_ONCE = 1_000  # prompts that are scored at once
 class PromptNgram(BlindControl):
     """Held-out decision value of a logistic regression on word and character TF-IDF features.
 
-    Five stratified folds, each family of near-duplicate prompts inside one fold. They are the same under every noise
-    seed, since it never calls the model: a run and an audit of a set show one AUROC. Where labels say nothing of the
-    prompts the pooled held-out value falls below AUROC .5 by construction (a fold with more positives leaves fewer to
-    train on), so "blind" means not above .5 beyond chance.
+    There are five stratified folds, and each family of near-duplicate prompts is inside one fold. The control never
+    calls the model, so its folds and scores are the same under every noise seed; a run and an audit of a set show the
+    same AUROC. If the labels have nothing to do with the prompts, the AUROC of the pooled held-out values is below .5:
+    a fold with more positives leaves fewer of them to train on. So "blind" means not above .5 beyond chance.
 
-    A fold learns from at most 2,000 prompts, drawn once: 1,000 of each label, or all of the rarer one and more of the
-    other. So memory does not grow with the set; up to 2,500 prompts all are learned from.
+    A fold learns from at most 2,000 prompts, drawn once: 1,000 of each label, or all of the rarer label and more of the
+    other. Memory therefore does not grow with the set. In sets of up to 2,500 prompts, a fold learns from all prompts
+    of the other four.
     """
 
     info = DetectorInfo(

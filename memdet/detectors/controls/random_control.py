@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
 
 class RandomScore(BlindControl):
-    """A random number from the item: what no detector at all looks like.
+    """A random number from the item: it shows what a score without any information looks like.
 
-    One is drawn for each item, under whatever noise seeds the others are averaged, so that a run and an audit of a set
-    show one AUROC.
+    There is one number per item, whatever the noise seed, so a run and an audit of a set show the same AUROC.
     """
 
     info = DetectorInfo(name="random", title="random number", access="none", cost="none", version=2, seeded=False)

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class Authenticity(Detector):
     """Minus d(x, y) / d(y, z): x the generation, y its nearest training image, z the training image nearest to y.
 
-    Above -1 the paper calls x unauthentic, a noisy copy of y; the share of authentic generations of a model is AuthPct
-    (:func:`memdet.metrics.authenticity`). An oracle that sees all training data, as distinct images. In the task
-    ``image`` the item takes the place of the generation.
+    If the score is above -1, the paper calls x unauthentic, a noisy copy of y. The share of authentic generations of a
+    model is AuthPct (``memdet.metrics.authenticity``). This is an oracle, which sees all training data; equal training
+    images count as one. In the task ``image`` the item takes the place of the generation.
     """
 
     info = DetectorInfo(
@@ -29,8 +29,9 @@ class Authenticity(Detector):
         cost="2 T F (1 F less with shared noise)",
         fidelity="deviates",
         deviation=(
-            "distances are between pixels; the paper takes them in an embedding that is trained for the data. The paper"
-            " answers yes or no where the ratio passes 1; a ranking takes the ratio itself."
+            "Distances are between pixels; the paper takes them in an embedding that is trained for the data. The "
+            "paper asks only whether the ratio is above 1; the score here is the ratio itself, so that items can be "
+            "ranked."
         ),
         headline=Headline(source="one answer for each generation"),
     )

@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 class NormAndAnisotropy(Detector):
     """``g1 norm(D(x_T, t_first)) + g2 mean_pixels cos(e_u, D)(x_T, t_third-last)`` with ``D = e_c - e_u``.
 
-    Paper: Asthana et al., ICLR 2026, arXiv 2601.20642. Both terms are taken at the pure noise x_T, the second with a
-    late timestep, for which x_T is far too noisy. The cosine is taken across channels at each pixel; with one channel
-    it is +1 or -1 there, so the mean is the balance of agreeing signs. A pixel where D is zero counts 0. Samples that
-    are plain vectors are one pixel.
+    Paper: Asthana et al., ICLR 2026, arXiv 2601.20642. Both terms are computed at the pure noise x_T. The second term
+    tells the network a late timestep, although x_T is far noisier than samples of that time. The cosine is taken across
+    channels at each pixel, and averaged over pixels. With a single channel it is +1 or -1 at each pixel. A pixel where
+    D is zero counts as 0. A sample that is a plain vector counts as one pixel.
 
     Attributes:
-        weights: ``published``: the paper's (1, 2), made for Stable Diffusion; the scale of the norm grows with the
-            number of dimensions. ``dev``: g1, g2 from the dev split, by logistic regression (scikit-learn, C = 1) of
-            the labels on the two standardised terms; a term that does not vary gets weight 0.
+        weights: ``published``: the paper's (1, 2), made for Stable Diffusion; but the norm grows with the number of
+            dimensions, so they may not fit other models. ``dev``: g1 and g2 come from the dev split, by logistic
+            regression (scikit-learn, C = 1) of the labels on the two standardised terms; a term that does not vary gets
+            weight 0.
     """
 
     info = DetectorInfo(

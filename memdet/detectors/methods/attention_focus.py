@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 
 class AttentionFocus(Detector):
-    """``sum_k a_k log a_k``, minus the entropy of the attention that the last layer on the way down pays to tokens k.
+    """``sum_k a_k log a_k``: minus the entropy of the attention that one layer pays to tokens k.
 
-    The attention is that of the conditional branch at the starting noise, averaged over heads and pixels before the
-    entropy is taken. A prompt that was learned with one image is told from its neighbours by few words. Where no token
-    takes most of the attention of ordinary prompts, as in small text encoders with short captions, attention to these
-    few words lowers the entropy. Where the first token takes most of it, as in Stable Diffusion, the same attention
-    raises the entropy, and `ren2024-layer-entropy` is the detector to use.
+    The layer is the last one of the downsampling half. The attention is that of the conditional branch at the starting
+    noise, averaged over heads and pixels before the entropy is taken. The idea: a few words of a memorized prompt
+    distinguish it from similar prompts, and these words get much attention. In models whose attention is spread over
+    the tokens of ordinary prompts (small text encoders with short captions), this lowers the entropy. In Stable
+    Diffusion, the first token gets most of the attention of ordinary prompts; there the same effect raises the entropy,
+    and ``ren2024-layer-entropy`` is the detector to use.
     """
 
     info = DetectorInfo(

@@ -20,13 +20,13 @@ SMALLEST_SPREAD = 1e-6  # of the mean length; below it a spread is rounding
 class StepLengthOutlier(Detector):
     """``max_t abs(norm(z_t - z_{t+1}) - mu_t) / sd_t`` along the guided trajectory.
 
-    Paper: Huang, Zhang, Chen, Li, Hong, You, Yang, "Broken Memories", KDD 2026, arXiv 2605.22050. mu_t and sd_t are
-    mean and sample standard deviation of the same lengths over reference prompts that are not memorized; here these
-    are the items of the dev split with label 0, under the same seed. No test item ever contributes. Steps at which the
-    reference does not vary are left out.
+    Paper: Huang, Zhang, Chen, Li, Hong, You, Yang, "Broken Memories", KDD 2026, arXiv 2605.22050.
+    ``norm(z_t - z_{t+1})`` is the length of a step. mu_t and sd_t are the mean and the sample standard deviation of
+    this length over reference prompts that are not memorized. Here the reference is the dev items with label 0, under
+    the same seed; no test item is ever used. Steps with sd_t = 0 are left out.
 
     Attributes:
-        first: How many steps count, from the noise on; none means all. The paper's early variant takes 3.
+        first: Number of steps that count, from the noise on; none means all. The paper's early variant takes 3.
     """
 
     info = DetectorInfo(

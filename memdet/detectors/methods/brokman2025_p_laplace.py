@@ -20,18 +20,18 @@ class InwardFlux(Detector):
     The centre is ``x = alpha_t x_0``, where x_0 is the item's image, or the latent of the finished guided image.
 
     Paper: Brokman et al., "Identifying Memorization of Diffusion Models through p-Laplace Analysis", 2025, arXiv
-    2505.08246, for p = 1: by the divergence theorem ``div n = lim d / r mean_u u . n(x + r u)``, which is the
-    1-Laplacian of log p. Around a sharp peak the score points inward everywhere. The factor ``d / r``, the same for all
-    items, is left out: the score lies between -1 and 1. The radius is that of the noise at t, so a point of the sphere
-    is where a noisy version of the image lies. The u_k are Gaussian vectors of unit length, uniform on the sphere, the
-    same for all items of a seed. The paper's 8 batches of 128 directions are many; ``directions=32`` is a cheap
-    variant.
+    2505.08246, for p = 1. By the divergence theorem ``div n = lim d / r mean_u u . n(x + r u)``, which is the
+    1-Laplacian of log p. Around a sharp peak, the score points inward everywhere. The factor ``d / r`` is the same for
+    all items and is left out, so the score lies between -1 and 1. The radius is the usual length of the noise at t, so
+    points of the sphere are like noisy versions of the image. The u_k are normalised Gaussian vectors (uniform on the
+    sphere), the same for all items of a seed. The paper's 8 batches of 128 directions are expensive; ``directions=32``
+    is a cheap variant.
 
     Attributes:
-        directions: N.
-        radius: Of the sphere, in units of ``sigma_t sqrt(d)``.
+        directions: Number of directions u_k.
+        radius: Radius of the sphere, in units of ``sigma_t sqrt(d)``.
         t: Timestep, any of the schedule.
-        draw: Which random vectors; another number takes others at the same noise.
+        draw: Number of the set of random vectors. Another number gives other vectors at the same noise.
     """
 
     info = DetectorInfo(

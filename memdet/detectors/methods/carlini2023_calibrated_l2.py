@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 class CalibratedL2(Detector):
     """Minus d_1 / (alpha * mean of d_1 ... d_n), the distances of the generation to its n nearest training images.
 
-    The paper extracts images of CIFAR-10 by it: a plain l2 distance finds dull pictures, which are near to many. An
-    oracle that sees all training data, as distinct images. In the task ``image`` the item takes the place of the
-    generation.
+    The paper extracts images of CIFAR-10 with it. A plain l2 distance would mostly find pictures with little content,
+    because these are near to many others; the division corrects this. This is an oracle, which sees all training data;
+    equal training images count as one. In the task ``image`` the item takes the place of the generation.
 
     Attributes:
-        neighbours: n.
-        alpha: Scales all scores alike.
+        neighbours: n, the number of nearest training images.
+        alpha: Multiplies all scores by the same factor, and so changes no ranking.
     """
 
     info = DetectorInfo(

@@ -19,13 +19,12 @@ class TiledL2(Detector):
     """Minus the mean, over pairs of generations, of the largest root mean square difference among their tiles.
 
     Paper: Carlini et al., "Extracting Training Data from Diffusion Models", USENIX Security 2023, arXiv 2301.13188:
-    generations of a memorized prompt are alike, and the largest of 4 x 4 tiles keeps pictures with a common background
-    from passing for it. The paper looks for cliques of near-equal generations among 500; the mean over few is what
-    later papers compare with. Images are decoded, in [0, 1].
+    generations of a memorized prompt resemble each other. Two different pictures with the same background would look
+    similar on average; the largest difference among 4 x 4 tiles tells them apart. Images are decoded, in [0, 1].
 
     Attributes:
-        generations: Per item and seed; each is a trajectory from a starting noise of its own.
-        tiles: Per side; they must divide the image's height and width.
+        generations: Number of generations per item and seed, each from a starting noise of its own.
+        tiles: Number of tiles per side; it must divide the height and the width of the image.
     """
 
     info = DetectorInfo(
@@ -38,8 +37,8 @@ class TiledL2(Detector):
         cost="2 generations T F (1 F less a generation with shared noise)",
         fidelity="deviates",
         deviation=(
-            "the paper looks for cliques of ten or more near-equal generations among 500, which takes 500 trajectories "
-            "a prompt. The mean distance over few generations is what later papers compare with."
+            "the paper generates 500 images per prompt and looks for cliques of ten or more that are nearly equal. The "
+            "score here is the mean distance over a few generations, with which later papers compare."
         ),
         headline=Headline("generations=4", guidance=7.5, source="n = 4 of later papers' baseline; the paper takes 500"),
     )

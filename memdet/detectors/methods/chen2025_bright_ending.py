@@ -17,12 +17,13 @@ class BrightEnding(Detector):
     """``mean_i norm(D_i * m) / mean(m)`` over all guided steps i, with ``D = eps_c - eps_u`` and a mask m of pixels.
 
     The mask is the cross-attention to the end token at the last step, averaged over heads and over the layers of
-    highest resolution on the way down.
+    highest resolution in the downsampling half.
 
     Paper: Chen, Liu, Shah, Xu, "Exploring Local Memorization in Diffusion Models via Bright Ending Attention", ICLR
-    2025, arXiv 2410.21665: where a part of the image is memorized, the last step attends to the end token there, so the
-    magnitude of Wen et al. is taken there. Where the attention is coarser than the latents, which Stable Diffusion's
-    is not, the mask is enlarged bilinearly. A mask that is equal everywhere gives the mean of ``norm(D)``.
+    2025, arXiv 2410.21665: where a part of the image is memorized, the last step attends to the end token. The method
+    therefore takes the norm of Wen et al. (2024) at these pixels. If the attention map is coarser than the latents, the
+    mask is enlarged bilinearly; in Stable Diffusion it is not coarser. A mask that is equal everywhere gives the mean
+    of ``norm(D)``.
     """
 
     info = DetectorInfo(

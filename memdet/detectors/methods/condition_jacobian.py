@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 class ConditionJacobian(Detector):
     """``norm((d s_c / d c) (c - null))``: the derivative of the conditional score along the step from null to c, at c.
 
-    Paper: a workshop paper of 2026. The derivative is exact, by forward AD through the embedding. Conditions in which
-    nothing can be differentiated, class numbers say, have no score.
+    Paper: a workshop paper of 2026. The derivative is exact, by forward AD through the embedding. Conditions that
+    cannot be differentiated, such as class numbers, have no score.
 
     Attributes:
-        t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
+        t: Timestep, the nearest on the unguided conditional trajectory; none means pure noise, at the first step.
     """
 
     info = DetectorInfo(

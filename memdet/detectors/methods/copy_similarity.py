@@ -17,15 +17,15 @@ _CHUNK = 4_096  # training images at once
 class CopySimilarity(Detector):
     """Cosine of the embeddings of the generation and of the most similar training image.
 
-    An oracle that sees all training data. ``sscd`` is the copy detector that the field labels memorized prompts with
-    (Pizzi et al., "A Self-Supervised Descriptor for Image Copy Detection", CVPR 2022, arXiv 2202.10261), see
-    :mod:`memdet.models.sscd`; the first time it embeds every training image of a model, some 20 ms each, and keeps what
-    it found in the user's cache. The rule that a cosine above .7 is a copy does not carry over to small pictures of few
-    kinds, of which different ones are alike: :meth:`thresholds` gives it and one from the training images. In the task
-    ``image`` the item itself takes the place of the generation.
+    This is an oracle, which sees all training data. ``sscd`` is the copy detector by which many papers label prompts as
+    memorized (Pizzi et al., "A Self-Supervised Descriptor for Image Copy Detection", CVPR 2022, arXiv 2202.10261), see
+    :mod:`memdet.models.sscd`. On the first use it embeds every training image of a model, at some 20 ms each, and keeps
+    the embeddings in the user's cache. Papers call a cosine above .7 a copy. This does not hold for small pictures of
+    few kinds, where different pictures resemble each other; ``thresholds`` gives both .7 and a threshold from the
+    training images. In the task ``image`` the item itself takes the place of the generation.
 
     Attributes:
-        embedding: ``sscd``, which takes the extra ``sscd``, or ``pixel``: the pixels themselves, less their mean.
+        embedding: ``sscd``, which needs the extra ``sscd``, or ``pixel``: the pixels minus their mean.
     """
 
     info = DetectorInfo(

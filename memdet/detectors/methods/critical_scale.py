@@ -19,16 +19,17 @@ if TYPE_CHECKING:
 class CriticalScale(Detector):
     """The largest ``sigma_t / alpha_t`` from which denoising leads back to the sample: the width of its basin.
 
-    The image, or the end of the guided trajectory, gets fresh noise of several levels and is denoised again under the
-    condition, without guidance, by the remaining steps of the trajectory. It has come back where it ends nearer than
-    ``tolerance`` times its own norm. The levels are evenly spaced over the trajectory, the first of them pure noise;
-    between the largest from which it comes back and the next the scale is interpolated. Memorized samples have wide
-    basins (Pham et al., "Memorization to Generalization: Emergence of Diffusion Models from Associative Memory", arXiv
-    2505.21777); one that comes back from pure noise has that level's scale.
+    The sample is the image, or the end of the guided trajectory. Fresh noise of several levels is added to it. From
+    each level it is denoised under the condition, without guidance, by the remaining steps of the trajectory. It has
+    come back if the distance to the sample is less than ``tolerance`` times the norm of the sample. The levels are
+    evenly spaced over the trajectory, and the first is pure noise. The score is interpolated between the largest level
+    from which the sample comes back and the next one. A sample that comes back from pure noise gets the scale of that
+    level. Memorized samples have wide basins (Pham et al., "Memorization to Generalization: Emergence of Diffusion
+    Models from Associative Memory", arXiv 2505.21777).
 
     Attributes:
-        levels: How many.
-        tolerance: Of the distance, in norms of the sample.
+        levels: Number of noise levels.
+        tolerance: Largest distance that counts as having come back, in norms of the sample.
     """
 
     info = DetectorInfo(

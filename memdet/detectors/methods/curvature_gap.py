@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 class CurvatureGap(Detector):
     """``sqrt(mean_k norm(J_D v_k)^2)``, an estimate of the Frobenius norm of ``J_D = J_c - J_u``.
 
-    The v_k are Rademacher vectors, the same for all items of a seed, and products are one-sided finite differences at
-    the starting noise. With shared noise the null branch is evaluated once per seed. This leaves ``1 + probes``
-    forwards per item: with one probe the cost of a guided step.
+    The v_k are Rademacher vectors, the same for all items of a seed. Products are one-sided finite differences at the
+    starting noise. With shared noise the null branch is evaluated once per seed. An item then costs ``1 + probes``
+    forwards; with one probe this is as much as a guided step.
 
     Attributes:
-        probes: Products per branch.
-        t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
-        backend: ``fd-one-sided``, or ``jvp`` and ``fd`` for a more exact product. In half precision rounding drowns
-            differences: products are then by ``jvp`` whatever is said here, and counted as such.
-        estimator: ``probes``, or ``exact``: the norm itself, of closed forms and small networks.
-        draw: Which random vectors; another number takes others at the same noise.
+        probes: Jacobian products per branch.
+        t: Timestep, the nearest on the unguided conditional trajectory; none means pure noise, at the first step.
+        backend: ``fd-one-sided``, or ``jvp`` and ``fd`` for a more exact product. In half precision, rounding destroys
+            differences: products are then computed as ``jvp``, whatever this option says, and are counted as JVPs.
+        estimator: ``probes``, or ``exact``: the norm itself, for closed forms and small networks only.
+        draw: Number of the set of random vectors. Another number gives other vectors at the same noise.
     """
 
     info = DetectorInfo(

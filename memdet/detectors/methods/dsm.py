@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 class PredictionChange(Detector):
     """``norm(e_c(x_{k+1}, t_{k+1}) - e_c(x_k, t_k))`` along the guided trajectory, which starts at step 0.
 
-    Paper: "Early Detection of Memorization in Diffusion Models" (anonymous, ICML 2026), where it is the dynamical
-    singularity metric. The official code squares the norm, which orders the items of one seed alike. No null prediction
-    is made at the later of the two steps, which the score does not need.
+    Paper: "Early Detection of Memorization in Diffusion Models" (anonymous, ICML 2026), which calls it the dynamical
+    singularity metric. The official code squares the norm; this does not change the order of the items of one seed. The
+    score needs no null prediction at the later of the two steps, so none is made.
 
     Attributes:
-        k: The earlier step, 0 or 1; the paper's best figures are of 1.
-        of: What changes: ``prediction``, the conditional one; ``gap``, a second public reading, the score difference
-            ``s_c - s_u``, which takes one forward more.
+        k: The earlier of the two steps, 0 or 1; the paper's best figures are for 1.
+        of: The quantity whose change is measured. ``prediction``: the conditional prediction. ``gap``: the score
+            difference ``s_c - s_u``, which is another public reading of the method, and costs one forward more.
     """
 
     info = DetectorInfo(

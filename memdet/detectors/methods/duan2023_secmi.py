@@ -20,13 +20,14 @@ class StepwiseError(Detector):
 
     Paper: Duan et al., "Are Diffusion Models Vulnerable to Membership Inference Attacks?", ICML 2023, arXiv 2302.01316,
     statistic SecMI_stat. A step from a to b is ``x_b = alpha_b x0_hat + sigma_b e`` with
-    ``x0_hat = (x_a - sigma_a e) / alpha_a`` and ``e = e_c(x_a, a)``. The image counts as x at timestep 0 and is
-    inverted by such steps of ``stride`` timesteps, ten with the defaults, which are the paper's; the last step is
-    shorter where the stride does not divide t. The paper squares the norm, which orders items alike. No noise is drawn.
+    ``x0_hat = (x_a - sigma_a e) / alpha_a`` and ``e = e_c(x_a, a)``. The image counts as x at timestep 0. It is
+    inverted by such steps of ``stride`` timesteps; with the default options, which are the paper's, there are ten. If
+    the stride does not divide t, the last step is shorter. The paper squares the norm, which does not change the order
+    of the items. No noise is drawn.
 
     Attributes:
         t: Timestep at which the error is taken.
-        stride: Timesteps a step.
+        stride: Number of timesteps per step.
     """
 
     info = DetectorInfo(

@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 class EigenvalueGap(Detector):
     """Minus the smallest eigenvalue of ``S_D = (J_D + J_D^T) / 2`` with ``J_D = J_c - J_u``, at one time.
 
-    The Hessian of a noisy density is bounded below by ``-1 / sigma^2``: the smallest eigenvalue of one branch saturates
-    there when the item is memorized, and often when it is not. The difference of the branches does not. The eigenvalue
-    is a Ritz value of ``krylov`` products of each branch from one random start, exact where ``krylov`` reaches the
-    dimension.
+    The eigenvalues of the Hessian of a noisy density are never below ``-1 / sigma^2``. The smallest eigenvalue of a
+    single branch reaches this bound when the item is memorized, but often also when it is not. The difference of the
+    two branches does not saturate in this way. The eigenvalue is a Ritz value from ``krylov`` products of each branch,
+    with one random start. It is exact if ``krylov`` reaches the dimension.
 
     Attributes:
-        t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
+        t: Timestep, the nearest on the unguided conditional trajectory; none means pure noise, at the first step.
         krylov: Jacobian products per branch.
-        estimator: ``krylov``, or ``exact``: the whole spectrum, of closed forms and small networks.
-        backend: ``vjp`` (reverse AD: J^T has the same symmetric part, and cheaper products) or ``jvp`` (forward AD).
-        draw: Which random vectors; another number takes others at the same noise.
+        estimator: ``krylov`` estimates. ``exact`` computes the whole spectrum, for closed forms and small networks
+            only.
+        backend: ``vjp`` (reverse AD; its products are cheaper, and J^T has the same symmetric part as J) or ``jvp``
+            (forward AD).
+        draw: Number of the set of random vectors. Another number gives other vectors at the same noise.
     """
 
     info = DetectorInfo(

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 class FewStepCurvature(Detector):
     """``-tr J_c`` where a few large DDIM steps lead from pure noise, without a null branch.
 
-    Curvature late on the trajectory tells memorized samples from others (Jeon, Kim, No, arXiv 2412.04140), and most of
-    its price is the way there. A few large steps end near the same mode, so the way is short: with the defaults eight
-    forwards. Probes are Rademacher vectors, the same for all items of a seed.
+    Curvature late on the trajectory tells memorized samples from others (Jeon, Kim, No, arXiv 2412.04140), but most of
+    its cost is the way there. A few large steps end near the same mode, and make the way cheap: with the default
+    options the whole score takes eight forwards. Probes are Rademacher vectors, the same for all items of a seed.
 
     Attributes:
-        steps: Large steps of the conditional branch alone, from pure noise to ``t``.
-        t: Timestep at which the curvature is taken, the nearest of the trajectory's.
+        steps: Number of large steps of the conditional branch alone, from pure noise to ``t``.
+        t: Timestep at which the curvature is measured, the nearest of the trajectory's.
         probes: Random vectors per item.
-        backend: ``fd-one-sided`` (a forward a probe), ``vjp`` or ``jvp``. In half precision rounding drowns
-            differences: products are then by ``jvp`` whatever is said here, and counted as such.
-        draw: Which random vectors; another number takes others at the same noise.
+        backend: ``fd-one-sided`` (one forward per probe), ``vjp`` or ``jvp``. In half precision, rounding destroys
+            differences: products are then computed as ``jvp``, whatever this option says, and are counted as JVPs.
+        draw: Number of the set of random vectors. Another number gives other vectors at the same noise.
     """
 
     info = DetectorInfo(

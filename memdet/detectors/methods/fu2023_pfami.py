@@ -21,14 +21,14 @@ class ProbabilisticFluctuation(Detector):
     ``L(x, t) = mean (e_c(alpha_t x + sigma_t eps, t) - eps)^2``. Each time has noise of its own, the same for x and x'.
 
     Paper: Fu et al., "A Probabilistic Fluctuation based Membership Inference Attack for Diffusion Models", 2023, arXiv
-    2308.12143, the statistic PFAMI_Met: around a training image the likelihood falls on all sides, so its loss is small
-    beside that of its neighbours. A neighbour is a crop, bilinearly enlarged, whose side is a share of the image's; the
-    official code takes one share of ten from .95 to .70, at ten times, and divides by the loss.
+    2308.12143, the statistic PFAMI_Met. Around a training image the likelihood falls on all sides, so the loss of the
+    image is small compared with the losses of its neighbours. A neighbour is a crop that is enlarged bilinearly. The
+    official code crops to one of ten sizes (from .95 to .70 of the side), at ten times, and divides by the loss.
 
     Attributes:
         times: Number of times: 0, stride, 2 stride and so on.
-        stride: Timesteps between two times.
-        crop: Side of the crop as a share of the image's; pixels are rounded down.
+        stride: Number of timesteps between two times.
+        crop: Side of the crop, as a share of the image's; the number of pixels is rounded down.
     """
 
     info = DetectorInfo(
@@ -41,9 +41,10 @@ class ProbabilisticFluctuation(Detector):
         cost="2 times F",
         fidelity="deviates",
         deviation=(
-            "The official code subtracts the same fluctuation of a reference model, which a set here does not have; "
-            "its option calibration=false leaves that out too. It draws new noise for the crop; here it is the "
-            "same, so that the difference is not that of two draws. Latents are cropped as they are, not their image."
+            "The official code subtracts the same fluctuation of a reference model, which sample sets do not have. "
+            "(Its option calibration=false leaves this out too.) It draws new noise for the crop; here the noise is "
+            "the same, so that the difference does not come from two draws. Latents are cropped themselves, and not "
+            "the image that they decode to."
         ),
         headline=Headline(source="ten times 0 to 450, one crop: 20 queries; calibrated by a reference model"),
     )

@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 class HessianCubic(Detector):
     """``norm(J_c s_c)^2`` at one time.
 
-    Derived from a lemma of Jeon, Kim, No, ICML 2025, arXiv 2412.04140, who do not propose it as a detector: for a
-    Gaussian ``E norm(H s)^2 = -tr H^3``, so large negative eigenvalues count with their cube. This is the conditional
-    branch alone; ``jeon2025`` takes the difference of the branches. J s is a Jacobian-vector product: J is not
-    symmetric in a trained network.
+    Derived from a lemma of Jeon, Kim, No, ICML 2025, arXiv 2412.04140: for a Gaussian, ``E norm(H s)^2 = -tr H^3``.
+    Large negative eigenvalues enter this trace by their third power. The authors do not propose it as a detector. It
+    uses the conditional branch alone; ``jeon2025`` uses the difference of the branches. The Jacobian of a trained
+    network is not symmetric; the product here is J s, a Jacobian-vector product.
 
     Attributes:
-        t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
-        backend: ``jvp`` (exact), ``fd`` (central difference), ``fd-one-sided``, or ``closed-form`` where that is known.
+        t: Timestep, the nearest on the unguided conditional trajectory; none means pure noise, at the first step.
+        backend: ``jvp`` (exact), ``fd`` (central difference), ``fd-one-sided``, or ``closed-form`` for models that know
+            the product.
     """
 
     info = DetectorInfo(

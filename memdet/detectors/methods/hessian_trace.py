@@ -19,20 +19,21 @@ if TYPE_CHECKING:
 class HessianTrace(Detector):
     """``-tr J_c`` at one time.
 
-    Derived from a lemma of Jeon, Kim, No, arXiv 2412.04140, who do not propose it as a detector: by integration by
-    parts ``E norm(s)^2 = -E tr H``, so the norm of the score measures curvature; here the trace itself is estimated at
-    one point. Probes are Rademacher vectors, whose variance sees off-diagonal entries only (Hutchinson 1990), the same
-    for all items of a seed.
+    Derived from a lemma of Jeon, Kim, No, arXiv 2412.04140: by integration by parts ``E norm(s)^2 = -E tr H``, so the
+    norm of the score measures curvature. The authors do not propose the trace as a detector. Here the trace itself is
+    estimated at one point. Probes are Rademacher vectors, the same for all items of a seed. The diagonal of J adds
+    nothing to the variance of this estimate (Hutchinson 1990).
 
     Attributes:
-        t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
+        t: Timestep, the nearest on the unguided conditional trajectory; none means pure noise, at the first step.
         probes: Random vectors per item.
-        estimator: ``hutchinson``: one product a probe. ``hutch++`` (Meyer et al. 2021) and ``xtrace`` (Epperly et al.
-            2024): 1.5 and 2 products a probe, on ``J + I / sigma^2``, which is close to low rank; both take two probes
-            or more, ``xtrace`` at most as many as dimensions. ``exact``: the whole spectrum, of closed forms and small
-            networks.
-        backend: ``vjp`` (reverse AD: J^T has the trace of J, and cheaper products) or ``jvp`` (forward AD).
-        draw: Which random vectors; another number takes others at the same noise.
+        estimator: ``hutchinson``: one product per probe. ``hutch++`` (Meyer et al. 2021) and ``xtrace`` (Epperly et al.
+            2024): 1.5 and 2 products per probe, of ``J + I / sigma^2``, which has nearly low rank; both need at least
+            two probes, and ``xtrace`` takes no more than there are dimensions. ``exact``: the whole spectrum, for
+            closed forms and small networks only.
+        backend: ``vjp`` (reverse AD; its products are cheaper, and J^T has the same trace as J) or ``jvp`` (forward
+            AD).
+        draw: Number of the set of random vectors. Another number gives other vectors at the same noise.
     """
 
     info = DetectorInfo(

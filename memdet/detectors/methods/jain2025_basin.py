@@ -16,16 +16,18 @@ class AttractionBasin(Detector):
     """A statistic of ``norm(D(x_i, t_i))``, i = 0 .. steps - 1, along the trajectory without guidance.
 
     Paper: Jain et al., "Classifier-Free Guidance Inside the Attraction Basin May Cause Memorization", CVPR 2025, arXiv
-    2411.16738. A memorized condition pulls all trajectories into its basin: norm(D) is large there, and falls until
-    the trajectory leaves the basin. The paper mitigates with this curve. Its dynamic transition point is the first
-    **local** minimum of norm(D), from which guidance sets in; its static one is a fixed timestep, 650 or 500, up to
-    which the null branch is followed. To score prompts by the curve is memdet's reading.
+    2411.16738. A memorized condition attracts all trajectories into its basin. norm(D) is large inside the basin, and
+    falls until the trajectory leaves it. The paper uses this curve for a mitigation, and guides only from a transition
+    point on. Its dynamic transition point is the first **local** minimum of norm(D). Its static one is a fixed
+    timestep, 650 or 500; before it, the null branch is followed. The paper does not score prompts; to do so by this
+    curve is memdet's idea.
 
     Attributes:
-        statistic: ``peak``: the largest norm. ``transition``: the step of the first local minimum, counted from 0 at
-            the noise, which is smaller than both its neighbours; a curve without one never leaves the basin and counts
-            its length. A later transition is more memorized.
-        guidance: 0 follows the null branch, as the official code does before the transition point; 1 the condition.
+        statistic: ``peak``: the largest norm. ``transition``: the step of the first local minimum, which is smaller
+            than both its neighbours; steps are counted from 0 at the noise. A curve without a local minimum never
+            leaves the basin, and gets its length. A later transition counts as more memorized.
+        guidance: 0 follows the null branch, as the official code does before the transition point; 1 follows the
+            conditional branch.
     """
 
     info = DetectorInfo(

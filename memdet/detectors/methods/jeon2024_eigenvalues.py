@@ -17,20 +17,22 @@ if TYPE_CHECKING:
 class Eigenvalues(Detector):
     """A statistic of the spectrum of ``S_c = (J_c + J_c^T) / 2`` at one time.
 
-    Paper: Jeon, Kim, No, arXiv 2412.04140v1: memorized samples sit where the Hessian has large negative eigenvalues
-    and no positive ones near the end of the trajectory. It is seen through ``krylov`` products per item: extreme
-    eigenvalues as Ritz values, counts by Gauss quadrature of the spectral density with one random start, exact where
-    ``krylov`` reaches the dimension.
+    Paper: Jeon, Kim, No, arXiv 2412.04140v1: at memorized samples the Hessian has large negative eigenvalues, and near
+    the end of the trajectory no positive ones. The spectrum is estimated from ``krylov`` products per item with one
+    random start. Extreme eigenvalues are Ritz values, and counts come from Gauss quadrature of the spectral density.
+    All are exact if ``krylov`` reaches the dimension.
 
     Attributes:
-        statistic: ``smallest``: minus the smallest eigenvalue. ``count-below``: the number of eigenvalues below
-            ``-c / sigma^2``. ``positive``: minus the number of positive eigenvalues.
-        t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
+        statistic: ``smallest``: minus the smallest eigenvalue. ``count-below``: the number of eigenvalues below ``-c /
+            sigma^2``. ``positive``: minus the number of positive eigenvalues.
+        t: Timestep, the nearest on the unguided conditional trajectory; none means pure noise, at the first step.
         krylov: Jacobian products per item.
         c: Threshold of ``count-below``, in units of ``1 / sigma^2``.
-        estimator: ``krylov``, or ``exact``: the whole spectrum, of closed forms and small networks.
-        backend: ``vjp`` (reverse AD: J^T has the same symmetric part, and cheaper products) or ``jvp`` (forward AD).
-        draw: Which random vectors; another number takes others at the same noise.
+        estimator: ``krylov`` estimates. ``exact`` computes the whole spectrum, for closed forms and small networks
+            only.
+        backend: ``vjp`` (reverse AD; its products are cheaper, and J^T has the same symmetric part as J) or ``jvp``
+            (forward AD).
+        draw: Number of the set of random vectors. Another number gives other vectors at the same noise.
     """
 
     info = DetectorInfo(

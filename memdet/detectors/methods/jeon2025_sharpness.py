@@ -16,15 +16,17 @@ class Sharpness(Detector):
     """``norm(J_D s_D)^power`` with ``J_D = J_c - J_u`` and ``s_D = s_c - s_u``, at one time.
 
     Paper: Jeon, Kim, No, "Understanding and Mitigating Memorization in Generative Models via Sharpness of Probability
-    Landscapes", ICML 2025, arXiv 2412.04140: the Hessian of log p(c | x) times its score, which weighs the score
-    difference by curvature. The paper squares the norm, the official code does not; with several seeds the mean over
-    seeds differs between the two. J s is a Jacobian-vector product: J is not symmetric in a trained network, and
-    ``J^T s`` would be another detector.
+    Landscapes", ICML 2025, arXiv 2412.04140. It is the Hessian of log p(c | x) times its score, so the score difference
+    is weighted by curvature. The paper squares the norm; the official code does not. With several seeds, the mean over
+    seeds depends on this. The Jacobian of a trained network is not symmetric: the product here is J s, a
+    Jacobian-vector product, and ``J^T s`` would be another detector.
 
     Attributes:
-        power: 2 as in the paper or 1 as in the official code.
-        t: Timestep on the unguided conditional trajectory; none means pure noise and the first step, as in the paper.
-        backend: ``jvp`` (exact), ``fd`` (central difference), ``fd-one-sided``, or ``closed-form`` where that is known.
+        power: 2, as in the paper, or 1, as in the official code.
+        t: Timestep, the nearest on the unguided conditional trajectory; none means pure noise, at the first step, as in
+            the paper.
+        backend: ``jvp`` (exact), ``fd`` (central difference), ``fd-one-sided``, or ``closed-form`` for models that know
+            the product.
     """
 
     info = DetectorInfo(

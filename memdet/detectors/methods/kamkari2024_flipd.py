@@ -19,19 +19,20 @@ class Flipd(Detector):
 
     Papers: Kamkari, Ross, Hosseinzadeh, Cresswell, Loaiza-Ganem, "A Geometric View of Data Complexity: Efficient Local
     Intrinsic Dimension Estimation with Diffusion Models", NeurIPS 2024, arXiv 2406.03537; Ross et al. 2025 for
-    memorization. What is in the brackets is the local intrinsic dimension at x_0 as the noise goes to zero: the rate at
-    which the log density of x_0 falls as noise is added, by the Fokker-Planck equation. A memorized sample has a low
-    one. The point is x_0 scaled, without noise. x_0 is the item's image, or the end of the protocol's guided
-    trajectory. alpha and sigma are the scheduler's own: a linear schedule is wrong for a scaled-linear model (sigma^2
-    .429 instead of .325 at t = 249).
+    memorization. When noise is added, the log density at x_0 falls at a rate that the Fokker-Planck equation gives. As
+    the noise goes to zero, the expression in the brackets becomes the local intrinsic dimension at x_0. A memorized
+    sample has a low dimension. x_0 is the item's image, or the end of the protocol's guided trajectory; it is scaled by
+    alpha, and no noise is added. alpha and sigma come from the model's own schedule. (A linear schedule would be wrong
+    for a scaled-linear model: at t = 249 its sigma^2 is .429 instead of .325.)
 
     Attributes:
         t: Timestep, the nearest of the trajectory's.
-        probes: Rademacher vectors for the trace.
-        backend: ``vjp`` (reverse AD: J^T has the trace of J, and cheaper products), ``jvp`` (forward AD), ``fd``
-            (central difference) or ``fd-one-sided``.
-        estimator: ``hutchinson``, or ``exact``: the whole spectrum, of closed forms and small networks.
-        draw: Which random vectors; another number takes others at the same noise.
+        probes: Number of Rademacher vectors for the trace.
+        backend: ``vjp`` (reverse AD; its products are cheaper, and J^T has the same trace as J), ``jvp`` (forward AD),
+            ``fd`` (central difference) or ``fd-one-sided``.
+        estimator: ``hutchinson`` estimates the trace from the probes. ``exact`` computes the whole spectrum, for closed
+            forms and small networks only.
+        draw: Number of the set of random vectors. Another number gives other vectors at the same noise.
     """
 
     info = DetectorInfo(

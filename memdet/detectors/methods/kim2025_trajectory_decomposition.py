@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 class TrajectoryDecomposition(Detector):
     """Mean over the states of the guided trajectory of ``w_0 - alpha_t``, with ``x_t = w_0 x + w_T x_T`` + a rest.
 
-    Paper: Kim, Kim, Lee, "How Diffusion Models Memorize", arXiv 2509.25705. x is the end of the trajectory and x_T the
-    noise that it starts from; the weights are those of least squares, for each state between the two. By the forward
-    process w_0 would be alpha_t. A memorized sample stands there early, and guidance puts in more of it than the
-    schedule asks for; of another the early states hold little.
+    Paper: Kim, Kim, Lee, "How Diffusion Models Memorize", arXiv 2509.25705. x is the end of the trajectory, and x_T is
+    the noise that it starts from. For each state between the two, the weights are found by least squares. The forward
+    process would give w_0 = alpha_t. A memorized sample is visible early: guidance puts more of it into early states
+    than the schedule asks for. Early states of other samples contain little of their end.
     """
 
     info = DetectorInfo(
@@ -31,9 +31,10 @@ class TrajectoryDecomposition(Detector):
         cost="2 T F (1 F less with shared noise)",
         fidelity="deviates",
         deviation=(
-            "the paper takes the memorized training image for x, and is about why models memorize; a detector has the "
-            "end of the trajectory, which is that image where it is memorized. Which deviation from the schedule it "
-            "correlates with memorization, and over which steps, is read from its abstract: the mean of all states."
+            "in the paper x is the memorized training image, and the topic is why models memorize. A detector has only "
+            "the end of the trajectory, which is that image if it is memorized. The abstract does not say which "
+            "deviation from the schedule goes with memorization, or over which steps; the mean over all states is "
+            "memdet's reading."
         ),
         headline=Headline(guidance=7.5, source="50 steps of Stable Diffusion's own guidance"),
     )

@@ -19,19 +19,20 @@ class CurvatureMap(Detector):
     """Mean over pixels of ``relu(sum_channels -diag J_D)`` with ``J_D = J_c - J_u``, at the last guided step.
 
     Paper: Kim, Lee, "Localizing Memorized Regions in Diffusion Models via Coordinate-Wise Curvature Differences", ICML
-    2026, arXiv 2605.26756: where a region is memorized its coordinates have lost their variance under the condition and
-    kept it under the null. The diagonal is the mean of ``v * J_D v`` over Rademacher vectors (Bekas et al. 2007), the
-    same on both branches. Channels are summed before the relu: :meth:`map` gives that, and the score is its spatial
-    mean, which is memdet's: the paper draws maps. The relu of a noisy estimate is biased upward where the diagonal is
-    near zero; more probes lessen it. A sample that is no image is one pixel a coordinate.
+    2026, arXiv 2605.26756: in a memorized region, the coordinates have nearly no variance under the condition, but keep
+    their variance without it. The diagonal is estimated as the mean of ``v * J_D v`` over Rademacher vectors (Bekas et
+    al. 2007), the same on both branches. Channels are summed before the relu. The paper draws the map, which ``map``
+    gives; the score is its mean over pixels, which is memdet's choice. Where the diagonal is near zero, the relu of a
+    noisy estimate is biased upward; more probes reduce the bias. In a sample that is no image, each coordinate is a
+    pixel.
 
     Attributes:
-        probes: Products per branch.
+        probes: Jacobian products per branch.
         t: Timestep on the guided trajectory; none means its last step, as in the paper.
-        backend: ``vjp`` (reverse AD: J^T has the diagonal of J, and cheaper products), ``jvp`` (forward AD), ``fd``
-            (central difference) or ``fd-one-sided``.
-        estimator: ``probes``, or ``exact``: the diagonal itself, of small networks and closed forms.
-        draw: Which random vectors; another number takes others at the same noise.
+        backend: ``vjp`` (reverse AD; its products are cheaper, and J^T has the same diagonal as J), ``jvp`` (forward
+            AD), ``fd`` (central difference) or ``fd-one-sided``.
+        estimator: ``probes``, or ``exact``: the diagonal itself, for small networks and closed forms only.
+        draw: Number of the set of random vectors. Another number gives other vectors at the same noise.
     """
 
     info = DetectorInfo(

@@ -17,12 +17,12 @@ class ScoreDifferenceMap(Detector):
     """Mean over pixels of ``sum_channels (s_c - s_u)^2`` at the last step of the guided trajectory.
 
     Paper: Kim, Lee, "Localizing Memorized Regions in Diffusion Models via Coordinate-Wise Curvature Differences", ICML
-    2026, arXiv 2605.26756, Equation 5: the magnitude of Wen et al. (2024), pixel by pixel, which takes no Jacobian
-    product; a mean IoU of .830 with the memorized regions is reported. :meth:`map` gives the map. Its spatial mean, the
-    score, is memdet's.
+    2026, arXiv 2605.26756, Equation 5: the magnitude of Wen et al. (2024), pixel by pixel, without a Jacobian product.
+    The paper reports a mean IoU of .830 with the memorized regions. ``map`` gives the map. The score is its mean over
+    pixels, which is memdet's choice.
 
     Attributes:
-        t: Timestep on the guided trajectory, the nearest; none means its last step, as in the paper.
+        t: Timestep, the nearest on the guided trajectory; none means its last step, as in the paper.
     """
 
     info = DetectorInfo(

@@ -19,9 +19,9 @@ class ProximalInitialization(Detector):
     """``-norm_4(e_c(x_0, 0) - e_c(a_t, t))`` with ``a_t = alpha_t x_0 + sigma_t e_c(x_0, 0)``.
 
     Paper: Kong et al., "An Efficient Membership Inference Attack for the Diffusion Model by Proximal Initialization",
-    ICLR 2024, arXiv 2305.18355. The prediction at the image takes the place of noise, so none is drawn: a member's
-    prediction does not change from there to a_t. norm_4 is the 4-norm over all dimensions. The variant that normalises
-    the prediction (PIAN) is `pian`.
+    ICLR 2024, arXiv 2305.18355. The prediction at the image takes the place of noise, so no noise is drawn. For a
+    training image, the predictions at the image and at a_t are nearly equal. norm_4 is the 4-norm over all dimensions.
+    The variant that normalises the prediction (PIAN) is ``pian``.
 
     Attributes:
         t: Timestep.

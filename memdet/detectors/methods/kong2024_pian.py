@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 class NormalisedProximalInitialization(Detector):
     """``-norm_4(n - e_c(a_t, t))`` with ``a_t = alpha_t x_0 + sigma_t n`` and ``n = sqrt(2 / pi) e / mean|e|``.
 
-    e is the prediction ``e_c(x_0, 0)`` at the image. It takes the place of noise, so none is drawn; it is scaled to the
-    mean absolute value of standard normal noise, ``sqrt(2 / pi)``, since that is what the network knows.
+    e is the prediction ``e_c(x_0, 0)`` at the image. It takes the place of noise, so no noise is drawn. It is scaled to
+    mean absolute value ``sqrt(2 / pi)``, that of standard normal noise, because the network was trained on such noise.
 
     Paper: Kong et al., "An Efficient Membership Inference Attack for the Diffusion Model by Proximal Initialization",
-    ICLR 2024, arXiv 2305.18355, the variant PIAN; ``pia`` is the one that does not scale.
+    ICLR 2024, arXiv 2305.18355, the variant PIAN. ``pia`` is the variant without the scaling.
 
     Attributes:
         t: Timestep, any of the schedule.

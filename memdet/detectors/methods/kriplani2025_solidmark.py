@@ -20,20 +20,20 @@ UNEVEN = 2 / 255  # largest difference of two greys of a frame that is of one gr
 class SolidMark(Detector):
     """``-abs(mean grey of the painted frame - key)``, the key being the grey of the image's own frame.
 
-    The frame is taken away and painted by the model: at every step of its conditional trajectory the known pixels are
-    set to the image with the noise of that step. Greys are from 0 to 1. A frame that is drawn at random says nothing of
-    the image, so who paints it right has seen the image: the score is exact for each single image, and what chance
-    gives is known. A grey g is ``(g^2 + (1 - g)^2) / 2`` away from a uniform key on average: 1/4 in the middle, and 1/3
-    over uniform greys. An oracle of models whose training images have such
-    frames, as those of ``solid-pixel``.
+    The frame of the image is removed, and the model paints it again: at every step of the model's conditional
+    trajectory, the known pixels are set to the image with the noise of that step. Greys are from 0 to 1. The grey of a
+    frame was drawn at random, so the image says nothing about it, and a model that paints it right must have seen the
+    image. The result of guessing is also known: a grey g is on average ``(g^2 + (1 - g)^2) / 2`` away from a random
+    key, which is 1/4 for a middle grey, and 1/3 on average over all greys. The detector is an oracle for models whose
+    training images have such frames, such as those of ``solid-pixel``.
 
     Paper: Kriplani, Pham, Somepalli, Hegde, Cohen, "SolidMark: Evaluating Image Memorization in Generative Models",
     2025, arXiv 2503.00592.
 
     Attributes:
         border: Width of the frame, in pixels.
-        passes: How often each step is made, with fresh noise on the way back between (RePaint). With one pass a frame
-            has its grey before the picture in it is clear enough to be known.
+        passes: How often each step is made, with fresh noise on the way back in between (RePaint). With one pass, the
+            frame gets its grey before the picture inside is clear enough to be recognised.
     """
 
     info = DetectorInfo(
@@ -46,8 +46,8 @@ class SolidMark(Detector):
         cost="passes T F",
         fidelity="deviates",
         deviation=(
-            "the authors ask inpainting pipelines of text-conditional models; here the known pixels are set at every "
-            "step of any pixel model."
+            "the authors use inpainting pipelines of text-conditional models; here the known pixels are set at every "
+            "step, so that any model on pixels can be used."
         ),
         headline=Headline(source="the distance of one outpainting of a training image with its caption"),
     )

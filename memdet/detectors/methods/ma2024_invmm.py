@@ -17,18 +17,19 @@ _GOLDEN = 0.6180339887498949  # multiples of it, less their whole part, fill [0,
 
 
 class InvMM(Detector):
-    """Minus ``KL(N(mu, v) || N(0, 1))`` per dimension of a noise law that is fitted to give the sample back.
+    """Minus ``KL(N(mu, v) || N(0, 1))`` per dimension, where N(mu, v) is noise from which the sample comes back.
 
-    Paper: Ma et al., "An Inversion-based Measure of Memorization for Diffusion Models", arXiv 2405.05846. Adam moves mu
-    and log v, from 0, down the mean square of ``x0^(alpha x + sigma n, t) - x`` with noise n of the law and all times t
-    in turn, plus ``weight`` times the divergence. Any noise gives a memorized sample back, so that its law stays where
-    it is. x is the image, or the end of the guided trajectory. Noises are those of the seed, the same for all items.
+    Paper: Ma et al., "An Inversion-based Measure of Memorization for Diffusion Models", arXiv 2405.05846. mu and v are
+    fitted: they minimise the mean square of ``x0^(alpha x + sigma n, t) - x`` plus ``weight`` times the divergence. x
+    is the image, or the end of the guided trajectory; n is noise from N(mu, v); x0^ is the prediction of the clean
+    sample; all times t are taken in turn. Adam starts at mu = 0 and log v = 0. A memorized sample comes back from any
+    noise, so its distribution stays near N(0, 1). The random numbers are those of the seed, the same for all items.
 
     Attributes:
-        steps: Of Adam, each with one noise at one time.
-        weight: Of the divergence.
+        steps: Number of steps of Adam, each with one noise at one time.
+        weight: Weight of the divergence.
         rate: Learning rate.
-        draw: Which noises; another number takes others at the same starting noise.
+        draw: Number of the set of noises. Another number gives others at the same starting noise.
     """
 
     info = DetectorInfo(
@@ -40,9 +41,9 @@ class InvMM(Detector):
         cost="2 T F + steps F + steps VJP (no trajectory for images)",
         fidelity="deviates",
         deviation=(
-            "the authors take up to 2,000 steps of 32 noises and adapt the weight until SSCD calls 8 of 8 generations "
-            "copies. Here are few steps of one noise, a fixed weight and no such test: the divergence is that of an "
-            "unfinished fit. Their code for text also fits the tokens of the prompt; here the prompt is the item's."
+            "the authors take up to 2,000 steps with 32 noises each, and adapt the weight until SSCD calls 8 of 8 "
+            "generations copies. Here there are few steps of one noise, a fixed weight and no such test, so the fit is "
+            "not finished. For text, their code also fits the tokens of the prompt; here the prompt is the item's."
         ),
         headline=Headline("steps=2000", guidance=7.5, source="the authors' code; 32 noises a step there"),
     )

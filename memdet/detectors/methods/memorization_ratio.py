@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 class MemorizationRatio(Detector):
     """Minus d_1 / d_2, the distances of the generation to the nearest and second nearest training images.
 
-    Above -1/3 the paper calls a generation memorized. An oracle that sees all training data, as distinct images:
-    copies of one image are not each other's second. Where a caption has many alike images, all of them are near, and
-    the ratio is about -1 however close the generation comes. In the task ``image`` the item takes the place of the
-    generation.
+    If the score is above -1/3, the paper calls the generation memorized. This is an oracle, which sees all training
+    data; equal training images count as one, so the second nearest is never a copy of the nearest. If a caption has
+    many similar images, all of them are about equally near, and the ratio is about 1, however close the generation
+    comes. In the task ``image`` the item takes the place of the generation.
     """
 
     info = DetectorInfo(

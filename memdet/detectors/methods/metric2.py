@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 class Metric2(Detector):
     """``norm(J_c^T e_c - J_u^T e_u)^2`` at one time.
 
-    Paper: "Early Detection of Memorization in Diffusion Models" (anonymous, ICML 2026), beside `dsm`. ``J^T e`` is, up
-    to a factor, the gradient in x of ``norm(e)^2``: each branch has its own direction, where ``jeon2025`` takes one
-    direction for both. It is a vector-Jacobian product; J is not symmetric in a trained network, and ``J e`` would be
-    another detector.
+    Paper: "Early Detection of Memorization in Diffusion Models" (anonymous, ICML 2026), beside ``dsm``. ``J^T e`` is,
+    up to a factor, the gradient in x of ``norm(e)^2``. Each branch is multiplied by its own prediction; in ``jeon2025``
+    both Jacobians are multiplied by the same vector. The Jacobian of a trained network is not symmetric: the product
+    here is a vector-Jacobian product, and ``J e`` would be another detector.
 
     Attributes:
-        t: Timestep on the unguided conditional trajectory; none means pure noise and the first step, as in the paper.
+        t: Timestep, the nearest on the unguided conditional trajectory; none means pure noise, at the first step, as in
+            the paper.
     """
 
     info = DetectorInfo(

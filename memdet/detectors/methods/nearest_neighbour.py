@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class NearestNeighbour(Detector):
     """Minus the root mean square difference between the generation and the nearest training image.
 
-    An oracle that sees all training data, and a bound for those that do not. Images are decoded, in [0, 1]. In the task
-    ``image`` the item itself takes the place of the generation.
+    This is an oracle, which sees all training data. It shows what a detector without this knowledge could reach at
+    best. Images are decoded, in [0, 1]. In the task ``image`` the item itself takes the place of the generation.
     """
 
     info = DetectorInfo(

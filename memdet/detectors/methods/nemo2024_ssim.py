@@ -24,8 +24,8 @@ SMALLEST_WINDOW = 3
 class DifferenceSimilarity(Detector):
     """``max_{i < j} SSIM(delta_i, delta_j)`` with ``delta_i = eps_c(x_T, T) - x_T`` from the i-th starting noise.
 
-    The conditional branch alone is asked, so no guidance is involved. Each channel of a delta is scaled to [0, 1] by
-    its own smallest and largest value; a channel without contrast is 0 everywhere.
+    Only the conditional branch is evaluated, so no guidance is involved. Each channel of a delta is scaled to [0, 1] by
+    its own smallest and largest value; if these are equal, the channel is 0 everywhere.
 
     Paper: Hintersdorf, Struppek et al., "Finding NeMo: Localizing Neurons Responsible for Memorization in Diffusion
     Models", NeurIPS 2024, arXiv 2406.02366: a memorized prompt denoises every noise towards one image, so its first
@@ -33,9 +33,9 @@ class DifferenceSimilarity(Detector):
     inside the image.
 
     Attributes:
-        draws: Starting noises a seed, the seed's own among them.
-        step: Whose timestep the prediction is made at, still at x_T: 0 is the first, as the paper writes; the official
-            code takes that of the second step, 1.
+        draws: Number of starting noises per seed, the seed's own among them.
+        step: The step whose timestep the network is told; the sample is x_T in both cases. 0 is the first step, as the
+            paper writes; 1 is the second, as in the official code.
     """
 
     info = DetectorInfo(
@@ -49,8 +49,8 @@ class DifferenceSimilarity(Detector):
         fidelity="deviates",
         deviation=(
             "SSIM has one scale and uniform windows of 7 x 7, or of the largest odd size that fits. The official code "
-            "takes three scales and a Gaussian window of 11 x 11, which latents of fewer than 44 pixels a side do not "
-            "hold."
+            "uses three scales and a Gaussian window of 11 x 11, for which latents must have at least 44 pixels per "
+            "side."
         ),
         headline=Headline("draws=10", source="10 noises a prompt; the first step knows no guidance"),
     )

@@ -22,26 +22,30 @@ NEIGHBOURHOOD = 0.2  # of kappa, on either side
 class LocalHessianSpectralDimension(Detector):
     """``-tr f(-S)`` with ``f(l) = 1 / (1 + (abs(l) / kappa)^p)`` and ``kappa = c / sigma^2``, at the image.
 
-    S is the symmetric part of the Jacobian of the **unconditional** score at ``alpha x_0``, where x_0 is the item's
-    image, or the end of the guided trajectory.
+    S is the symmetric part of the Jacobian of the **unconditional** score at ``alpha x_0``. x_0 is the item's image, or
+    the end of the guided trajectory.
 
     Paper: Osada, "Local Hessian Spectral Filtering for Robust Intrinsic Dimension Estimation", ICML 2026, arXiv
-    2605.01221: directions normal to the data have eigenvalues near ``-1 / sigma^2``, tangent ones near zero. The filter
-    counts the latter, which is the local intrinsic dimension; memorized means a low one. The trace is estimated by
-    stochastic Lanczos quadrature from ``probes`` Rademacher starts of ``krylov`` products each.
+    2605.01221. Directions normal to the data have eigenvalues near ``-1 / sigma^2``, and tangent directions have
+    eigenvalues near zero. The filter counts the tangent directions; their number is the local intrinsic dimension,
+    which is low for a memorized sample. The trace is estimated by stochastic Lanczos quadrature, from ``probes``
+    Rademacher starts with ``krylov`` products each.
 
     Attributes:
-        t: Timestep, any of the schedule. There are tangent directions to count at low noise only.
-        probes: Random starts.
+        t: Timestep, any of the schedule. It must be a time of low noise; otherwise there are no tangent directions to
+            count.
+        probes: Number of random starts.
         krylov: Jacobian products per start.
-        c: Cut-off of the filter, in units of ``1 / sigma^2``. ``transition`` takes the one of .1, .2, ... .9 that cuts
-            the spectrum where it is thinnest: the share of eigenvalues within 20 % of kappa is smallest. The share is
-            the mean over the items of the dev split, whose labels are not looked at; of several the one nearest to a
-            half.
+        c: Cut-off of the filter, in units of ``1 / sigma^2``. ``transition`` chooses the one of .1, .2, ... .9 at which
+            the spectrum is thinnest: with the smallest share of eigenvalues within 20 % of kappa. This share is
+            averaged over the items of the dev split, without their labels. If several are equally good, the one nearest
+            to .5 is taken.
         p: Steepness of the filter.
-        estimator: ``lanczos``, or ``exact``: the whole spectrum, of closed forms and small networks.
-        backend: ``vjp`` (reverse AD: J^T has the same symmetric part, and cheaper products) or ``jvp`` (forward AD).
-        draw: Which random vectors; another number takes others at the same noise.
+        estimator: ``lanczos`` estimates. ``exact`` computes the whole spectrum, for closed forms and small networks
+            only.
+        backend: ``vjp`` (reverse AD; its products are cheaper, and J^T has the same symmetric part as J) or ``jvp``
+            (forward AD).
+        draw: Number of the set of random vectors. Another number gives other vectors at the same noise.
     """
 
     info = DetectorInfo(

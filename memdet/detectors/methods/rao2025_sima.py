@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 
 class PredictionNorm(Detector):
-    """``-norm_4(e_c(x_0, t))``: the clean image, without noise and not scaled, is shown to the network at t.
+    """``-norm_4(e_c(x_0, t))``: the network is shown the clean image at t, without noise and not scaled.
 
     Paper: Rao, Qu, Moyer, "Score-based Membership Inference on Diffusion Models", 2025, arXiv 2509.25003: the
-    prediction points from the image to a local mean of training images, which for a training image is the image itself.
-    norm_4 is the 4-norm over all dimensions, the paper's choice. No noise is drawn. The paper has no timestep of its
-    own: it reports the best of 0 to 300 by the labels of the test. Here one is fixed beforehand.
+    prediction points from the image to a local mean of training images; for a training image this mean is the image
+    itself. norm_4 is the 4-norm over all dimensions, the paper's choice. No noise is drawn. The paper does not fix a
+    timestep: it reports the best of 0 to 300, chosen with the labels of the test data. Here the timestep is fixed
+    beforehand.
 
     Attributes:
         t: Timestep, any of the schedule.

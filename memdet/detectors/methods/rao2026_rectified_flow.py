@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 
 class CalibratedVelocityError(Detector):
-    """``-norm(x - mean_n v(z_n))^2 / C(x)``: how far the mean velocity is from the image, for the image's complexity.
+    """``-norm(x - mean_n v(z_n))^2 / C(x)``: distance of the mean velocity from the image, over its complexity.
 
     Rectified flow mixes an image x and noise eps_n in a straight line, ``z_n = s x + (1 - s) eps_n``, and learns the
     velocity ``x - eps_n``, whose mean over noise is x. C is the length of the image in bytes after compression.
 
     Paper: Rao, Moyer, "Generalization and Memorization in Rectified Flow", 2026, arXiv 2603.13421, statistic T_mc_cal:
-    a model that is trained evenly over time betrays its training images most at s = .5. Any other model is read in
-    the same coordinates, which is exact: a state ``alpha x + sigma eps`` is ``alpha + sigma`` times the mixture with
-    ``s = alpha / (alpha + sigma)``, and the velocity there is ``x0_hat - e_c``. So s = .5 is the timestep at which
+    if a model is trained evenly over time, its training images are easiest to recognise at s = .5. Any other model can
+    be read in the same coordinates, exactly: a state ``alpha x + sigma eps`` is ``alpha + sigma`` times the mixture
+    with ``s = alpha / (alpha + sigma)``, and the velocity there is ``x0_hat - e_c``. So s = .5 is the timestep at which
     signal and noise are equally strong, or the nearest.
 
     Attributes:
-        share: s, of the image in the mixture.
-        draws: Of the noise.
+        share: s, the share of the image in the mixture.
+        draws: Number of noises eps_n.
     """
 
     info = DetectorInfo(
@@ -41,8 +41,9 @@ class CalibratedVelocityError(Detector):
         cost="draws F",
         fidelity="deviates",
         deviation=(
-            "The paper's code is not public. Its codec and number of draws are not known here: zlib's length of the "
-            "8-bit image (the decoded one, of latents) and 8 draws are memdet's. Its models are all rectified flows."
+            "The paper's code is not public, so its compression and its number of draws are not known. memdet uses the "
+            "length of the 8-bit image (decoded, for latents) after zlib, and 8 draws. All models in the paper are "
+            "rectified flows."
         ),
         headline=Headline(source="T_mc_cal at s = .5"),
     )

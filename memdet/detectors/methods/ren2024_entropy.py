@@ -16,20 +16,21 @@ if TYPE_CHECKING:
 class AttentionEntropy(Detector):
     """``mean_i E_i + mean_i abs(P_i - P_first)`` over the last fifth of the guided steps i.
 
-    ``E_i = sum_k -a_k log a_k`` over all tokens k and ``P_i`` the same sum over the summary tokens, which are the end
-    token and the padding after it. a_k is the conditional branch's cross-attention at step i, averaged over heads,
+    ``E_i = sum_k -a_k log a_k`` over all tokens k. ``P_i`` is the same sum over the summary tokens only, which are the
+    end token and the padding after it. a_k is the conditional branch's cross-attention at step i, averaged over heads,
     pixels and all layers before the entropy is taken.
 
     Paper: Ren et al., "Unveiling and Mitigating Memorization in Text-to-image Diffusion Models through Cross
-    Attention", ECCV 2024, arXiv 2403.11052: late in the trajectory the attention of an ordinary prompt gathers on the
-    first token, and with a memorized prompt it stays on others. Their code averages maps of different resolutions after
-    repeating the small ones, which is the mean of the layers' means, as here. Where ordinary prompts have no such sink
-    the paper's reason does not hold, see ``sink``.
+    Attention", ECCV 2024, arXiv 2403.11052. Late in the trajectory, the attention of an ordinary prompt gathers on the
+    first token (the sink); with a memorized prompt it stays on other tokens. In models whose ordinary prompts have no
+    sink, the paper's argument does not hold, see ``sink``. The official code enlarges small attention maps before it
+    averages maps of different resolutions; this is the mean of the layers' means, as here.
 
     Attributes:
-        change: ``absolute``, as the paper writes; ``signed``: ``mean_i P_i - P_first``, as the official code computes.
-        sink: ``required``: not applicable unless the first token takes more than half of the attention of ordinary
-            prompts. ``any``: scored all the same.
+        change: ``absolute``, as the paper writes, or ``signed``: ``mean_i P_i - P_first``, as the official code
+            computes.
+        sink: ``required``: the detector is not applicable unless the first token takes more than half of the attention
+            of ordinary prompts. ``any``: it scores in any case.
     """
 
     info = DetectorInfo(

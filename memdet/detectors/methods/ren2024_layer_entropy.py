@@ -23,16 +23,16 @@ class LayerEntropy(Detector):
     entropy is taken.
 
     Paper: Ren et al., "Unveiling and Mitigating Memorization in Text-to-image Diffusion Models through Cross
-    Attention", ECCV 2024, arXiv 2403.11052: with an ordinary prompt the first token takes nearly all attention, and
-    the entropy is low; with a memorized prompt attention stays on other tokens, and the entropy is **higher**. The
-    fourth cross-attention layer on the way down shows it before any step is taken. Where ordinary prompts have no such
-    sink the paper's reason does not hold, see ``sink``.
+    Attention", ECCV 2024, arXiv 2403.11052. With an ordinary prompt, the first token (the sink) takes nearly all
+    attention, and the entropy is low. With a memorized prompt, attention stays on other tokens, and the entropy is
+    **higher**. The fourth cross-attention layer of the downsampling half shows this before any step is taken. In models
+    whose ordinary prompts have no sink, the paper's argument does not hold, see ``sink``.
 
     Attributes:
-        layer: Cross-attention layer on the way down, in the order of execution, from 1. A network that has fewer has no
-            score.
-        sink: ``required``: not applicable unless the first token takes more than half of the attention of ordinary
-            prompts. ``any``: scored all the same.
+        layer: Cross-attention layer of the downsampling half, in the order of execution, from 1. A network with fewer
+            layers has no score.
+        sink: ``required``: the detector is not applicable unless the first token takes more than half of the attention
+            of ordinary prompts. ``any``: it scores in any case.
     """
 
     info = DetectorInfo(

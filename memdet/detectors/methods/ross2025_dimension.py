@@ -15,25 +15,28 @@ if TYPE_CHECKING:
 
 
 class ManifoldMemorization(Detector):
-    """Minus the local intrinsic dimension of the null branch at x_0, or another quantity of the same point.
+    """Minus the local intrinsic dimension of the null branch at x_0, or another quantity at the same point.
 
     The dimension is ``D + sigma^2 (tr J + norm(s)^2)`` at ``alpha x_0``, FLIPD of Kamkari et al. (2024), with D the
     number of coordinates. x_0 is the item's image, or the end of the protocol's guided trajectory.
 
     Paper: Ross et al., "A Geometric Framework for Understanding Memorization in Generative Models", ICLR 2025, arXiv
-    2411.00113: an image is memorized where the model's manifold has too few dimensions. A condition can only lower the
-    dimension. The null branch finds memorized images without their caption; ``flipd`` is the conditional dimension.
-    The norms are taken at a noisy copy ``alpha x_0 + sigma eps``: there a large score means few dimensions, since the
-    score has length ``sqrt(D - dimension) / sigma``. At x_0 itself, where memorized images have none, it means nothing.
+    2411.00113: an image is memorized where the model's manifold has too few dimensions. A condition can lower the
+    dimension and never raises it. A low dimension of the null branch therefore marks images that are memorized even
+    without their caption; ``flipd`` is the dimension of the conditional branch. The two norms (see ``statistic``) are
+    taken at a noisy copy ``alpha x_0 + sigma eps``. The score has length ``sqrt(D - dimension) / sigma`` there, so a
+    large score means few dimensions. At ``alpha x_0`` itself the norm would mean nothing: memorized images have nearly
+    no score there.
 
     Attributes:
         statistic: ``flipd-null`` and ``flipd-cond``: minus the dimension of that branch. ``flipd-gap``: by how much the
-            condition lowers it, the sign of the paper's Proposition 2. ``difference-norm``: ``norm(s_c - s_u)``.
-            ``score-norm``: ``norm(s_c)``.
+            condition lowers the dimension, with the sign of the paper's Proposition 2. ``difference-norm``: ``norm(s_c
+            - s_u)``. ``score-norm``: ``norm(s_c)``.
         t: Timestep, the nearest of the trajectory's.
-        probes: Rademacher vectors for the trace.
-        estimator: ``hutchinson``, or ``exact``: the whole spectrum, of closed forms and small networks.
-        draw: Which random vectors; another number takes others at the same noise.
+        probes: Number of Rademacher vectors for the trace.
+        estimator: ``hutchinson`` estimates the trace from the probes. ``exact`` computes the whole spectrum, for closed
+            forms and small networks only.
+        draw: Number of the set of random vectors. Another number gives other vectors at the same noise.
     """
 
     info = DetectorInfo(
@@ -45,8 +48,9 @@ class ManifoldMemorization(Detector):
         cost="2 T F + 1 F + probes VJP (no trajectory for images; both branches for the gap, no VJP for the norms)",
         fidelity="deviates",
         deviation=(
-            "The paper's timestep and number of probes could not be read: t = 50 and 4 probes are those of flipd here. "
-            "The paper looks at training images too, by way of the autoencoder; here they are those of the sample set."
+            "The paper's timestep and number of probes are not known to us; t = 50 and 4 probes are those of flipd "
+            "here. The paper also looks at training images, through the autoencoder; here the images are those of the "
+            "sample set."
         ),
         headline=Headline(source="Figure 5, distributions over memorized and other images; no AUROC is reported"),
     )

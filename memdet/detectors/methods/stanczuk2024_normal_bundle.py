@@ -19,21 +19,24 @@ class NormalBundle(Detector):
     """``-(d - rank)`` of the scores ``s(alpha x_0 + sigma eps_k, t)``, stacked as a K x d matrix.
 
     x_0 is the item's image, or the end of the protocol's guided trajectory. With little noise the score points back to
-    the manifold, so scores at many noisy copies span the directions normal to it; d minus their number is the local
-    intrinsic dimension, low where an image is memorized. A direction counts as normal if its singular value is larger
-    than ``threshold sqrt(K) / sigma``: scores at random copies have ``sqrt(K) / sigma`` along a normal direction, and
-    none of them less than ``1 - sqrt(d / K)`` of that, up to chance. The eps_k are the same for all items of a seed.
+    the data manifold. The scores at many noisy copies therefore span the directions normal to it. d minus the number of
+    these directions is the local intrinsic dimension, which is low where an image is memorized. A direction counts as
+    normal if its singular value is larger than ``threshold sqrt(K) / sigma``. (For random copies, the singular value of
+    a normal direction is about ``sqrt(K) / sigma``, and at least ``1 - sqrt(d / K)`` times this, apart from chance.)
+    The eps_k are the same for all items of a seed.
 
     Papers: Stanczuk, Batzolis, Deveney, Schönlieb, "Diffusion Models Encode the Intrinsic Dimension of Data Manifolds",
     ICML 2024, arXiv 2212.12611, for the estimator; Ross et al. 2025 for memorization.
 
     Attributes:
-        scores: K, but no more than 4 d. The default is 2 d of 256 dimensions; fewer blur the gap.
+        scores: K, the number of scores; at most 4 d are used. The default is 2 d for 256 dimensions. With fewer, normal
+            and tangent directions are harder to tell apart.
         t: Timestep, any of the schedule.
-        branch: Of the model.
-        rank: ``threshold`` as above, or ``gap``, the paper's: where the gap between ordered singular values is largest.
-        threshold: Share of ``sqrt(K) / sigma``; .3 is that bound for K = 2 d, rounded.
-        draw: Which noise; another number takes other noise for the same seed.
+        branch: The branch whose score is used.
+        rank: ``threshold``: as above. ``gap``, the paper's: the rank is where the gap between ordered singular values
+            is largest.
+        threshold: Share of ``sqrt(K) / sigma``; .3 is the bound above for K = 2 d, rounded.
+        draw: Number of the set of noises. Another number gives other noise for the same seed.
     """
 
     info = DetectorInfo(
@@ -45,9 +48,10 @@ class NormalBundle(Detector):
         cost="2 T F + scores F (no trajectory for images; no more than 4 d scores)",
         fidelity="derived",
         deviation=(
-            "The paper takes the largest gap for the rank, and K = 4 d. On a network the largest gap can be that of "
-            "the mean score, so that the rank is 1: it was for every item that was tried on tiny-sd-a. Of an isolated "
-            "point, all of whose directions are normal, it may lie anywhere. The default counts values above a bound."
+            "The paper takes the largest gap between singular values for the rank, with K = 4 d. On a network, the "
+            "largest gap can be the one after the mean score; the rank is then 1, as it was for every item that was "
+            "tried on tiny-sd-a. For an isolated point, all directions are normal and the largest gap can be anywhere. "
+            "The default here counts singular values above a bound."
         ),
     )
     scores: PositiveInt = 512

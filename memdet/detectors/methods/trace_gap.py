@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 class TraceGap(Detector):
     """``-(tr J_c - tr J_u)`` at one time.
 
-    ``hessian-trace`` with the null branch as its baseline: what all conditions share cancels. The probes are Rademacher
-    vectors, the same on both branches and for all items of a seed, so that the noise of the shared part cancels too.
-    With shared noise the null products are computed once per seed.
+    This is ``hessian-trace`` minus the same trace of the null branch: what all conditions have in common cancels. The
+    probes are Rademacher vectors, the same on both branches and for all items of a seed, so the estimation error of the
+    common part cancels too. With shared noise the null products are computed once per seed.
 
     Attributes:
-        t: Timestep on the unguided conditional trajectory; none means pure noise and the first step.
-        probes: Products per branch.
-        backend: ``vjp`` (reverse AD: J^T has the trace of J, and cheaper products), ``jvp`` (forward AD), ``fd``
-            (central difference) or ``fd-one-sided``.
-        estimator: ``hutchinson``, or ``exact``: the whole spectrum, of closed forms and small networks.
-        draw: Which random vectors; another number takes others at the same noise.
+        t: Timestep, the nearest on the unguided conditional trajectory; none means pure noise, at the first step.
+        probes: Jacobian products per branch.
+        backend: ``vjp`` (reverse AD; its products are cheaper, and J^T has the same trace as J), ``jvp`` (forward AD),
+            ``fd`` (central difference) or ``fd-one-sided``.
+        estimator: ``hutchinson`` estimates the trace from the probes. ``exact`` computes the whole spectrum, for closed
+            forms and small networks only.
+        draw: Number of the set of random vectors. Another number gives other vectors at the same noise.
     """
 
     info = DetectorInfo(

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 class InwardFlux(Detector):
     """Mean over directions u of ``-u . [D(x + r u) - D(x - r u)] / 2`` with ``D = s_c - s_u`` and ``r = radius sigma``.
 
-    The mean over a sphere of the inward part of the score: by the divergence theorem ``-r / d`` times the trace of its
-    Jacobian, averaged over the ball. Directions come in opposite pairs, in whose difference the score at x itself drops
-    out. x is alpha times the image, or the end of the guided trajectory, after some cycles of noise and denoising:
-    ``x_0 <- (x_t - sigma eps_c(x_t, t)) / alpha`` at ``x_t = alpha x_0 + sigma eps`` with fresh noise, which bring it
-    towards a mode of the model.
+    This is the inward part of the score difference, averaged over a small sphere. By the divergence theorem it is
+    ``-r / d`` times the trace of its Jacobian, averaged over the ball. Directions come in opposite pairs; in the
+    difference of a pair, the value at x itself cancels. x is alpha times x_0. x_0 is the image, or the end of the
+    guided trajectory, after some cycles of noise and denoising: ``x_0 <- (x_t - sigma eps_c(x_t, t)) / alpha`` at
+    ``x_t = alpha x_0 + sigma eps`` with fresh noise. The cycles bring it towards a mode of the model.
 
     Attributes:
         t: Timestep, the nearest of the trajectory's.
-        cycles: Of noise and denoising.
-        directions: Pairs of opposite ones, uniform on the sphere.
-        radius: Of the sphere, in sigma. In half precision rounding drowns differences over a small one: the flux is
-            then its derivative at x, ``-r u . J_D u`` by forward AD, and counted as such.
+        cycles: Number of cycles of noise and denoising.
+        directions: Number of pairs of opposite directions, uniform on the sphere.
+        radius: Radius of the sphere, in sigma. In half precision, rounding destroys differences over a small sphere.
+            The flux is then computed from its derivative at x, ``-r u . J_D u``, by forward AD, and is counted as JVPs.
     """
 
     info = DetectorInfo(
@@ -41,9 +41,9 @@ class InwardFlux(Detector):
         tolerance=TOLERANCE_OF_DIFFERENCES,
         fidelity="deviates",
         deviation=(
-            "the paper is known by a summary alone: a difference of inward fluxes on a sphere of radius .01 sigma, "
-            "after denoising cycles. memdet reads the difference as that of the two branches; timestep, number of "
-            "cycles and directions are its own choice."
+            "the paper is known to us only by a summary: a difference of inward fluxes on a sphere of radius .01 "
+            "sigma, after denoising cycles. memdet takes the difference to be that of the two branches. The timestep "
+            "and the numbers of cycles and directions are memdet's choice."
         ),
         headline=Headline(guidance=7.5, source="not known; radius .01 sigma is the paper's"),
     )

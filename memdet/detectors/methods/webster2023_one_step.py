@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 class OneStepDistance(Detector):
     """``mean (z_0 - x0_hat)^2``: how far one Euler step from the largest noise level moves.
 
-    ``z_0 = sigma_max n`` is the starting noise n in variance-exploding units, ``sigma_max = sigma / alpha`` at the last
-    timestep of the schedule, and ``x0_hat = z_0 - sigma_max e`` with e the guided prediction there.
+    ``z_0 = sigma_max n`` is the starting noise n in variance-exploding units, with ``sigma_max = sigma / alpha`` at the
+    last timestep of the schedule. ``x0_hat = z_0 - sigma_max e``, with e the guided prediction there.
 
     Paper: Webster, "A Reproducible Extraction of Training Images from Diffusion Models", 2023, arXiv 2305.08694, the
-    denoising confidence score of its white-box attack. A copy is synthesised in one step, at full contrast, where other
-    prompts give a blurred mean; so a larger distance means memorized, and the paper takes the highest scores. The
-    network sees ``sigma n``, as the official code's sampler hands it over. Guidance is that of the protocol.
+    denoising confidence score of its white-box attack. For a memorized prompt, one step gives the copy at full
+    contrast; for other prompts it gives a blurred mean. A larger distance therefore means memorized, and the paper
+    takes the highest scores. The network sees ``sigma n``, as in the official code. Guidance is that of the protocol.
     """
 
     info = DetectorInfo(

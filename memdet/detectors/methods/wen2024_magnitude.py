@@ -20,14 +20,12 @@ class ScoreDifferenceNorm(Detector):
     """Mean over the first ``steps`` guided steps of ``norm(eps_c - eps_u)``.
 
     Paper: Wen, Liu, Chen, Lyu, "Detecting, Explaining, and Mitigating Memorization in Diffusion Models", ICLR 2024. The
-    norm is taken over all latent dimensions; steps follow the protocol's guided trajectory and no step beyond the last
-    one that counts is computed. With ``t`` it is the norm at that one time instead.
+    norm is taken over all latent dimensions. Steps follow the protocol's guided trajectory; steps that do not count are
+    not computed. With ``t``, the score is the norm at that one time instead.
 
     Attributes:
-        steps: How many steps, 1 to the length of the protocol's trajectory.
-        t: Timestep on the unguided conditional trajectory, for ``steps=1`` alone; none means the first guided steps.
-
-    Raises:
+        steps: Number of steps, from 1 to the length of the protocol's trajectory.
+        t: Timestep on the unguided conditional trajectory, for ``steps=1`` only; none means the first guided steps.
         UserError: ``t`` together with more than one step.
     """
 

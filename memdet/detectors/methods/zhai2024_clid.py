@@ -22,13 +22,14 @@ class ConditionalLikelihoodDiscrepancy(Detector):
     each time has noise of its own.
 
     Paper: Zhai et al., "Membership Inference on Text-to-image Diffusion Models via Conditional Likelihood Discrepancy",
-    NeurIPS 2024, arXiv 2405.14800, Equation 13: the losses stand for minus the log likelihoods, and a model overfits
-    the images of a caption more than images as such. The times are the paper's, 440, 450 and 460.
+    NeurIPS 2024, arXiv 2405.14800, Equation 13. A loss stands for minus a log likelihood. The idea: a model overfits
+    the conditional distribution (an image given its caption) more than the distribution of images. The times are the
+    paper's: 440, 450 and 460.
 
     Attributes:
-        t: Timestep in the middle.
-        draws: Times, each with its own noise: M and N of the paper.
-        stride: Timesteps between two times.
+        t: Timestep in the middle of the times.
+        draws: Number of times, each with its own noise (M and N of the paper).
+        stride: Number of timesteps between two times.
     """
 
     info = DetectorInfo(
@@ -41,9 +42,10 @@ class ConditionalLikelihoodDiscrepancy(Detector):
         cost="2 draws F",
         fidelity="deviates",
         deviation=(
-            "The paper averages over four reduced captions; the null one alone is taken here, its ablation K = 1, for "
-            "the others need a model of the words' importance. It adds the loss itself, both scaled by quartiles of "
-            "the set, with a weight from a shadow model; a score here is of one item alone, so that term is left out."
+            "The paper averages over four shortened captions. Here only the null caption is used (its ablation K = 1), "
+            "because shortening needs a model that rates the importance of words. The paper also adds the loss itself, "
+            "after scaling both terms by quartiles of the set, with a weight from a shadow model. Here a score depends "
+            "on one item alone, so this term is left out."
         ),
         headline=Headline(source="M = N = 3 at 440, 450, 460; four reduced captions and a weight from a shadow model"),
     )

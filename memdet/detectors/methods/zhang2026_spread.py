@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 class BottleneckSpread(Detector):
     """Standard deviation over all units of the middle block's activation, at the generated image with little noise.
 
-    No prompt is used: the image, which is the item's own or the end of the guided trajectory, is noised to ``t``, and
-    the null branch looks at it.
+    No prompt is used: noise of time ``t`` is added to the image, which is the item's own or the end of the guided
+    trajectory, and the null branch is evaluated there.
 
     Paper: Zhang et al., "Generalization of Diffusion Models Arises with a Balanced Representation Space", ICLR 2026,
-    arXiv 2512.20963: a memorized sample is stored in few units, whose activation stands out, while others have a
-    balanced representation. Units are channels and pixels together, and the deviation is that of the population. A
-    latent is noised as it was generated, without decoding and encoding it in between.
+    arXiv 2512.20963: a memorized sample is stored in few units, whose activation is much larger than that of the rest,
+    while other samples have a balanced representation. Units are channels and pixels together. The standard deviation
+    divides by the number of units. Noise is added to a latent as it was generated, without decoding and encoding it.
 
     Attributes:
         t: Timestep, any of the schedule.
