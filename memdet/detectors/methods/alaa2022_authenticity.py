@@ -22,7 +22,7 @@ class Authenticity(Detector):
 
     info = DetectorInfo(
         name="authenticity",
-        title="distance to the nearest training image over the distance of that to its own nearest (oracle)",
+        title="distance to the nearest training image, over that image's distance to its nearest neighbour (oracle)",
         paper="alaa2022faithful",
         year=2022,
         access="training-data",

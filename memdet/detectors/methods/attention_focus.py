@@ -26,7 +26,7 @@ class AttentionFocus(Detector):
 
     info = DetectorInfo(
         name="attention-focus",
-        title="minus the entropy of the last cross-attention on the way down, first step",
+        title="minus the entropy of the last cross-attention in the downsampling half, first step",
         year=2026,
         access="attention",
         task="prompt",

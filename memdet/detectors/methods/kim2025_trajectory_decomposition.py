@@ -24,7 +24,7 @@ class TrajectoryDecomposition(Detector):
 
     info = DetectorInfo(
         name="trajectory-decomposition",
-        title="weight of the finished sample on the states before it, beyond the schedule's",
+        title="by how much earlier states contain more of the finished sample than the schedule says",
         paper="kim2025how",
         year=2025,
         access="score",

@@ -31,7 +31,7 @@ class NormalisedProximalInitialization(Detector):
 
     info = DetectorInfo(
         name="pian",
-        title="as pia, from the prediction at the image scaled to the size of noise",
+        title="as pia, but with the prediction at the image scaled to the size of noise",
         paper="kong2024efficient",
         year=2024,
         access="score",

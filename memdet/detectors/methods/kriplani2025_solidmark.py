@@ -38,7 +38,7 @@ class SolidMark(Detector):
 
     info = DetectorInfo(
         name="solidmark",
-        title="minus the distance of the painted grey of the frame to that of the training image (oracle)",
+        title="minus the distance between the grey of the painted frame and the true grey (oracle)",
         paper="kriplani2025solidmark",
         year=2025,
         access="training-data",

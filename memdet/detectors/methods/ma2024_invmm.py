@@ -34,7 +34,7 @@ class InvMM(Detector):
 
     info = DetectorInfo(
         name="invmm",
-        title="minus the divergence from normal noise of the noise that gives the sample back",
+        title="minus the divergence from N(0, 1) of noise that is fitted to give the sample back",
         paper="ma2024inversion",
         year=2024,
         access="gradient",

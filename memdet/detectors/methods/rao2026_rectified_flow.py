@@ -33,7 +33,7 @@ class CalibratedVelocityError(Detector):
 
     info = DetectorInfo(
         name="rectified-flow-mia",
-        title="minus the squared error of the mean velocity at the midpoint, over the image's complexity",
+        title="minus the squared distance of the mean velocity from the image, over the image's complexity",
         paper="rao2026generalization",
         year=2026,
         access="score",

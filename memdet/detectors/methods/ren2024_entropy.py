@@ -35,7 +35,7 @@ class AttentionEntropy(Detector):
 
     info = DetectorInfo(
         name="ren2024-entropy",
-        title="entropy of cross-attention over the last steps, and the change of its part on the summary tokens",
+        title="entropy of cross-attention over the last steps, plus the change of its part on the summary tokens",
         paper="ren2024unveiling",
         year=2024,
         version=2,
