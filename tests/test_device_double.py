@@ -22,6 +22,7 @@ from torch import nn
 from memdet.detectors import detector_classes, make_detector
 from memdet.errors import NotApplicableError
 from memdet.models import NoiseSchedule, ScoreModel, load_model
+from memdet.models.outpainting import border_of
 from memdet.probing.from_sample_set import items_of
 from memdet.samplesets import load_sample_set
 from tests.helpers import elsewhere
@@ -63,6 +64,8 @@ class Planted:
     def score(self, label, where):
         model = self.models[where]
         items, dev = (items_of(part, self.sample_set, model) for part in (self.rows, self.dev))
+        if label.startswith("solidmark"):  # whose images have frames of one grey
+            items.images[..., border_of(*items.images.shape[2:], 2)] = 0.0
         probe = make_probe(model, items, steps=5, dev=dev)
         with probe.charge():
             return make_detector(cheap(label), CLASSES).score(probe)

@@ -23,6 +23,7 @@ from memdet.samplesets import load_samples_file
 
 if TYPE_CHECKING:
     from memdet.models import ScoreModel
+    from memdet.results import Run
 
 
 class Phases:
@@ -69,25 +70,24 @@ def one_run(task: Task, out: Path) -> tuple[Phases, list[dict[str, Any]]]:
     from memdet.running.work_plan import Unit
     from memdet.tables import FORMATS, report_rows
 
-    class Timed(RunDirectory):
-        def finish(self, *args: Any, **options: Any) -> None:
-            with phases.of("finish"):
-                super().finish(*args, **options)
-
     model = HashedPrompts() if task.model == STUB else loaded(task.model)
-    plain = runner.Work.compute
+    plain, joining = runner.Work.compute, RunDirectory.finish
 
     def compute(self: runner.Work, name: str, unit: Unit, directory: RunDirectory) -> None:
         with phases.of("whole-set" if unit.name.endswith("whole") else "batches"):
             plain(self, name, unit, directory)
 
-    runner.RunDirectory, runner.Work.compute = Timed, compute
+    def finish(self: RunDirectory, *args: Any) -> Run:
+        with phases.of("finish"):
+            return joining(self, *args)
+
+    RunDirectory.finish, runner.Work.compute = finish, compute
     try:
         with phases.of("run"):
             options = RunOptions(batch_size=task.batch_size)
             run([sample_set], detectors, out, options, models={task.model: model}, progress=False)
     finally:
-        runner.RunDirectory, runner.Work.compute = RunDirectory, plain
+        RunDirectory.finish, runner.Work.compute = joining, plain
     with phases.of("report"):
         rows = report_rows([out])
         FORMATS["table"](rows)
