@@ -34,7 +34,7 @@ def bars(record: Path) -> str:
     one = benchmarks["test_one_sample_set"]
     what = f"all detectors of `controlled` on `{one['sample_set']}` over the sum of each alone"
     body.append([what, f"at most {MOST_TOGETHER}", f"{one['ratio']:.2f}"])
-    what = "the committed run of `controlled` over the sum of its books"
+    what = "the committed run of `controlled` over the sum of each alone, as that run reports it"
     body.append([what, f"at most {MOST_TOGETHER}", f"{together_over_alone():.2f}"])
     return markdown(["what", "bar", "measured"], body)
 
