@@ -63,10 +63,10 @@ LEGEND = (
 PLACES = 80  # of a terminal
 _OF_TABLE = ("run", "sample_set", "sample_set_version")
 _WHY = {
-    "doses": f"left out, without doses of memorized items (two strata or more of copies-N and {MOST})",
-    "negatives": "left out, with several strata of items that are not memorized",
-    "extraction": "left out, without the measured extraction of each memorized item",
-    "spread": "left out, with one measured extraction rate of all memorized items",
+    "doses": f"left out: no doses of memorized items (at least two strata named copies-N or {MOST})",
+    "negatives": "left out: the items that are not memorized are in several strata",
+    "extraction": "left out: not every memorized item has a measured extraction rate",
+    "spread": "left out: all memorized items have the same measured extraction rate",
 }
 
 

@@ -38,7 +38,7 @@ def fitted(table: Table, width: int, between: int, margin: int = 0) -> Table:
         >>> columns = (*left("name"), *right("AUROC"), *right("seconds", drop=1))
         >>> found = fitted(Table(columns, [["wen2024", ".970", "12.5"]]), 20, 3)
         >>> found.headers, found.notes
-        (['name', 'AUROC'], ['Without seconds, for want of room: --wide shows all columns.'])
+        (['name', 'AUROC'], ['Left out on this narrow screen: seconds. --wide shows all columns.'])
     """
     state = _State(table, width - margin, between)
     if state.fits:
@@ -163,7 +163,7 @@ class _State:
         rows = [list(row) for row in zip(*(cells[1:] for cells in lines), strict=True)]
         gone = [column.header for i, column in enumerate(self.source.columns) if i not in self.kept]
         gone += [f"intervals of {self.source.columns[i].header}" for i in self.kept if i in self.brief]
-        note = f"Without {', '.join(gone)}, for want of room: --wide shows all columns."
+        note = f"Left out on this narrow screen: {', '.join(gone)}. --wide shows all columns."
         return replace(self.source, columns=columns, rows=rows, notes=[*self.source.notes, *([note] if gone else [])])
 
 

@@ -49,7 +49,7 @@ def test_the_answer_lies_between_all_shared_and_nothing_shared(plan):
     # The dearest takes 4,000 x .05 s = 200 s = 3.33 min, both one after the other 240 s = 4 min.
     assert "1,000 prompts x 4 noise seeds with 3 detectors on one A100" in text
     assert "at least 3.33 min where they share all evaluations, at least 4 min where they share none" in text
-    assert "40 GB; 1 detector of them left out, for want of memory" in text
+    assert "40 GB, without 1 detector that would not fit" in text
     assert "at least" not in answer(plan, Work(1_000, 4, 0.5))
     assert "6.67 min" in answer(plan, Work(1_000, 4, 0.5))
     assert "50 % of its peaks" in answer(plan, Work(1_000, 4, 0.5))

@@ -21,7 +21,7 @@ def test_a_table_a_detector(cli, refused, tmp_path):
     code, out, err = cli("report", tmp_path / "runs", "--by-dose", "--format", "json")
     assert (code, [(row["sample_set"], row["copies"]) for row in json.loads(out)]) == (0, [("made", 8), ("made", None)])
     assert err.splitlines() == [
-        "memdet: other: left out, without doses of memorized items (two strata or more of copies-N and verbatim)."
+        "memdet: other: left out: no doses of memorized items (at least two strata named copies-N or verbatim)."
     ]
     code, out, err = cli("report", run, "--by-dose")
     assert (code, err) == (0, "")

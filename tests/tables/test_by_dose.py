@@ -145,7 +145,7 @@ def test_sets_without_doses_are_left_out_in_one_line_a_reason(made, tmp_path):
     found, left_out = dose_responses([run, *others])
     assert {response.sample_set for response in found} == {"grown"}
     assert [line.partition(":")[0] for line in left_out] == ["plain, one-dose", "unmeasured", "one-rate", "two"]
-    assert all("left out, with" in line for line in left_out)
+    assert all("left out: " in line for line in left_out)
     assert dose_responses([Run.load(others[0])])[0] == []
 
 

@@ -190,7 +190,7 @@ def test_columns_leave_in_the_order_that_they_declare():
     assert kept[3] == ["detector", "AUROC", "gain", "F", "JVP", "status"]
     assert kept[4] == ["detector", "AUROC", "status"]
     notes = fitting.fitted(TABLE, 75, 3).notes
-    assert notes == ["Without ms, intervals of gain over control, for want of room: --wide shows all columns."]
+    assert notes == ["Left out on this narrow screen: ms, intervals of gain over control. --wide shows all columns."]
 
 
 def test_intervals_come_back_where_columns_have_left():

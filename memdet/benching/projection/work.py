@@ -89,15 +89,15 @@ def answer(plan: Plan, work: Work) -> str:
     first = f"{asked}: {least}{duration(max(times))}"
     if len(times) > 1:
         first += f" where they share all evaluations, {least}{duration(sum(times))} where they share none"
-    left_out = f"; {counted(len(found) - len(times), 'detector')} of them left out, for want of memory"
+    left_out = f", without {counted(len(found) - len(times), 'detector')} that would not fit"
     peaks = (
-        "Devices reach a part of their peaks: measure yours with memdet bench, and say --efficiency."
+        "Devices reach only a part of their peaks: measure yours with memdet bench, and give that part by --efficiency."
         if work.efficiency == 1
         else f"The device is taken to reach {percent(work.efficiency)} of its peaks."
     )
     return (
-        f"{first}; {quantity(memory / 1e9)} GB{left_out if len(times) < len(found) else ''}. Network calls alone: "
-        f"loading, text encoder and autoencoder come on top. {peaks}"
+        f"{first}; {quantity(memory / 1e9)} GB{left_out if len(times) < len(found) else ''}. Only network "
+        f"calls are counted: loading, text encoder and autoencoder come on top. {peaks}"
     )
 
 
