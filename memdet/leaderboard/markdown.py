@@ -36,25 +36,29 @@ NOT_APPLICABLE = "not-applicable"
 INTRODUCTION = """\
 # Leaderboard
 
-Made by `memdet leaderboard` from the score files in this directory, and by nothing else. To add a row,
+`memdet leaderboard` makes this page from the score files in this directory, and from nothing else. To add a row,
 see [docs/submitting.md](../docs/submitting.md). The numbers are also in `leaderboard.json`.
 
 {scale}{verdict}The page that shows all of this is `leaderboard.html`. In the first tables, read a column, not a row.
-Detectors stand in the order of their cost, the cheapest first.
+Detectors stand in the order of their cost, the cheapest first. A cell is an AUROC.
 
-- **bold**: the highest AUROC of a set, and every one whose interval reaches it
+- **bold**: the highest AUROC of a set, and every AUROC whose interval reaches it
 - *italics*: not shown to beat the best control, which never calls the model (the interval of the gain reaches 0)
-- \\*: a control; -: not applicable to the set; empty: not run; who applies to no set of a table is left out of it
-- †: saturated, half of the detectors reach .995; such a set checks implementations and ranks nothing
-- ‡: averaged over another number of noise seeds than the others of its column, so not ranked with them
+- \\*: a control
+- -: the detector is not applicable to the set. Detectors that apply to no set of a table are left out
+- empty: not run
+- †: a saturated set: at least half of the detectors reach .995. It shows that implementations work, and cannot tell
+  detectors apart
+- ‡: averages another number of noise seeds than the others of its column, and is not ranked with them
 - §: made by a version of the detector that has been corrected since, see
-  [Corrections](../docs/findings.md#corrections); oracles of that kind are not shown
-- cost: network forwards (F) and Jacobian products (JVP, VJP) an item, over all its seeds, where they are most
+  [Corrections](../docs/findings.md#corrections). Oracles of this kind are not shown
+- cost: network forwards (F) and Jacobian products (JVP, VJP) per item, over all its seeds, on the set where it is
+  highest
 """
 
 _VERDICT = """\
-Mean over questions of the gain over the best control, by the rules of [the front
-page](../docs/statistics.md#the-front-page); all ranks stand in [Ranking over worlds](#ranking-over-worlds):
+Methods are judged by their gain over the best control, averaged over questions, by the rules of [the front
+page](../docs/statistics.md#the-front-page). [Ranking over worlds](#ranking-over-worlds) shows all ranks. In short:
 
 {cards}
 """

@@ -14,18 +14,20 @@ from memdet.tables.table import Table, left, right
 _TEXT = """\
 ## Ranking over worlds
 
-The gain over the best control, averaged over the models of a world, then over the worlds that ask a question, then over
-questions, each counted the same ([rules](../docs/statistics.md#ranking-over-worlds)). {worlds}
+Methods are ranked by their gain over the best control. The gain is averaged over the models of a world, then over the
+worlds that ask a question, then over questions; every question counts the same
+([rules](../docs/statistics.md#ranking-over-worlds)). {worlds}
 
-- rank: among the {ranked} methods that have scores for every question of every world, controls (\\*) among them; all
-  intervals hold together with probability .95. The row of a method is that of its default options, or else of the
-  variant that comes first in the alphabet; its other variants stand below it and have no rank
-- gain: 0 where a detector does not apply, since a control is all that is left there; its 95 % interval is for one
-  detector by itself
-- a question: AUROC, the mean over its worlds; °: does not apply to all of its sets; -: to none
-- worst cell: where the gain is lowest
-- tau: the standard deviation of the true AUROC from world to world (DerSimonian and Laird), of the question where it is
-  largest; -: no question in two worlds
+- rank: among the {ranked} methods that have scores for every question of every world, controls (\\*) included. All
+  intervals of ranks hold together with probability .95. The row of a method is that of its default options, or else of
+  the variant that is first by alphabet; its other variants stand below it and have no rank
+- gain: the averaged gain, with a 95 % interval for this detector by itself. Where a detector does not apply, its gain
+  is 0, because the user is left with the control
+- columns with the name of a question: the AUROC, averaged over the worlds of the question. °: the detector does not
+  apply to all sets of the question; -: it applies to none
+- worst cell: the question and the world with the lowest gain
+- tau: the standard deviation of the true AUROC from world to world (DerSimonian and Laird), for the question where it
+  is largest; -: no question in two worlds
 """
 
 
