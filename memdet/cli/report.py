@@ -83,9 +83,7 @@ def command(given: Given) -> int:
     """
     if given.leaderboard:
         if len(given.runs) > 1 or given.tables:
-            raise UserError(
-                "--leaderboard takes one directory of runs and nothing else, as memdet leaderboard does"
-            )
+            raise UserError("--leaderboard takes one directory of runs and nothing else, as memdet leaderboard does")
         doing(f"ranking all runs below {given.runs[0]}", quiet=given.quiet)
         write_leaderboard(given.runs[0], given.out or given.runs[0])
         return 0

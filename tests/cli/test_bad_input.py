@@ -200,9 +200,7 @@ def test_report_of_a_score_table_without_a_column(refused, tmp_path):
 
 def test_leaderboard_takes_one_directory(refused, tmp_path):
     for extra in ([tmp_path / "other"], ["--by-stratum"], ["--by-time"]):
-        refused(
-            "report", tmp_path, *extra, "--leaderboard", words=["one directory", "memdet leaderboard"]
-        )
+        refused("report", tmp_path, *extra, "--leaderboard", words=["one directory", "memdet leaderboard"])
 
 
 def test_leaderboard_of_a_directory_without_runs(refused, tmp_path):

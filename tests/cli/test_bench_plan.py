@@ -69,7 +69,7 @@ def test_text_says_that_it_is_a_projection(form, cli):
     out = cli(*SMALL, "--format", form)[1]
     for text in (
         "PROJECTION, nothing was measured: tiny-sd-a on NVIDIA H100",
-        "At most",
+        "items / s, at most",
         "native_group_norm",
         "12 tokens",
     ):

@@ -269,4 +269,5 @@ def test_listing_imports_no_torch():
 
 
 def test_what_a_detector_prints_as_says_which_it_is():
-    assert repr(make_detector("wen2024@steps=5", detector_classes())).startswith("ScoreDifferenceNorm('wen2024@steps=5': norm of the score")
+    told = repr(make_detector("wen2024@steps=5", detector_classes()))
+    assert told.startswith("ScoreDifferenceNorm('wen2024@steps=5': norm of the score")
