@@ -57,8 +57,8 @@ class Jacobians:
         ):
             return backend
         self._evaluator.note(
-            f"Jacobian products by forward AD (JVP), not by differences ({backend}), which rounding drowns in "
-            f"{str(dtype).removeprefix('torch.')}"
+            f"Jacobian products are by forward AD (JVP): in {str(dtype).removeprefix('torch.')}, rounding destroys "
+            f"finite differences ({backend})"
         )
         return "jvp"
 

@@ -68,8 +68,8 @@ def test_differences_become_forward_derivatives(name, backend, prediction, dtype
     assert (cost.forwards, cost.jvps, cost.vjps) == (exact_cost.forwards, exact_cost.jvps, exact_cost.vjps)
     assert cost.jvps > 0
     assert notes == [
-        f"Jacobian products by forward AD (JVP), not by differences ({backend}), which rounding drowns in "
-        f"{str(dtype).removeprefix('torch.')}"
+        f"Jacobian products are by forward AD (JVP): in {str(dtype).removeprefix('torch.')}, rounding destroys "
+        f"finite differences ({backend})"
     ]
     assert not said
 
