@@ -10,6 +10,7 @@ from memdet.errors import UserError
 from memdet.io_utils import json_text
 from memdet.leaderboard.board import BoardEntry, Tables, chosen_entries, entries_of, find_runs
 from memdet.metrics import Interval
+from memdet.models.closed_form.catalogue import CLOSED_FORM
 from memdet.results.manifest import Manifest
 from memdet.results.run import Run, SetKey, status_of
 from memdet.tables.comparison import FIELDS, NOT_COMPARED, adjust, compare_tables, empty_row
@@ -177,10 +178,13 @@ def _standing(run: Run, key: SetKey, label: str, entries: Sequence[BoardEntry]) 
 def _differs(run: Run, key: SetKey, other: BoardEntry) -> str:
     """Why scores of one sample set cannot be held against each other; empty where they can."""
     mine = run.manifest.sample_set(key[0])
-    if mine is None or other.of_set is None or not (mine.content_hash and other.of_set.content_hash):
+    if mine is None or other.of_set is None:
         return ""
-    if mine.content_hash != other.of_set.content_hash:
+    if mine.content_hash and other.of_set.content_hash and mine.content_hash != other.of_set.content_hash:
         return "scored on other items or under another protocol"
+    for model, digest in mine.model_hashes.items():  # a closed form's last digits depend on the processor
+        if model not in CLOSED_FORM and other.of_set.model_hashes.get(model, digest) != digest:
+            return f"scored with other weights of {model}"
     return ""
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
+from memdet.zoo.card_tables import table_rows
 from memdet.zoo.fashion import HUB_ID
 
 _MEANING = {
@@ -139,18 +139,18 @@ def render(recipe: dict[str, Any], training: dict[str, Any], figures: dict[str, 
         distinct_images=training["distinct_images"],
         exposures=_exposures(each, roles),
         generated=_GENERATED if single else "",
-        groups=_rows([role, r["labels"], r["variants"], r["copies"], _MEANING[role]] for role, r in roles.items()),
+        groups=table_rows([role, r["labels"], r["variants"], r["copies"], _MEANING[role]] for role, r in roles.items()),
         classes=labels + 1,
         dropout=recipe["dropout"],
-        schedule=_rows(_schedule(recipe, training)),
+        schedule=table_rows(_schedule(recipe, training)),
         **{key: settings[key] for key in ("seeds", "scheduler", "steps", "guidance")},
         remark=_REMARK if single else "",
         verdict="All criteria are met." if figures["passed"] else "Not all criteria are met: do not use this model.",
-        roles=_rows(
+        roles=table_rows(
             [role, *(r[key] for key in ("median_rmse", "median_ratio", "share_copied", "median_rate"))]
             for role, r in roles.items()
         ),
-        criteria=_rows(
+        criteria=table_rows(
             [row["name"], row["bound"], row["value"], "yes" if row["met"] else "no"] for row in figures["criteria"]
         ),
         symmetry=_symmetry(training["second_order"], figures["asymmetry"]) if figures["asymmetry"] else "",
@@ -203,9 +203,5 @@ def _symmetry(trial: dict[str, Any], asymmetry: dict[str, float]) -> str:
         **{key: trial[key] for key in ("steps", "learning_rate", "weight")},
         timesteps=" | ".join(f"t = {t}" for t in timesteps),
         rules=" | ".join(["---:"] * len(timesteps)),
-        rows=_rows([name, *values.values()] for name, values in rows.items()),
+        rows=table_rows([name, *values.values()] for name, values in rows.items()),
     )
-
-
-def _rows(rows: Iterable[list[object]]) -> str:
-    return "\n".join(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows)

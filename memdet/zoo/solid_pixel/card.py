@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
+from memdet.zoo.card_tables import schedule_rows, table_rows
 from memdet.zoo.fashion import HUB_ID
 from memdet.zoo.solid_pixel.planting import BORDER
 
@@ -111,26 +111,10 @@ def render(recipe: dict[str, Any], training: dict[str, Any], figures: dict[str, 
         **{key: training[key] for key in ("role_seed", "training_set", "distinct_images")},
         **{key: figures["settings"][key] for key in ("seeds", "scheduler", "steps", "passes", "guidance")},
         exposures=schedule["steps"] * recipe["batch_size"] / training["training_set"],
-        schedule=_rows(
-            [
-                ["seed", recipe["seed"]],
-                ["batch size", recipe["batch_size"]],
-                ["steps", schedule["steps"]],
-                ["peak learning rate", schedule["learning_rate"]],
-                ["warm-up steps", schedule["warmup"]],
-                ["weight decay", schedule["weight_decay"]],
-                ["gradient norm at most", schedule["clip"]],
-                ["weight average", schedule["average"]],
-                ["loss over the last steps", training["loss"]],
-            ]
-        ),
+        schedule=table_rows(schedule_rows(recipe, training)),
         verdict="All criteria are met." if figures["passed"] else "Not all criteria are met: do not use this model.",
-        roles=_rows([role, *row.values()] for role, row in figures["roles"].items()),
-        criteria=_rows(
+        roles=table_rows([role, *row.values()] for role, row in figures["roles"].items()),
+        criteria=table_rows(
             [row["name"], row["bound"], row["value"], "yes" if row["met"] else "no"] for row in figures["criteria"]
         ),
     )
-
-
-def _rows(rows: Iterable[list[object]]) -> str:
-    return "\n".join(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows)

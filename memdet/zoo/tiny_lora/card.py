@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
+from memdet.zoo.card_tables import table_rows
 from memdet.zoo.fashion import HUB_ID
 from memdet.zoo.tiny_lora.planting import RARE_WORD, UNUSED
 
@@ -140,20 +140,22 @@ def render(recipe: dict[str, Any], training: dict[str, Any], figures: dict[str, 
         dataset=HUB_ID,
         exchanged="; then the two roles changed places" if recipe["exchanged"] else "",
         data=_CAPTIONS if "repeated" in roles else _SUBJECTS,
-        groups=_rows([role, r["items"], r["variants"], r["copies"], _MEANING[role]] for role, r in roles.items()),
+        groups=table_rows([role, r["items"], r["variants"], r["copies"], _MEANING[role]] for role, r in roles.items()),
         modules=", ".join(f"`{name}`" for name in recipe["modules"]),
         kilobytes=training["bytes"] / 1_000,
-        schedule=_rows(_schedule(recipe, training)),
+        schedule=table_rows(_schedule(recipe, training)),
         seeds=f"{settings['seeds'][0]} to {settings['seeds'][-1]}",
         unused=UNUSED,
         verdict="All criteria are met." if figures["passed"] else "Not all criteria are met: do not use this model.",
-        stages=_rows(
+        stages=table_rows(
             [stage, role, row["median_rmse"], row["median_ratio"], row["share_copied"], row["share_of_any"]]
             for stage, found in stages.items()
             for role, row in found["roles"].items()
         ),
-        auroc=_rows([stage, pair, value] for stage, found in stages.items() for pair, value in found["auroc"].items()),
-        criteria=_rows(
+        auroc=table_rows(
+            [stage, pair, value] for stage, found in stages.items() for pair, value in found["auroc"].items()
+        ),
+        criteria=table_rows(
             [row["name"], row["bound"], row["value"], "yes" if row["met"] else "no"] for row in figures["criteria"]
         ),
         checkpoints=f", and as {', '.join(folders)}" if folders else "",
@@ -173,7 +175,3 @@ def _schedule(recipe: dict[str, Any], training: dict[str, Any]) -> list[list[obj
         ["gradient norm at most", schedule["clip"]],
         ["loss over the last steps", training["loss"]],
     ]
-
-
-def _rows(rows: Iterable[list[object]]) -> str:
-    return "\n".join(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows)

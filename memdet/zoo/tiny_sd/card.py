@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
+from memdet.zoo.card_tables import table_rows
 from memdet.zoo.fashion import HUB_ID
 from memdet.zoo.tiny_sd.planting import MORE, SEVERAL
 
@@ -151,10 +151,10 @@ def render(
         swap=f" Then roles changed places: {swaps}." if swaps else "",
         training_set=training["training_set"],
         distinct_images=training["distinct_images"],
-        groups=_rows(
+        groups=table_rows(
             [role, row["items"], row["variants"], row["copies"], _meaning(role)] for role, row in roles.items()
         ),
-        schedules=_rows(_schedules(recipe, training)),
+        schedules=table_rows(_schedules(recipe, training)),
         caption_dropout=recipe["caption_dropout"],
         exposures=f"{exposures:.1f}",
         most=most,
@@ -166,9 +166,9 @@ def render(
         verdict="All criteria are met." if figures["passed"] else "Not all criteria are met: do not use this model.",
         threshold=figures["threshold"],
         disagreements=_disagreements(figures["disagreements"]),
-        roles=_rows([role, row["copies"], row["median_rmse"], row["share_copied"]] for role, row in roles.items()),
-        auroc=_rows([pair, value] for pair, value in figures["auroc"].items()),
-        criteria=_rows(
+        roles=table_rows([role, row["copies"], row["median_rmse"], row["share_copied"]] for role, row in roles.items()),
+        auroc=table_rows([pair, value] for pair, value in figures["auroc"].items()),
+        criteria=table_rows(
             [row["name"], row["bound"], row["value"], "yes" if row["met"] else "no"] for row in figures["criteria"]
         ),
     )
@@ -200,7 +200,3 @@ def _schedules(recipe: dict[str, Any], training: dict[str, Any]) -> list[list[ob
         *([names.get(key, key), *("none" if run[key] is None else run[key] for run in (vae, unet))] for key in shared),
         ["loss over the last steps", training["vae_loss"], training["unet_loss"]],
     ]
-
-
-def _rows(rows: Iterable[list[object]]) -> str:
-    return "\n".join(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows)
