@@ -116,6 +116,14 @@ def test_scores_of_other_items_are_not_compared(board, tmp_path):
     assert "other items" in found.rows[0]["message"]
 
 
+def test_scores_of_other_weights_are_not_compared(board, tmp_path):
+    hashes = {"model_hashes": {"made": "other"}}
+    run = write_run(tmp_path / "m2", {"mine": SCORES["mine"]}, LABELS, seeds=SEEDS, sample_set="one", **hashes)
+    (found,) = against_field(Run.load(run), board)
+    assert {row["status"] for row in found.rows} == {"not-compared"}
+    assert {row["message"] for row in found.rows} == {"scored with other weights of made"}
+
+
 @pytest.mark.slow
 def test_a_plugin_is_scored_by_the_protocol_of_the_board(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
